@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The device's half of a session: what the simulator's side keeps track of.
+//!
+//! The counterpart of [`crate::host`], with the same division of labour: no
+//! sockets, no simulator.
+
+use std::collections::VecDeque;
+
+use crate::{
+    config::{Config, ConfigError},
+    host::{mask, Violation},
+    wire::{split, Frame, Reason, ResetKind, Status, MAX_DATA},
+};
+
+/// DMA requests that may be outstanding at once.
+pub const MAX_DMA: usize = 64;
+
+/// Reads of the host that may be outstanding at once; far more than vCPUs.
+pub const MAX_READS: usize = 4096;
+
+/// What a frame from the host asks of the device, in the order of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceEvent<'a> {
+    /// A host wants a session; CONFIG was appended to the reply. An earlier
+    /// session, if `replaced`, is over with everything outstanding in it.
+    Offered {
+        /// Who it is.
+        host: &'a str,
+        /// Whether a session was up.
+        replaced: bool,
+    },
+    /// The host accepted the configuration; the link is up.
+    Up,
+    /// The session is over.
+    Down {
+        /// Machine readable.
+        reason: Reason,
+        /// For a person; empty for a BYE.
+        text: &'a str,
+    },
+    /// Answer with [`DeviceSession::read_done`].
+    Read {
+        /// For the answer.
+        tag: u32,
+        /// 0 to 5, present.
+        bar: u8,
+        /// 1 to 8 bytes.
+        len: u8,
+        /// Offset in the BAR; the access ends within it.
+        offset: u64,
+    },
+    /// Answer with [`DeviceSession::write_done`], in order.
+    Write {
+        /// For the answer.
+        tag: u32,
+        /// 0 to 5, present.
+        bar: u8,
+        /// 1 to 8 bytes.
+        len: u8,
+        /// Offset in the BAR; the access ends within it.
+        offset: u64,
+        /// The low `len` bytes.
+        data: u64,
+    },
+    /// A DMA read is answered.
+    DmaReadDone {
+        /// Of the request.
+        tag: u32,
+        /// Whether `data` is there.
+        status: Status,
+        /// As long as requested if so.
+        data: &'a [u8],
+    },
+    /// A DMA write is answered.
+    DmaWriteDone {
+        /// Of the request.
+        tag: u32,
+        /// Whether it was done.
+        status: Status,
+    },
+    /// Everything outstanding is void; answer with
+    /// [`DeviceSession::reset_done`] when the logic has left its reset.
+    Reset {
+        /// For the answer.
+        tag: u32,
+        /// What the guest did.
+        kind: ResetKind,
+    },
+    /// A frame of another session, or a NOOP.
+    Ignored,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Offered,
+    Up,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dma {
+    tag: u32,
+    /// Bytes expected; 0 for a write.
+    read: u32,
+}
+
+/// State of one device, over all its sessions.
+#[derive(Debug)]
+pub struct DeviceSession {
+    config: Config,
+    state: State,
+    session: u64,
+    window: u32,
+    max_data: u32,
+    reads: Vec<u32>,
+    writes: VecDeque<u32>,
+    last_write: u32,
+    dma: Vec<Dma>,
+    last_dma: u32,
+    stale: u64,
+}
+
+impl DeviceSession {
+    /// A device without a session.
+    ///
+    /// # Errors
+    ///
+    /// The rule that `config` breaks.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            config,
+            state: State::Idle,
+            session: 0,
+            window: 0,
+            max_data: MAX_DATA as u32,
+            reads: Vec::new(),
+            writes: VecDeque::new(),
+            last_write: 0,
+            dma: Vec::with_capacity(MAX_DMA),
+            last_dma: 0,
+            stale: 0,
+        })
+    }
+
+    /// What the device says in the handshake.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the link is up.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Number of the current or last session.
+    pub const fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Frames of other sessions that were ignored so far.
+    pub const fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    /// DMA requests outstanding.
+    pub fn dma_outstanding(&self) -> usize {
+        self.dma.len()
+    }
+
+    /// Takes the first frame of a message and returns what it asks for and
+    /// the rest of the message. What has to be answered at once (CONFIG) is
+    /// appended to `reply`.
+    ///
+    /// # Errors
+    ///
+    /// What the host broke. Tell it with [`DeviceSession::fail`]; the rest of
+    /// the message cannot be used.
+    pub fn frame<'a>(
+        &mut self,
+        message: &'a [u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<(DeviceEvent<'a>, &'a [u8]), Violation> {
+        let (header, payload, rest) = split(message)?;
+        // Only INIT may open another session; anything else of one is stale
+        // and not worth decoding.
+        let init = header.frame_type == crate::wire::frame_type::INIT;
+        if !init && (self.state == State::Idle || header.session != self.session) {
+            self.stale += 1;
+            return Ok((DeviceEvent::Ignored, rest));
+        }
+        let frame = Frame::decode(&header, payload)?;
+        let event = match frame {
+            Frame::Init(init) => {
+                let replaced = self.state == State::Up;
+                self.void();
+                self.session = header.session;
+                self.window = init.write_window;
+                self.max_data = init.max_data;
+                self.last_write = 0;
+                self.state = State::Offered;
+                Frame::Config(self.config.clone()).encode(self.session, reply);
+                DeviceEvent::Offered {
+                    host: init.name,
+                    replaced,
+                }
+            }
+            frame => self.event(frame)?,
+        };
+        Ok((event, rest))
+    }
+
+    fn event<'a>(&mut self, frame: Frame<'a>) -> Result<DeviceEvent<'a>, Violation> {
+        let unexpected = Violation::Unexpected {
+            frame: frame.name(),
+            state: match self.state {
+                State::Idle => crate::host::State::Idle,
+                State::Offered => crate::host::State::Configured,
+                State::Up => crate::host::State::Up,
+            },
+        };
+        match (self.state, frame) {
+            (_, Frame::Noop) => Ok(DeviceEvent::Ignored),
+            (_, Frame::Refuse { reason, text }) => {
+                self.disconnected();
+                Ok(DeviceEvent::Down { reason, text })
+            }
+            (_, Frame::Bye { reason }) => {
+                self.disconnected();
+                Ok(DeviceEvent::Down { reason, text: "" })
+            }
+            (State::Offered, Frame::Ready) => {
+                self.state = State::Up;
+                Ok(DeviceEvent::Up)
+            }
+            (State::Up, frame) => self.up(frame, unexpected),
+            _ => Err(unexpected),
+        }
+    }
+
+    fn up<'a>(
+        &mut self,
+        frame: Frame<'a>,
+        unexpected: Violation,
+    ) -> Result<DeviceEvent<'a>, Violation> {
+        match frame {
+            Frame::MmioRead {
+                tag,
+                bar,
+                len,
+                offset,
+            } => {
+                self.check_range(bar, len, offset)?;
+                if self.reads.contains(&tag) || self.reads.len() >= MAX_READS {
+                    return Err(Violation::Tag {
+                        frame: "MMIO_READ",
+                        found: tag,
+                        expected: format!("{} reads, none with this tag", self.reads.len()),
+                    });
+                }
+                self.reads.push(tag);
+                Ok(DeviceEvent::Read {
+                    tag,
+                    bar,
+                    len,
+                    offset,
+                })
+            }
+            Frame::MmioWrite {
+                tag,
+                bar,
+                len,
+                offset,
+                data,
+            } => {
+                self.check_range(bar, len, offset)?;
+                let expected = self.last_write.wrapping_add(1);
+                if tag != expected || self.writes.len() >= self.window as usize {
+                    return Err(Violation::Tag {
+                        frame: "MMIO_WRITE",
+                        found: tag,
+                        expected: format!(
+                            "{} writes of {}, the next is {expected}",
+                            self.writes.len(),
+                            self.window
+                        ),
+                    });
+                }
+                self.last_write = tag;
+                self.writes.push_back(tag);
+                Ok(DeviceEvent::Write {
+                    tag,
+                    bar,
+                    len,
+                    offset,
+                    data,
+                })
+            }
+            Frame::DmaReadDone { tag, status, data } => {
+                let dma = self.take_dma("DMA_READ_DONE", tag, true)?;
+                if status == Status::Ok && data.len() != dma.read as usize {
+                    return Err(Violation::Length {
+                        frame: "DMA_READ_DONE",
+                        found: data.len(),
+                        expected: dma.read as usize,
+                    });
+                }
+                Ok(DeviceEvent::DmaReadDone { tag, status, data })
+            }
+            Frame::DmaWriteDone { tag, status } => {
+                self.take_dma("DMA_WRITE_DONE", tag, false)?;
+                Ok(DeviceEvent::DmaWriteDone { tag, status })
+            }
+            Frame::Reset { tag, kind } => {
+                self.void();
+                Ok(DeviceEvent::Reset { tag, kind })
+            }
+            _ => Err(unexpected),
+        }
+    }
+
+    fn check_range(&self, bar: u8, len: u8, offset: u64) -> Result<(), Violation> {
+        // `bar` is below six, the frame was decoded.
+        let size = self.config.bars[usize::from(bar)].size;
+        match offset.checked_add(u64::from(len)) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Violation::Wire(crate::wire::WireError::Field {
+                name: "offset in BAR",
+                found: offset,
+                expected: "an access that ends within the BAR",
+            })),
+        }
+    }
+
+    fn take_dma(&mut self, frame: &'static str, tag: u32, read: bool) -> Result<Dma, Violation> {
+        match self
+            .dma
+            .iter()
+            .position(|d| d.tag == tag && (d.read != 0) == read)
+        {
+            Some(i) => Ok(self.dma.swap_remove(i)),
+            None => Err(Violation::Tag {
+                frame,
+                found: tag,
+                expected: format!("{} DMA requests, none of them this one", self.dma.len()),
+            }),
+        }
+    }
+
+    fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        frame.encode(self.session, out);
+    }
+
+    /// Appends the answer to a read. False, and nothing appended, if the read
+    /// is not outstanding (any more).
+    pub fn read_done(
+        &mut self,
+        tag: u32,
+        len: u8,
+        status: Status,
+        data: u64,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(i) = self.reads.iter().position(|&t| t == tag) else {
+            return false;
+        };
+        self.reads.swap_remove(i);
+        let data = mask(data, len);
+        self.put(&Frame::MmioReadDone { tag, status, data }, out);
+        true
+    }
+
+    /// Appends the report that the oldest outstanding write is done. False,
+    /// and nothing appended, if `tag` is not that write.
+    pub fn write_done(&mut self, tag: u32, status: Status, out: &mut Vec<u8>) -> bool {
+        if self.writes.front() != Some(&tag) {
+            return false;
+        }
+        self.writes.pop_front();
+        self.put(&Frame::MmioWriteDone { tag, status }, out);
+        true
+    }
+
+    /// Largest DMA request that the host takes.
+    pub const fn max_data(&self) -> u32 {
+        self.max_data
+    }
+
+    fn new_dma(&mut self, read: u32) -> Option<u32> {
+        if !self.is_up() || self.dma.len() >= MAX_DMA {
+            return None;
+        }
+        // Positive as a C int, so that it can be a return value beside errors.
+        self.last_dma = (self.last_dma + 1) & 0x7fff_ffff;
+        self.dma.push(Dma {
+            tag: self.last_dma,
+            read,
+        });
+        Some(self.last_dma)
+    }
+
+    /// Appends a DMA read and returns its tag. `None` if the link is down,
+    /// [`MAX_DMA`] requests are outstanding or the range is not one that the
+    /// host takes.
+    pub fn dma_read(&mut self, addr: u64, len: u32, out: &mut Vec<u8>) -> Option<u32> {
+        if len == 0 || len > self.max_data || addr.checked_add(u64::from(len) - 1).is_none() {
+            return None;
+        }
+        let tag = self.new_dma(len)?;
+        self.put(&Frame::DmaRead { tag, addr, len }, out);
+        Some(tag)
+    }
+
+    /// Appends a DMA write and returns its tag. `enables` has one bit per
+    /// byte; leave it out if all are set. `None` as for
+    /// [`DeviceSession::dma_read`], or if `enables` has another length.
+    pub fn dma_write(
+        &mut self,
+        addr: u64,
+        data: &[u8],
+        enables: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Option<u32> {
+        let len = data.len() as u64;
+        if len == 0 || len > u64::from(self.max_data) || addr.checked_add(len - 1).is_none() {
+            return None;
+        }
+        if enables.is_some_and(|e| e.len() != data.len().div_ceil(8)) {
+            return None;
+        }
+        let tag = self.new_dma(0)?;
+        self.put(
+            &Frame::DmaWrite {
+                tag,
+                addr,
+                data,
+                enables,
+            },
+            out,
+        );
+        Some(tag)
+    }
+
+    /// Appends an interrupt. False, and nothing appended, if the link is down
+    /// or the function has no such vector.
+    pub fn msix(&self, vector: u16, out: &mut Vec<u8>) -> bool {
+        let vectors = self.config.msix.map_or(0, |m| m.vectors);
+        if !self.is_up() || vector >= vectors {
+            return false;
+        }
+        self.put(&Frame::Msix { vector }, out);
+        true
+    }
+
+    /// Appends the level of the INTx pin. False, and nothing appended, if the
+    /// link is down or the function has no pin.
+    pub fn intx(&self, level: bool, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() || self.config.intx_pin == 0 {
+            return false;
+        }
+        self.put(&Frame::Intx { level }, out);
+        true
+    }
+
+    /// Appends the answer to a reset. False, and nothing appended, if the link
+    /// is down.
+    pub fn reset_done(&self, tag: u32, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() {
+            return false;
+        }
+        self.put(&Frame::ResetDone { tag }, out);
+        true
+    }
+
+    /// Ends the session because the host broke the protocol.
+    pub fn fail(&mut self, reason: Reason, text: &str, out: &mut Vec<u8>) {
+        self.put(&Frame::Refuse { reason, text }, out);
+        self.disconnected();
+    }
+
+    /// Ends the session in order, if there is one.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        if self.state != State::Idle {
+            self.put(
+                &Frame::Bye {
+                    reason: Reason::Closing,
+                },
+                out,
+            );
+        }
+        self.disconnected();
+    }
+
+    /// The peer is gone: nothing is outstanding any more.
+    pub fn disconnected(&mut self) {
+        self.state = State::Idle;
+        self.void();
+    }
+
+    fn void(&mut self) {
+        self.reads.clear();
+        self.writes.clear();
+        self.dma.clear();
+    }
+}

@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The host's half of a session: what QEMU keeps track of.
+//!
+//! Frames go in through [`HostSession::frame`] and come out of the methods
+//! that append to a message. No sockets, no time, no memory of the guest.
+
+use std::{collections::VecDeque, fmt};
+
+use crate::{
+    config::{Config, ConfigError},
+    wire::{split, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA},
+};
+
+/// Reads that may be outstanding at once. More than the vCPUs of any guest
+/// that QEMU starts.
+pub const MAX_READS: usize = 4096;
+
+/// Reads whose completion timed out that are remembered, so that a late
+/// completion is told from one that nobody asked for.
+pub const MAX_ABANDONED: usize = 4096;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// INIT is not sent yet.
+    Idle,
+    /// INIT is sent, CONFIG has not come.
+    Init,
+    /// CONFIG has come; the host decides.
+    Configured,
+    /// READY is sent.
+    Up,
+    /// Over; a new session is a new [`HostSession`].
+    Closed,
+}
+
+/// What the device broke. The session cannot go on after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A frame that cannot be decoded.
+    Wire(WireError),
+    /// A configuration that breaks a rule.
+    Config(ConfigError),
+    /// A frame that may not come now.
+    Unexpected {
+        /// Its name.
+        frame: &'static str,
+        /// Where the session stands.
+        state: State,
+    },
+    /// A completion for something that is not outstanding.
+    Tag {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Its tag.
+        found: u32,
+        /// What is outstanding.
+        expected: String,
+    },
+    /// A completion with another number of bytes than requested.
+    Length {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Bytes in it.
+        found: usize,
+        /// Bytes requested.
+        expected: usize,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(e) => e.fmt(f),
+            Self::Config(e) => e.fmt(f),
+            Self::Unexpected { frame, state } => {
+                write!(f, "frame {frame} may not come in state {state:?}")
+            }
+            Self::Tag {
+                frame,
+                found,
+                expected,
+            } => write!(f, "{frame} has tag {found}, outstanding is {expected}"),
+            Self::Length {
+                frame,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{frame} carries {found} bytes, requested were {expected}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<WireError> for Violation {
+    fn from(e: WireError) -> Self {
+        Self::Wire(e)
+    }
+}
+
+impl From<ConfigError> for Violation {
+    fn from(e: ConfigError) -> Self {
+        Self::Config(e)
+    }
+}
+
+/// What a frame from the device asks of the host, in the order of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostEvent<'a> {
+    /// The device's configuration, checked. Answer with
+    /// [`HostSession::accept`] or [`HostSession::refuse`].
+    Configured(Config),
+    /// The device does not want this session.
+    Refused {
+        /// Machine readable.
+        reason: Reason,
+        /// For a person.
+        text: &'a str,
+    },
+    /// The device ends the session.
+    Closed {
+        /// Machine readable.
+        reason: Reason,
+    },
+    /// A read is answered.
+    ReadDone {
+        /// Of the read.
+        tag: u32,
+        /// Anything but OK reads as all ones.
+        status: Status,
+        /// No bits beyond the length of the read.
+        data: u64,
+    },
+    /// A read is answered after the host gave it up.
+    LateRead {
+        /// Of the read.
+        tag: u32,
+    },
+    /// Writes are done, and there is room in the window again.
+    WritesDone {
+        /// How many.
+        count: u32,
+        /// Of the last one.
+        status: Status,
+    },
+    /// Read guest memory; answer with [`HostSession::dma_read_done`].
+    DmaRead {
+        /// For the answer.
+        tag: u32,
+        /// Bus address.
+        addr: u64,
+        /// 1 to [`MAX_DATA`] bytes.
+        len: u32,
+    },
+    /// Write guest memory; answer with [`HostSession::dma_write_done`].
+    DmaWrite {
+        /// For the answer.
+        tag: u32,
+        /// Bus address.
+        addr: u64,
+        /// 1 to [`MAX_DATA`] bytes.
+        data: &'a [u8],
+        /// One bit per byte if there are holes.
+        enables: Option<&'a [u8]>,
+    },
+    /// Raise a vector; it is in range.
+    Msix {
+        /// 0 to the number of vectors - 1.
+        vector: u16,
+    },
+    /// A vector that the function does not have; nothing is raised.
+    BadVector {
+        /// What was asked for.
+        vector: u16,
+        /// How many there are.
+        vectors: u16,
+    },
+    /// Drive the INTx pin.
+    Intx {
+        /// Asserted.
+        level: bool,
+    },
+    /// The device has left its reset.
+    ResetDone,
+    /// Nothing to do.
+    Ignored(Ignored),
+}
+
+/// Why a frame is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It belongs to another session.
+    Stale {
+        /// That session.
+        session: u64,
+    },
+    /// The device sent it before it saw the reset.
+    Void,
+    /// A NOOP.
+    Noop,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    tag: u32,
+    len: u8,
+}
+
+/// State of one session, host side.
+#[derive(Debug)]
+pub struct HostSession {
+    session: u64,
+    state: State,
+    window: u32,
+    vectors: u16,
+    reads: Vec<Read>,
+    abandoned: VecDeque<u32>,
+    last_read: u32,
+    last_write: u32,
+    writes_outstanding: u32,
+    last_reset: u32,
+    reset_pending: bool,
+}
+
+impl HostSession {
+    /// A session that has not begun. `session` must differ from every other
+    /// one that this device may still hear of; `window` is the number of
+    /// posted writes that may be outstanding, 1 to 4096.
+    pub fn new(session: u64, window: u32) -> Self {
+        Self {
+            session,
+            state: State::Idle,
+            window: window.clamp(1, 4096),
+            vectors: 0,
+            reads: Vec::new(),
+            abandoned: VecDeque::new(),
+            last_read: 0,
+            last_write: 0,
+            writes_outstanding: 0,
+            last_reset: 0,
+            reset_pending: false,
+        }
+    }
+
+    /// Number of the session.
+    pub const fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Where the session stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether requests can be sent.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Posted writes that the device has not reported done.
+    pub const fn writes_outstanding(&self) -> u32 {
+        self.writes_outstanding
+    }
+
+    /// Whether the window has room for another write.
+    pub fn can_write(&self) -> bool {
+        self.is_up() && self.writes_outstanding < self.window
+    }
+
+    /// Whether a reset has not been answered yet.
+    pub const fn reset_pending(&self) -> bool {
+        self.reset_pending
+    }
+
+    fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
+        frame.encode(self.session, out);
+    }
+
+    /// Begins the session: appends INIT.
+    pub fn init(&mut self, name: &str, out: &mut Vec<u8>) {
+        self.state = State::Init;
+        self.put(
+            &Frame::Init(Init {
+                features: 0,
+                write_window: self.window,
+                max_data: MAX_DATA as u32,
+                name,
+            }),
+            out,
+        );
+    }
+
+    /// Accepts the configuration: appends READY.
+    pub fn accept(&mut self, out: &mut Vec<u8>) {
+        debug_assert_eq!(self.state, State::Configured);
+        self.state = State::Up;
+        self.put(&Frame::Ready, out);
+    }
+
+    /// Refuses the configuration, or a peer that broke the protocol.
+    pub fn refuse(&mut self, reason: Reason, text: &str, out: &mut Vec<u8>) {
+        self.state = State::Closed;
+        self.put(&Frame::Refuse { reason, text }, out);
+    }
+
+    /// Ends the session in order: appends BYE.
+    pub fn close(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Closed;
+        self.put(
+            &Frame::Bye {
+                reason: Reason::Closing,
+            },
+            out,
+        );
+    }
+
+    /// Appends a read of `len` bytes, 1 to 8, and returns its tag. `None` if
+    /// the link is down or [`MAX_READS`] are outstanding.
+    pub fn read(&mut self, bar: u8, offset: u64, len: u8, out: &mut Vec<u8>) -> Option<u32> {
+        if !self.is_up() || self.reads.len() >= MAX_READS {
+            return None;
+        }
+        self.last_read = self.last_read.wrapping_add(1);
+        let tag = self.last_read;
+        self.reads.push(Read { tag, len });
+        self.put(
+            &Frame::MmioRead {
+                tag,
+                bar,
+                len,
+                offset,
+            },
+            out,
+        );
+        Some(tag)
+    }
+
+    /// Appends a posted write of the low `len` bytes of `data` and returns its
+    /// tag. `None` if the link is down or the window is full.
+    pub fn write(
+        &mut self,
+        bar: u8,
+        offset: u64,
+        len: u8,
+        data: u64,
+        out: &mut Vec<u8>,
+    ) -> Option<u32> {
+        if !self.can_write() {
+            return None;
+        }
+        self.last_write = self.last_write.wrapping_add(1);
+        self.writes_outstanding += 1;
+        let tag = self.last_write;
+        self.put(
+            &Frame::MmioWrite {
+                tag,
+                bar,
+                len,
+                offset,
+                data: mask(data, len),
+            },
+            out,
+        );
+        Some(tag)
+    }
+
+    /// Whether the write with this tag has been reported done.
+    pub const fn write_is_done(&self, tag: u32) -> bool {
+        // Distance from the last write issued; those not done are the newest.
+        self.last_write.wrapping_sub(tag) >= self.writes_outstanding
+    }
+
+    /// Gives up a read; its completion will be [`HostEvent::LateRead`].
+    pub fn abandon(&mut self, tag: u32) {
+        if let Some(i) = self.reads.iter().position(|r| r.tag == tag) {
+            self.reads.swap_remove(i);
+            if self.abandoned.len() >= MAX_ABANDONED {
+                self.abandoned.pop_front();
+            }
+            self.abandoned.push_back(tag);
+        }
+    }
+
+    /// Appends the answer to [`HostEvent::DmaRead`]. `data` must be as long as
+    /// requested if `status` is OK and is left out otherwise.
+    pub fn dma_read_done(&self, tag: u32, status: Status, data: &[u8], out: &mut Vec<u8>) {
+        let data = if status == Status::Ok { data } else { &[] };
+        self.put(&Frame::DmaReadDone { tag, status, data }, out);
+    }
+
+    /// Appends the answer to [`HostEvent::DmaWrite`].
+    pub fn dma_write_done(&self, tag: u32, status: Status, out: &mut Vec<u8>) {
+        self.put(&Frame::DmaWriteDone { tag, status }, out);
+    }
+
+    /// Appends RESET and voids everything outstanding. Does nothing while the
+    /// link is down.
+    pub fn reset(&mut self, kind: ResetKind, out: &mut Vec<u8>) {
+        if !self.is_up() {
+            return;
+        }
+        self.last_reset = self.last_reset.wrapping_add(1);
+        self.reset_pending = true;
+        self.void();
+        self.put(
+            &Frame::Reset {
+                tag: self.last_reset,
+                kind,
+            },
+            out,
+        );
+    }
+
+    /// The peer is gone: nothing is outstanding any more.
+    pub fn disconnected(&mut self) {
+        self.state = State::Closed;
+        self.void();
+    }
+
+    fn void(&mut self) {
+        self.reads.clear();
+        self.abandoned.clear();
+        self.writes_outstanding = 0;
+    }
+
+    /// Takes the first frame of a message and returns what it asks for and
+    /// the rest of the message.
+    ///
+    /// # Errors
+    ///
+    /// What the device broke. Neither the rest of the message nor the session
+    /// can be used after it.
+    pub fn frame<'a>(&mut self, message: &'a [u8]) -> Result<(HostEvent<'a>, &'a [u8]), Violation> {
+        let (header, payload, rest) = split(message)?;
+        if header.session != self.session {
+            let session = header.session;
+            return Ok((HostEvent::Ignored(Ignored::Stale { session }), rest));
+        }
+        let frame = Frame::decode(&header, payload)?;
+        Ok((self.event(frame)?, rest))
+    }
+
+    fn event<'a>(&mut self, frame: Frame<'a>) -> Result<HostEvent<'a>, Violation> {
+        let unexpected = Violation::Unexpected {
+            frame: frame.name(),
+            state: self.state,
+        };
+        match (&self.state, frame) {
+            (_, Frame::Noop) => Ok(HostEvent::Ignored(Ignored::Noop)),
+            (State::Closed | State::Idle, _) => Err(unexpected),
+            (_, Frame::Refuse { reason, text }) => {
+                self.disconnected();
+                Ok(HostEvent::Refused { reason, text })
+            }
+            (_, Frame::Bye { reason }) => {
+                self.disconnected();
+                Ok(HostEvent::Closed { reason })
+            }
+            (State::Init, Frame::Config(config)) => {
+                config.check()?;
+                self.vectors = config.msix.map_or(0, |m| m.vectors);
+                self.state = State::Configured;
+                Ok(HostEvent::Configured(config))
+            }
+            (State::Up, frame) => self.up(frame, unexpected),
+            _ => Err(unexpected),
+        }
+    }
+
+    fn up<'a>(
+        &mut self,
+        frame: Frame<'a>,
+        unexpected: Violation,
+    ) -> Result<HostEvent<'a>, Violation> {
+        if let Frame::ResetDone { tag } = frame {
+            if !self.reset_pending {
+                return Err(unexpected);
+            }
+            if tag == self.last_reset {
+                self.reset_pending = false;
+                return Ok(HostEvent::ResetDone);
+            }
+            // An earlier one of several resets; each is answered in turn.
+            return Ok(HostEvent::Ignored(Ignored::Void));
+        }
+        // What the device sent before it saw the reset counts for nothing,
+        // but a frame that no device may send is still told.
+        let void = self.reset_pending;
+        match frame {
+            Frame::MmioReadDone { .. }
+            | Frame::MmioWriteDone { .. }
+            | Frame::DmaRead { .. }
+            | Frame::DmaWrite { .. }
+            | Frame::Msix { .. }
+            | Frame::Intx { .. }
+                if void =>
+            {
+                Ok(HostEvent::Ignored(Ignored::Void))
+            }
+            Frame::MmioReadDone { tag, status, data } => {
+                if let Some(i) = self.reads.iter().position(|r| r.tag == tag) {
+                    let read = self.reads.swap_remove(i);
+                    return Ok(HostEvent::ReadDone {
+                        tag,
+                        status,
+                        data: mask(data, read.len),
+                    });
+                }
+                if let Some(i) = self.abandoned.iter().position(|&t| t == tag) {
+                    self.abandoned.remove(i);
+                    return Ok(HostEvent::LateRead { tag });
+                }
+                Err(Violation::Tag {
+                    frame: "MMIO_READ_DONE",
+                    found: tag,
+                    expected: self.outstanding_reads(),
+                })
+            }
+            Frame::MmioWriteDone { tag, status } => {
+                let oldest = self
+                    .last_write
+                    .wrapping_sub(self.writes_outstanding)
+                    .wrapping_add(1);
+                let count = tag.wrapping_sub(oldest).wrapping_add(1);
+                if count == 0 || count > self.writes_outstanding {
+                    return Err(Violation::Tag {
+                        frame: "MMIO_WRITE_DONE",
+                        found: tag,
+                        expected: if self.writes_outstanding == 0 {
+                            "none".into()
+                        } else {
+                            format!("{oldest} to {}", self.last_write)
+                        },
+                    });
+                }
+                self.writes_outstanding -= count;
+                Ok(HostEvent::WritesDone { count, status })
+            }
+            Frame::DmaRead { tag, addr, len } => Ok(HostEvent::DmaRead { tag, addr, len }),
+            Frame::DmaWrite {
+                tag,
+                addr,
+                data,
+                enables,
+            } => Ok(HostEvent::DmaWrite {
+                tag,
+                addr,
+                data,
+                enables,
+            }),
+            Frame::Msix { vector } if vector < self.vectors => Ok(HostEvent::Msix { vector }),
+            Frame::Msix { vector } => Ok(HostEvent::BadVector {
+                vector,
+                vectors: self.vectors,
+            }),
+            Frame::Intx { level } => Ok(HostEvent::Intx { level }),
+            _ => Err(unexpected),
+        }
+    }
+
+    fn outstanding_reads(&self) -> String {
+        match self.reads.as_slice() {
+            [] => "none".into(),
+            [only] => only.tag.to_string(),
+            many => {
+                let (min, max) = many
+                    .iter()
+                    .fold((u32::MAX, 0), |(a, b), r| (a.min(r.tag), b.max(r.tag)));
+                format!("{} reads, {min} to {max}", many.len())
+            }
+        }
+    }
+}
+
+/// The low `len` bytes of `data`.
+pub const fn mask(data: u64, len: u8) -> u64 {
+    if len >= 8 {
+        data
+    } else {
+        data & ((1 << (8 * len as u32)) - 1)
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Wire protocol between the `accelerator-pcie` QEMU device (the *host*: root
+//! complex, CPU and memory) and an HDL simulator (the *device*: the PCIe
+//! function in RTL).
+//!
+//! `PROTOCOL.md` beside this crate is the normative description; this crate is
+//! its reference implementation:
+//!
+//! * [`wire`] encodes and decodes frames. Decoding checks everything that can
+//!   be checked without a session and names the field and both values when it
+//!   refuses one.
+//! * [`config`] is what a device says about itself in the handshake, and the
+//!   rules that it has to keep.
+//! * [`host`] and [`device`] are the two halves of a session: which frame may
+//!   come when, which tags are outstanding, what is stale. They know neither
+//!   sockets nor QEMU nor a simulator.
+//!
+//! The crate has no dependencies and contains no `unsafe` code. It builds with
+//! Rust 1.77, the minimum of QEMU 10.1.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod device;
+pub mod host;
+pub mod wire;
+
+pub use config::{Bar, Capability, Config, ConfigError, Msix};
+pub use wire::{Frame, Header, WireError};
+
+/// TCP port of the PCIe channel when neither `NPU_COSIM_PORT` nor an endpoint
+/// is given. The two ports above it belong to the NIC and the serial channel.
+pub const DEFAULT_PORT: u16 = 7557;
+
+/// Name of the environment variable that holds the base port.
+pub const PORT_VARIABLE: &str = "NPU_COSIM_PORT";
+
+/// Longest endpoint that [`parse_endpoint`] accepts, in bytes. A Unix socket
+/// path is limited to 107 bytes by Linux (`struct sockaddr_un`).
+pub const MAX_ENDPOINT: usize = 128;
+
+/// Turns what a user writes into a ZeroMQ endpoint.
+///
+/// * `7557`: that TCP port on the loopback interface
+/// * `tcp://127.0.0.1:7557`, `tcp://localhost:7557`, `tcp://[::1]:7557`
+/// * `ipc:///run/user/1000/card0`: a Unix socket
+///
+/// Whoever can reach the socket owns the guest's memory, therefore addresses
+/// that are not loopback are refused.
+///
+/// # Errors
+///
+/// A message that names the endpoint and what is wrong with it.
+pub fn parse_endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("the endpoint is empty".into());
+    }
+    if text.len() > MAX_ENDPOINT {
+        return Err(format!(
+            "endpoint of {} bytes, at most {MAX_ENDPOINT} are allowed",
+            text.len()
+        ));
+    }
+    if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
+        return Err(format!("endpoint {text:?} contains control characters"));
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(format!("tcp://127.0.0.1:{}", parse_port(text, text)?));
+    }
+    if let Some(path) = text.strip_prefix("ipc://") {
+        if path.is_empty() || path == "*" {
+            return Err(format!("endpoint {text:?} names no socket path"));
+        }
+        if path.len() > 107 {
+            return Err(format!(
+                "endpoint {text:?}: socket path of {} bytes, the system allows 107",
+                path.len()
+            ));
+        }
+        return Ok(text.to_owned());
+    }
+    if let Some(address) = text.strip_prefix("tcp://") {
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| format!("endpoint {text:?} has no port"))?;
+        let port = parse_port(port, text)?;
+        return match host {
+            "127.0.0.1" | "[::1]" => Ok(format!("tcp://{host}:{port}")),
+            "localhost" => Ok(format!("tcp://127.0.0.1:{port}")),
+            _ => Err(format!(
+                "endpoint {text:?}: {host} is not a loopback address (127.0.0.1, [::1], \
+                 localhost); whoever reaches this socket can read and write the guest's memory"
+            )),
+        };
+    }
+    Err(format!(
+        "endpoint {text:?} is neither a port number nor tcp://… nor ipc://…"
+    ))
+}
+
+fn parse_port(port: &str, whole: &str) -> Result<u16, String> {
+    match port.parse::<u16>() {
+        Ok(p) if p != 0 => Ok(p),
+        _ => Err(format!(
+            "endpoint {whole:?}: port {port:?} is not a number from 1 to 65535"
+        )),
+    }
+}
+
+/// The endpoint to use when the user gave none: [`PORT_VARIABLE`] if it is
+/// set, otherwise [`DEFAULT_PORT`] on the loopback interface.
+///
+/// # Errors
+///
+/// The message of [`parse_endpoint`], with the variable's name in front.
+pub fn default_endpoint(variable: Option<&str>) -> Result<String, String> {
+    match variable {
+        Some(value) if !value.trim().is_empty() => {
+            parse_endpoint(value).map_err(|e| format!("{PORT_VARIABLE}: {e}"))
+        }
+        _ => Ok(format!("tcp://127.0.0.1:{DEFAULT_PORT}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        assert_eq!(parse_endpoint("7000").unwrap(), "tcp://127.0.0.1:7000");
+        assert_eq!(
+            parse_endpoint("tcp://localhost:1").unwrap(),
+            "tcp://127.0.0.1:1"
+        );
+        assert_eq!(parse_endpoint("tcp://[::1]:9").unwrap(), "tcp://[::1]:9");
+        assert_eq!(parse_endpoint("ipc:///tmp/x").unwrap(), "ipc:///tmp/x");
+        for bad in [
+            "",
+            " ",
+            "0",
+            "65536",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:",
+            "tcp://127.0.0.1:x",
+            "tcp://0.0.0.0:7557",
+            "tcp://*:7557",
+            "tcp://10.1.2.3:7557",
+            "ipc://",
+            "ipc://*",
+            "udp://127.0.0.1:1",
+            "inproc://x",
+            "tcp://127.0.0.1:7\n",
+        ] {
+            // A trailing newline is trimmed, so only that one is accepted.
+            assert_eq!(parse_endpoint(bad).is_ok(), bad.ends_with('\n'), "{bad:?}");
+        }
+        assert!(parse_endpoint(&format!("ipc://{}", "x".repeat(108))).is_err());
+    }
+
+    #[test]
+    fn environment() {
+        assert_eq!(default_endpoint(None).unwrap(), "tcp://127.0.0.1:7557");
+        assert_eq!(default_endpoint(Some("")).unwrap(), "tcp://127.0.0.1:7557");
+        assert_eq!(default_endpoint(Some("81")).unwrap(), "tcp://127.0.0.1:81");
+        assert!(default_endpoint(Some("no"))
+            .unwrap_err()
+            .starts_with("NPU_COSIM_PORT: "));
+    }
+}
