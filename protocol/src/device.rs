@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::{
     config::{Config, ConfigError},
     host::{mask, Violation},
-    wire::{split, Frame, Reason, ResetKind, Status, MAX_DATA},
+    wire::{split, Frame, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, SIGNATURE},
 };
 
 /// DMA requests that may be outstanding at once.
@@ -118,7 +118,31 @@ pub struct DeviceSession {
     last_write: u32,
     dma: Vec<Dma>,
     last_dma: u32,
+    last_reset: u32,
+    resets_outstanding: u32,
+    /// Session of the message that was looked at last, for [`Self::fail`].
+    heard: u64,
     stale: u64,
+}
+
+/// The session that a message claims to belong to. The first sixteen bytes
+/// mean the same in all versions of the protocol.
+fn claimed_session(message: &[u8]) -> Option<u64> {
+    if message.len() < HEADER_LEN || message[..4] != SIGNATURE.to_le_bytes() {
+        return None;
+    }
+    let mut session = [0; 8];
+    session.copy_from_slice(&message[8..16]);
+    Some(u64::from_le_bytes(session))
+}
+
+/// Appends REFUSE to whoever sent `message`, without touching any session; for
+/// a second host that wants a device which is taken ([`Reason::Busy`]).
+/// Appends nothing if the message is none of this protocol.
+pub fn refuse_message(message: &[u8], reason: Reason, text: &str, out: &mut Vec<u8>) {
+    if let Some(session) = claimed_session(message) {
+        Frame::Refuse { reason, text }.encode(session, out);
+    }
 }
 
 impl DeviceSession {
@@ -140,6 +164,9 @@ impl DeviceSession {
             last_write: 0,
             dma: Vec::with_capacity(MAX_DMA),
             last_dma: 0,
+            last_reset: 0,
+            resets_outstanding: 0,
+            heard: 0,
             stale: 0,
         })
     }
@@ -182,6 +209,7 @@ impl DeviceSession {
         message: &'a [u8],
         reply: &mut Vec<u8>,
     ) -> Result<(DeviceEvent<'a>, &'a [u8]), Violation> {
+        self.heard = claimed_session(message).unwrap_or(self.session);
         let (header, payload, rest) = split(message)?;
         // Only INIT may open another session; anything else of one is stale
         // and not worth decoding.
@@ -199,6 +227,8 @@ impl DeviceSession {
                 self.window = init.write_window;
                 self.max_data = init.max_data;
                 self.last_write = 0;
+                self.last_reset = 0;
+                self.resets_outstanding = 0;
                 self.state = State::Offered;
                 Frame::Config(self.config.clone()).encode(self.session, reply);
                 DeviceEvent::Offered {
@@ -251,7 +281,7 @@ impl DeviceSession {
                 len,
                 offset,
             } => {
-                self.check_range(bar, len, offset)?;
+                self.check_range("MMIO_READ", bar, len, offset)?;
                 if self.reads.contains(&tag) || self.reads.len() >= MAX_READS {
                     return Err(Violation::Tag {
                         frame: "MMIO_READ",
@@ -274,7 +304,7 @@ impl DeviceSession {
                 offset,
                 data,
             } => {
-                self.check_range(bar, len, offset)?;
+                self.check_range("MMIO_WRITE", bar, len, offset)?;
                 let expected = self.last_write.wrapping_add(1);
                 if tag != expected || self.writes.len() >= self.window as usize {
                     return Err(Violation::Tag {
@@ -313,23 +343,44 @@ impl DeviceSession {
                 Ok(DeviceEvent::DmaWriteDone { tag, status })
             }
             Frame::Reset { tag, kind } => {
+                let expected = self.last_reset.wrapping_add(1);
+                if tag != expected {
+                    return Err(Violation::Tag {
+                        frame: "RESET",
+                        found: tag,
+                        expected: format!(
+                            "{} resets, the next is {expected}",
+                            self.resets_outstanding
+                        ),
+                    });
+                }
                 self.void();
+                self.last_reset = tag;
+                self.resets_outstanding = self.resets_outstanding.saturating_add(1);
                 Ok(DeviceEvent::Reset { tag, kind })
             }
             _ => Err(unexpected),
         }
     }
 
-    fn check_range(&self, bar: u8, len: u8, offset: u64) -> Result<(), Violation> {
+    fn check_range(
+        &self,
+        frame: &'static str,
+        bar: u8,
+        len: u8,
+        offset: u64,
+    ) -> Result<(), Violation> {
         // `bar` is below six, the frame was decoded.
         let size = self.config.bars[usize::from(bar)].size;
         match offset.checked_add(u64::from(len)) {
             Some(end) if end <= size => Ok(()),
-            _ => Err(Violation::Wire(crate::wire::WireError::Field {
-                name: "offset in BAR",
-                found: offset,
-                expected: "an access that ends within the BAR",
-            })),
+            _ => Err(Violation::Range {
+                frame,
+                bar,
+                offset,
+                len,
+                size,
+            }),
         }
     }
 
@@ -388,11 +439,18 @@ impl DeviceSession {
     }
 
     fn new_dma(&mut self, read: u32) -> Option<u32> {
-        if !self.is_up() || self.dma.len() >= MAX_DMA {
+        if !self.can_send() || self.dma.len() >= MAX_DMA {
             return None;
         }
         // Positive as a C int, so that it can be a return value beside errors.
-        self.last_dma = (self.last_dma + 1) & 0x7fff_ffff;
+        // After 2^31 requests the numbers come again, but never one that is
+        // still outstanding.
+        loop {
+            self.last_dma = (self.last_dma + 1) & 0x7fff_ffff;
+            if !self.dma.iter().any(|d| d.tag == self.last_dma) {
+                break;
+            }
+        }
         self.dma.push(Dma {
             tag: self.last_dma,
             read,
@@ -400,9 +458,15 @@ impl DeviceSession {
         Some(self.last_dma)
     }
 
+    /// Whether requests and interrupts may be sent: the link is up and the
+    /// device is not in a reset, during which the host takes none of them.
+    pub fn can_send(&self) -> bool {
+        self.is_up() && self.resets_outstanding == 0
+    }
+
     /// Appends a DMA read and returns its tag. `None` if the link is down,
-    /// [`MAX_DMA`] requests are outstanding or the range is not one that the
-    /// host takes.
+    /// a reset is not answered yet, [`MAX_DMA`] requests are outstanding or the
+    /// range is not one that the host takes.
     pub fn dma_read(&mut self, addr: u64, len: u32, out: &mut Vec<u8>) -> Option<u32> {
         if len == 0 || len > self.max_data || addr.checked_add(u64::from(len) - 1).is_none() {
             return None;
@@ -413,7 +477,8 @@ impl DeviceSession {
     }
 
     /// Appends a DMA write and returns its tag. `enables` has one bit per
-    /// byte; leave it out if all are set. `None` as for
+    /// byte; leave it out if all are set. Bits beyond the last byte are sent as
+    /// zero. `None` as for
     /// [`DeviceSession::dma_read`], or if `enables` has another length.
     pub fn dma_write(
         &mut self,
@@ -439,14 +504,19 @@ impl DeviceSession {
             },
             out,
         );
+        if enables.is_some() && data.len() % 8 != 0 {
+            if let Some(last) = out.last_mut() {
+                *last &= (1 << (data.len() % 8)) - 1;
+            }
+        }
         Some(tag)
     }
 
-    /// Appends an interrupt. False, and nothing appended, if the link is down
-    /// or the function has no such vector.
+    /// Appends an interrupt. False, and nothing appended, if the link is down,
+    /// a reset is not answered yet or the function has no such vector.
     pub fn msix(&self, vector: u16, out: &mut Vec<u8>) -> bool {
         let vectors = self.config.msix.map_or(0, |m| m.vectors);
-        if !self.is_up() || vector >= vectors {
+        if !self.can_send() || vector >= vectors {
             return false;
         }
         self.put(&Frame::Msix { vector }, out);
@@ -454,28 +524,33 @@ impl DeviceSession {
     }
 
     /// Appends the level of the INTx pin. False, and nothing appended, if the
-    /// link is down or the function has no pin.
+    /// link is down, a reset is not answered yet or the function has no pin.
     pub fn intx(&self, level: bool, out: &mut Vec<u8>) -> bool {
-        if !self.is_up() || self.config.intx_pin == 0 {
+        if !self.can_send() || self.config.intx_pin == 0 {
             return false;
         }
         self.put(&Frame::Intx { level }, out);
         true
     }
 
-    /// Appends the answer to a reset. False, and nothing appended, if the link
-    /// is down.
-    pub fn reset_done(&self, tag: u32, out: &mut Vec<u8>) -> bool {
-        if !self.is_up() {
+    /// Appends the answer to a reset, which answers those before it as well.
+    /// False, and nothing appended, if the link is down or the reset is not
+    /// outstanding.
+    pub fn reset_done(&mut self, tag: u32, out: &mut Vec<u8>) -> bool {
+        let later = self.last_reset.wrapping_sub(tag);
+        if !self.is_up() || later >= self.resets_outstanding {
             return false;
         }
+        self.resets_outstanding = later;
         self.put(&Frame::ResetDone { tag }, out);
         true
     }
 
-    /// Ends the session because the host broke the protocol.
+    /// Ends the session because the host broke the protocol. The REFUSE goes
+    /// to the session of the message that [`DeviceSession::frame`] was given
+    /// last, so that a host whose INIT is bad learns it too.
     pub fn fail(&mut self, reason: Reason, text: &str, out: &mut Vec<u8>) {
-        self.put(&Frame::Refuse { reason, text }, out);
+        Frame::Refuse { reason, text }.encode(self.heard, out);
         self.disconnected();
     }
 
@@ -495,6 +570,7 @@ impl DeviceSession {
     /// The peer is gone: nothing is outstanding any more.
     pub fn disconnected(&mut self) {
         self.state = State::Idle;
+        self.resets_outstanding = 0;
         self.void();
     }
 

@@ -9,16 +9,19 @@ use std::{collections::VecDeque, fmt};
 
 use crate::{
     config::{Config, ConfigError},
+    device::MAX_DMA,
     wire::{split, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA},
 };
 
-/// Reads that may be outstanding at once. More than the vCPUs of any guest
-/// that QEMU starts.
+/// Reads that may be outstanding at once, those included that the host gave up
+/// and the device still has to answer. More than the vCPUs of any guest that
+/// QEMU starts.
 pub const MAX_READS: usize = 4096;
 
 /// Reads whose completion timed out that are remembered, so that a late
-/// completion is told from one that nobody asked for.
-pub const MAX_ABANDONED: usize = 4096;
+/// completion is told from one that nobody asked for. All that can be
+/// outstanding.
+pub const MAX_ABANDONED: usize = MAX_READS;
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,19 @@ pub enum Violation {
         /// What is outstanding.
         expected: String,
     },
+    /// An access that does not lie within its BAR.
+    Range {
+        /// Name of the frame.
+        frame: &'static str,
+        /// The BAR.
+        bar: u8,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u8,
+        /// Bytes of the BAR, 0 if it is absent.
+        size: u64,
+    },
     /// A completion with another number of bytes than requested.
     Length {
         /// Name of the frame.
@@ -82,6 +98,16 @@ impl fmt::Display for Violation {
                 found,
                 expected,
             } => write!(f, "{frame} has tag {found}, outstanding is {expected}"),
+            Self::Range {
+                frame,
+                bar,
+                offset,
+                len,
+                size,
+            } => write!(
+                f,
+                "{frame} of {len} bytes at offset {offset:#x}, BAR {bar} has {size:#x} bytes"
+            ),
             Self::Length {
                 frame,
                 found,
@@ -217,13 +243,15 @@ pub struct HostSession {
     state: State,
     window: u32,
     vectors: u16,
+    intx: bool,
     reads: Vec<Read>,
     abandoned: VecDeque<u32>,
+    dma: Vec<u32>,
     last_read: u32,
     last_write: u32,
     writes_outstanding: u32,
     last_reset: u32,
-    reset_pending: bool,
+    resets_outstanding: u32,
 }
 
 impl HostSession {
@@ -236,13 +264,15 @@ impl HostSession {
             state: State::Idle,
             window: window.clamp(1, 4096),
             vectors: 0,
+            intx: false,
             reads: Vec::new(),
             abandoned: VecDeque::new(),
+            dma: Vec::new(),
             last_read: 0,
             last_write: 0,
             writes_outstanding: 0,
             last_reset: 0,
-            reset_pending: false,
+            resets_outstanding: 0,
         }
     }
 
@@ -273,7 +303,7 @@ impl HostSession {
 
     /// Whether a reset has not been answered yet.
     pub const fn reset_pending(&self) -> bool {
-        self.reset_pending
+        self.resets_outstanding != 0
     }
 
     fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
@@ -301,15 +331,16 @@ impl HostSession {
         self.put(&Frame::Ready, out);
     }
 
-    /// Refuses the configuration, or a peer that broke the protocol.
+    /// Refuses the configuration, or a peer that broke the protocol. Nothing is
+    /// outstanding any more.
     pub fn refuse(&mut self, reason: Reason, text: &str, out: &mut Vec<u8>) {
-        self.state = State::Closed;
+        self.disconnected();
         self.put(&Frame::Refuse { reason, text }, out);
     }
 
-    /// Ends the session in order: appends BYE.
+    /// Ends the session in order: appends BYE. Nothing is outstanding any more.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        self.state = State::Closed;
+        self.disconnected();
         self.put(
             &Frame::Bye {
                 reason: Reason::Closing,
@@ -319,9 +350,9 @@ impl HostSession {
     }
 
     /// Appends a read of `len` bytes, 1 to 8, and returns its tag. `None` if
-    /// the link is down or [`MAX_READS`] are outstanding.
+    /// the link is down or [`MAX_READS`] are outstanding, given up or not.
     pub fn read(&mut self, bar: u8, offset: u64, len: u8, out: &mut Vec<u8>) -> Option<u32> {
-        if !self.is_up() || self.reads.len() >= MAX_READS {
+        if !self.is_up() || self.reads.len() + self.abandoned.len() >= MAX_READS {
             return None;
         }
         self.last_read = self.last_read.wrapping_add(1);
@@ -378,23 +409,51 @@ impl HostSession {
     pub fn abandon(&mut self, tag: u32) {
         if let Some(i) = self.reads.iter().position(|r| r.tag == tag) {
             self.reads.swap_remove(i);
-            if self.abandoned.len() >= MAX_ABANDONED {
-                self.abandoned.pop_front();
-            }
             self.abandoned.push_back(tag);
         }
     }
 
     /// Appends the answer to [`HostEvent::DmaRead`]. `data` must be as long as
-    /// requested if `status` is OK and is left out otherwise.
-    pub fn dma_read_done(&self, tag: u32, status: Status, data: &[u8], out: &mut Vec<u8>) {
-        let data = if status == Status::Ok { data } else { &[] };
-        self.put(&Frame::DmaReadDone { tag, status, data }, out);
+    /// requested if `status` is OK and is left out otherwise. Appends nothing
+    /// if the request is not outstanding any more, after a reset for instance.
+    pub fn dma_read_done(&mut self, tag: u32, status: Status, data: &[u8], out: &mut Vec<u8>) {
+        if self.end_dma(tag) {
+            let data = if status == Status::Ok { data } else { &[] };
+            self.put(&Frame::DmaReadDone { tag, status, data }, out);
+        }
     }
 
-    /// Appends the answer to [`HostEvent::DmaWrite`].
-    pub fn dma_write_done(&self, tag: u32, status: Status, out: &mut Vec<u8>) {
-        self.put(&Frame::DmaWriteDone { tag, status }, out);
+    /// Appends the answer to [`HostEvent::DmaWrite`]. Appends nothing if the
+    /// request is not outstanding any more.
+    pub fn dma_write_done(&mut self, tag: u32, status: Status, out: &mut Vec<u8>) {
+        if self.end_dma(tag) {
+            self.put(&Frame::DmaWriteDone { tag, status }, out);
+        }
+    }
+
+    fn begin_dma(&mut self, frame: &'static str, tag: u32) -> Result<(), Violation> {
+        if self.dma.len() >= MAX_DMA || self.dma.contains(&tag) {
+            return Err(Violation::Tag {
+                frame,
+                found: tag,
+                expected: format!(
+                    "{} DMA requests of {MAX_DMA}, a new one needs a tag of its own",
+                    self.dma.len()
+                ),
+            });
+        }
+        self.dma.push(tag);
+        Ok(())
+    }
+
+    fn end_dma(&mut self, tag: u32) -> bool {
+        match self.dma.iter().position(|&t| t == tag) {
+            Some(i) => {
+                self.dma.swap_remove(i);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Appends RESET and voids everything outstanding. Does nothing while the
@@ -404,7 +463,7 @@ impl HostSession {
             return;
         }
         self.last_reset = self.last_reset.wrapping_add(1);
-        self.reset_pending = true;
+        self.resets_outstanding = self.resets_outstanding.saturating_add(1);
         self.void();
         self.put(
             &Frame::Reset {
@@ -418,12 +477,14 @@ impl HostSession {
     /// The peer is gone: nothing is outstanding any more.
     pub fn disconnected(&mut self) {
         self.state = State::Closed;
+        self.resets_outstanding = 0;
         self.void();
     }
 
     fn void(&mut self) {
         self.reads.clear();
         self.abandoned.clear();
+        self.dma.clear();
         self.writes_outstanding = 0;
     }
 
@@ -463,6 +524,7 @@ impl HostSession {
             (State::Init, Frame::Config(config)) => {
                 config.check()?;
                 self.vectors = config.msix.map_or(0, |m| m.vectors);
+                self.intx = config.intx_pin != 0;
                 self.state = State::Configured;
                 Ok(HostEvent::Configured(config))
             }
@@ -476,24 +538,14 @@ impl HostSession {
         frame: Frame<'a>,
         unexpected: Violation,
     ) -> Result<HostEvent<'a>, Violation> {
-        if let Frame::ResetDone { tag } = frame {
-            if !self.reset_pending {
-                return Err(unexpected);
-            }
-            if tag == self.last_reset {
-                self.reset_pending = false;
-                return Ok(HostEvent::ResetDone);
-            }
-            // An earlier one of several resets; each is answered in turn.
-            return Ok(HostEvent::Ignored(Ignored::Void));
-        }
-        // What the device sent before it saw the reset counts for nothing,
-        // but a frame that no device may send is still told.
-        let void = self.reset_pending;
+        // What the device sent before it saw the reset counts for nothing. A
+        // completion of a request that was sent after the reset is told by its
+        // tag; everything else is void until RESET_DONE. A frame that no
+        // device may send is still told.
+        let void = self.reset_pending();
         match frame {
-            Frame::MmioReadDone { .. }
-            | Frame::MmioWriteDone { .. }
-            | Frame::DmaRead { .. }
+            Frame::ResetDone { tag } => self.reset_done(tag),
+            Frame::DmaRead { .. }
             | Frame::DmaWrite { .. }
             | Frame::Msix { .. }
             | Frame::Intx { .. }
@@ -514,6 +566,9 @@ impl HostSession {
                     self.abandoned.remove(i);
                     return Ok(HostEvent::LateRead { tag });
                 }
+                if void {
+                    return Ok(HostEvent::Ignored(Ignored::Void));
+                }
                 Err(Violation::Tag {
                     frame: "MMIO_READ_DONE",
                     found: tag,
@@ -527,6 +582,9 @@ impl HostSession {
                     .wrapping_add(1);
                 let count = tag.wrapping_sub(oldest).wrapping_add(1);
                 if count == 0 || count > self.writes_outstanding {
+                    if void {
+                        return Ok(HostEvent::Ignored(Ignored::Void));
+                    }
                     return Err(Violation::Tag {
                         frame: "MMIO_WRITE_DONE",
                         found: tag,
@@ -540,26 +598,64 @@ impl HostSession {
                 self.writes_outstanding -= count;
                 Ok(HostEvent::WritesDone { count, status })
             }
-            Frame::DmaRead { tag, addr, len } => Ok(HostEvent::DmaRead { tag, addr, len }),
+            Frame::DmaRead { tag, addr, len } => {
+                self.begin_dma("DMA_READ", tag)?;
+                Ok(HostEvent::DmaRead { tag, addr, len })
+            }
             Frame::DmaWrite {
                 tag,
                 addr,
                 data,
                 enables,
-            } => Ok(HostEvent::DmaWrite {
-                tag,
-                addr,
-                data,
-                enables,
-            }),
+            } => {
+                self.begin_dma("DMA_WRITE", tag)?;
+                Ok(HostEvent::DmaWrite {
+                    tag,
+                    addr,
+                    data,
+                    enables,
+                })
+            }
             Frame::Msix { vector } if vector < self.vectors => Ok(HostEvent::Msix { vector }),
             Frame::Msix { vector } => Ok(HostEvent::BadVector {
                 vector,
                 vectors: self.vectors,
             }),
-            Frame::Intx { level } => Ok(HostEvent::Intx { level }),
+            Frame::Intx { level } if self.intx => Ok(HostEvent::Intx { level }),
+            Frame::Intx { level } => Err(Violation::Wire(WireError::Field {
+                name: "INTx level",
+                found: level.into(),
+                expected: "no INTX frame, since intx_pin of the configuration is 0",
+            })),
             _ => Err(unexpected),
         }
+    }
+
+    fn reset_done<'a>(&mut self, tag: u32) -> Result<HostEvent<'a>, Violation> {
+        // Distance to the last reset; those outstanding are the newest.
+        let later = self.last_reset.wrapping_sub(tag);
+        if later >= self.resets_outstanding {
+            return Err(Violation::Tag {
+                frame: "RESET_DONE",
+                found: tag,
+                expected: match self.resets_outstanding {
+                    0 => "no reset".into(),
+                    1 => self.last_reset.to_string(),
+                    n => format!(
+                        "{} to {}",
+                        self.last_reset.wrapping_sub(n - 1),
+                        self.last_reset
+                    ),
+                },
+            });
+        }
+        // The answer to a reset answers those before it as well.
+        self.resets_outstanding = later;
+        Ok(if later == 0 {
+            HostEvent::ResetDone
+        } else {
+            HostEvent::Ignored(Ignored::Void)
+        })
     }
 
     fn outstanding_reads(&self) -> String {

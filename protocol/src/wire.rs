@@ -255,7 +255,8 @@ pub enum Frame<'a> {
         addr: u64,
         /// 1 to [`MAX_DATA`] bytes.
         data: &'a [u8],
-        /// One bit per byte, lowest first, if there are holes.
+        /// One bit per byte, lowest first, if there are holes; bits beyond the
+        /// last byte are zero.
         enables: Option<&'a [u8]>,
     },
     /// H→D: answers DMA_READ.
@@ -652,8 +653,19 @@ impl Config {
         };
         if flags & FLAG_MSIX != 0 {
             config.msix = Some(msix);
-        } else if msix.vectors != 0 {
-            return Err(field("msix.vectors", msix.vectors, "0 without MSI-X"));
+        } else {
+            // What is not there has one encoding.
+            for (name, value) in [
+                ("msix.vectors", u32::from(msix.vectors)),
+                ("msix.table_bar", u32::from(msix.table_bar)),
+                ("msix.pba_bar", u32::from(msix.pba_bar)),
+                ("msix.table_offset", msix.table_offset),
+                ("msix.pba_offset", msix.pba_offset),
+            ] {
+                if value != 0 {
+                    return Err(field(name, value, "0 without MSI-X"));
+                }
+            }
         }
         for bar in &mut config.bars {
             *bar = Bar {
@@ -827,6 +839,15 @@ impl<'a> Frame<'a> {
                 exactly("DMA_WRITE", payload, 16 + len + bits)?;
                 let data = r.take(len)?;
                 let enables = (bits != 0).then_some(r.rest);
+                if let Some(&last) = r.rest.last() {
+                    if len % 8 != 0 && last >> (len % 8) != 0 {
+                        return Err(field(
+                            "last byte of the enables",
+                            last,
+                            "no bit beyond the last data byte",
+                        ));
+                    }
+                }
                 Frame::DmaWrite {
                     tag,
                     addr,
@@ -859,7 +880,7 @@ impl<'a> Frame<'a> {
                 r.zero(4, "reserved MSIX bytes")?;
                 Frame::Msix {
                     vector: u16::try_from(vector)
-                        .map_err(|_| field("MSI-X vector", vector, "at most 2047"))?,
+                        .map_err(|_| field("MSI-X vector", vector, "at most 65535"))?,
                 }
             }
             t::INTX => {
