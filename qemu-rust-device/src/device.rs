@@ -1,0 +1,709 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The QOM type `accelerator-pcie`.
+
+use std::{
+    ffi::{c_char, c_int, c_void, CStr},
+    mem::{offset_of, MaybeUninit},
+    ptr::{addr_of, addr_of_mut, NonNull},
+    sync::{
+        atomic::{AtomicBool, AtomicU16, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use accelerator_protocol::{
+    config::{Config, BARS},
+    default_endpoint, parse_endpoint,
+    wire::{ResetKind, Status},
+    PORT_VARIABLE,
+};
+
+use crate::{
+    bindings,
+    glue::{
+        c, device_impl, module_init, qom_isa, BqlRefCell, DeviceState, Error, IsA, Object,
+        ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
+        ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
+    },
+    link::{Link, Root, Settings},
+    logger,
+    pci::{
+        with_bql, without_bql, BarKind, DmaError, Mmio, MmioRegion, MsixPlace, PciDevice,
+        PciDeviceClass, PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
+    },
+};
+
+const TYPE_NAME: &CStr = c"accelerator-pcie";
+
+/// Environment variable: a wait longer than this, in milliseconds, is logged.
+const WARN_VARIABLE: &str = "ACCELERATOR_ZMQ_WARN_MS";
+const WARN_DEFAULT_MS: u64 = 1000;
+
+/// Advanced Error Reporting stands where extended config space begins.
+const AER_OFFSET: u16 = 0x100;
+
+/// One BAR: the guest's accesses to it go over the link.
+struct Bar {
+    region: MmioRegion,
+    number: u8,
+    device: NonNull<AcceleratorPcie>,
+}
+
+// SAFETY: `device` points to the device that the BAR is part of, which is
+// `Sync`; the number does not change.
+unsafe impl Send for Bar {}
+// SAFETY: as above.
+unsafe impl Sync for Bar {}
+
+impl Bar {
+    fn link(&self) -> Option<Arc<Link>> {
+        // SAFETY: the BAR is a part of the device.
+        unsafe { self.device.as_ref() }.link()
+    }
+}
+
+impl Mmio for Bar {
+    fn read(&self, offset: u64, size: u32) -> u64 {
+        match self.link() {
+            Some(link) => link.read(self.number, offset, size as u8),
+            None => u64::MAX,
+        }
+    }
+
+    fn write(&self, offset: u64, data: u64, size: u32) {
+        if let Some(link) = self.link() {
+            link.write(self.number, offset, size as u8, data);
+        }
+    }
+}
+
+/// Called when QEMU is about to end.
+#[repr(C)]
+struct ShutdownNotifier {
+    notifier: Opaque<bindings::Notifier>,
+    device: NonNull<AcceleratorPcie>,
+}
+
+/// Instance of `accelerator-pcie`.
+#[repr(C)]
+pub struct AcceleratorPcie {
+    parent_obj: ParentField<PciDevice>,
+
+    endpoint: *mut c_char,
+    port: u16,
+    handshake_timeout: u32,
+    completion_timeout: u32,
+    write_window: u32,
+    posted_writes: bool,
+
+    bars: [Bar; BARS],
+    link: BqlRefCell<Option<Arc<Link>>>,
+    config: BqlRefCell<Option<Config>>,
+    shutdown: ShutdownNotifier,
+    /// QEMU is about to end.
+    quitting: AtomicBool,
+    /// Between the handshake and the loss of the simulator.
+    link_up: AtomicBool,
+    /// Place of Link Status in config space, 0 before it is known.
+    link_status: AtomicU16,
+    /// A function level reset is under way.
+    flr: AtomicBool,
+    /// A reset of the machine is under way.
+    machine_reset: AtomicBool,
+}
+
+// SAFETY: the struct begins with its parent, whose drop is inhibited by
+// `ParentField`.
+unsafe impl ObjectType for AcceleratorPcie {
+    type Class = PciDeviceClass;
+    const TYPE_NAME: &'static CStr = TYPE_NAME;
+}
+
+qom_isa!(AcceleratorPcie: PciDevice, DeviceState, Object);
+
+const _: () = assert!(offset_of!(AcceleratorPcie, parent_obj) == 0);
+
+// SAFETY: the raw pointer is set by QEMU before realize and only read after.
+unsafe impl Send for AcceleratorPcie {}
+// SAFETY: as above; the other fields are `Sync` themselves.
+unsafe impl Sync for AcceleratorPcie {}
+
+impl ObjectImpl for AcceleratorPcie {
+    type ParentType = PciDevice;
+
+    const INSTANCE_INIT: Option<unsafe fn(ParentInit<Self>)> = Some(Self::init);
+    const CLASS_INIT: fn(&mut Self::Class) = Self::class_init;
+}
+
+impl ResettablePhasesImpl for AcceleratorPcie {
+    const EXIT: Option<fn(&Self, ResetType)> = Some(Self::reset_exit);
+}
+
+impl PciDeviceImpl for AcceleratorPcie {
+    const REALIZE: Option<fn(&Self) -> Result<()>> = Some(Self::realize);
+    const EXIT: Option<fn(&Self)> = Some(Self::exit);
+    const CONFIG_WRITE: Option<fn(&Self, u32, u32, u32)> = Some(Self::config_write);
+    const CONFIG_READ: Option<fn(&Self, u32, u32) -> u32> = Some(Self::config_read);
+}
+
+const fn property(
+    name: &'static CStr,
+    info: *const c::PropertyInfo,
+    offset: usize,
+    default: Option<u64>,
+) -> c::Property {
+    // SAFETY: null pointers, zero and false are values of all fields.
+    let mut property: c::Property = unsafe { MaybeUninit::zeroed().assume_init() };
+    property.name = name.as_ptr();
+    property.info = info;
+    property.offset = offset as isize;
+    if let Some(value) = default {
+        property.set_default = true;
+        property.defval = c::Property__bindgen_ty_1 { u: value };
+    }
+    property
+}
+
+device_impl!(
+    AcceleratorPcie,
+    TYPE_NAME,
+    [
+        property(
+            c"endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, endpoint),
+            None
+        ),
+        property(
+            c"port",
+            addr_of!(c::qdev_prop_uint16),
+            offset_of!(AcceleratorPcie, port),
+            Some(0)
+        ),
+        property(
+            c"handshake-timeout",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, handshake_timeout),
+            Some(30_000)
+        ),
+        property(
+            c"completion-timeout",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, completion_timeout),
+            Some(0)
+        ),
+        property(
+            c"posted-writes",
+            addr_of!(c::qdev_prop_bool),
+            offset_of!(AcceleratorPcie, posted_writes),
+            Some(1)
+        ),
+        property(
+            c"write-window",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, write_window),
+            Some(64)
+        ),
+    ]
+);
+
+/// Texts of `-device accelerator-pcie,help`.
+const DESCRIPTIONS: [(&CStr, &CStr); 6] = [
+    (
+        c"endpoint",
+        c"where the simulator listens: a port on loopback, tcp://127.0.0.1:PORT or ipc://PATH \
+          (default: property port, then NPU_COSIM_PORT, then 7557)",
+    ),
+    (
+        c"port",
+        c"TCP port on loopback, instead of endpoint; 0 is none",
+    ),
+    (
+        c"handshake-timeout",
+        c"milliseconds to wait for the simulator when the device is plugged in",
+    ),
+    (
+        c"completion-timeout",
+        c"milliseconds after which a read returns all ones; 0 waits as long as the simulator is \
+          there",
+    ),
+    (
+        c"posted-writes",
+        c"whether a write returns before the RTL has taken it, as on PCI Express",
+    ),
+    (
+        c"write-window",
+        c"posted writes that may be outstanding, 1 to 4096",
+    ),
+];
+
+fn invalid(text: impl Into<String>) -> Error {
+    Error::from(text.into())
+}
+
+impl AcceleratorPcie {
+    fn class_init(class: &mut PciDeviceClass) {
+        class.class_init::<Self>();
+        // Shown until the simulator has told its own.
+        class.class_id = 0xff00;
+        let device = &mut class.parent_class;
+        device.desc = c"PCI Express card simulated as RTL".as_ptr();
+        device.categories[0] |= 1 << DEVICE_CATEGORY_MISC;
+        for (name, text) in DESCRIPTIONS {
+            // SAFETY: the class has these properties, and both texts are
+            // constants, of which QEMU makes copies.
+            unsafe {
+                bindings::object_class_property_set_description(
+                    addr_of_mut!(*class).cast(),
+                    name.as_ptr(),
+                    text.as_ptr(),
+                );
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `this` must be zeroed memory of a device whose parent is initialized.
+    unsafe fn init(mut this: ParentInit<Self>) {
+        let device: *mut Self = this.as_mut_ptr();
+        // SAFETY: the object does not move and is not null; each field is
+        // written once, through raw pointers, before anybody can look. Zero is
+        // right for the others.
+        unsafe {
+            for number in 0..BARS {
+                addr_of_mut!((*device).bars[number]).write(Bar {
+                    region: MmioRegion::new(),
+                    number: number as u8,
+                    device: NonNull::new_unchecked(device),
+                });
+            }
+            addr_of_mut!((*device).link).write(BqlRefCell::new(None));
+            addr_of_mut!((*device).config).write(BqlRefCell::new(None));
+            addr_of_mut!((*device).shutdown).write(ShutdownNotifier {
+                notifier: Opaque::zeroed(),
+                device: NonNull::new_unchecked(device),
+            });
+        }
+    }
+
+    fn link(&self) -> Option<Arc<Link>> {
+        self.link.borrow().clone()
+    }
+
+    /// Where the simulator is, from the properties and the environment.
+    fn resolve_endpoint(&self) -> Result<String> {
+        let text = if self.endpoint.is_null() {
+            None
+        } else {
+            // SAFETY: a string property holds null or a C string, and does not
+            // change any more when the device is realized.
+            let text = unsafe { CStr::from_ptr(self.endpoint) };
+            Some(
+                text.to_str()
+                    .map_err(|_| invalid("property endpoint is not UTF-8"))?,
+            )
+        };
+        match (text, self.port) {
+            (Some(_), 1..) => Err(invalid(
+                "properties endpoint and port are both set, expected one of them",
+            )),
+            (Some(text), 0) => parse_endpoint(text).map_err(invalid),
+            (None, 0) => {
+                default_endpoint(std::env::var(PORT_VARIABLE).ok().as_deref()).map_err(invalid)
+            }
+            (None, port) => parse_endpoint(&port.to_string()).map_err(invalid),
+        }
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let window = self.write_window;
+        if !(1..=4096).contains(&window) {
+            return Err(invalid(format!(
+                "property write-window is {window}, expected 1 to 4096"
+            )));
+        }
+        let warn_ms = match std::env::var(WARN_VARIABLE) {
+            Ok(text) if !text.is_empty() => match text.parse::<u64>() {
+                Ok(ms) if ms > 0 => ms,
+                _ => {
+                    return Err(invalid(format!(
+                        "{WARN_VARIABLE} is {text:?}, expected milliseconds from 1"
+                    )))
+                }
+            },
+            _ => WARN_DEFAULT_MS,
+        };
+        let timeout = u64::from(self.completion_timeout);
+        Ok(Settings {
+            name: self.id(),
+            endpoint: self.resolve_endpoint()?,
+            write_window: window,
+            posted_writes: self.posted_writes,
+            completion_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
+            warn_after: Duration::from_millis(warn_ms),
+        })
+    }
+
+    /// What the user calls the device.
+    fn id(&self) -> String {
+        let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
+        // SAFETY: the object is a device (`IsA`), and its id is null or a C
+        // string that lives as long as the device.
+        unsafe {
+            if (*device).id.is_null() {
+                format!("pci.{:02x}", (*self.pci()).devfn)
+            } else {
+                CStr::from_ptr((*device).id).to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    fn realize(&self) -> Result<()> {
+        logger::install();
+        let settings = self.settings()?;
+        self.quitting.store(false, Ordering::Relaxed);
+        let machine = Machine {
+            device: NonNull::from(self),
+        };
+        let link = Link::new(settings, Box::new(machine)).map_err(|e| invalid(e.to_string()))?;
+        let timeout = Duration::from_millis(self.handshake_timeout.into());
+        let config = match link.handshake(timeout) {
+            Ok(config) => config,
+            Err(e) => {
+                link.close();
+                return Err(invalid(e.to_string()));
+            }
+        };
+        if let Err(e) = self.plug(&config) {
+            link.refuse(&e.to_string());
+            return Err(e);
+        }
+        let this: *const Self = self;
+        // SAFETY: undone in `exit`, before the device goes away.
+        unsafe {
+            bindings::qemu_set_fd_handler(
+                link.descriptor(),
+                Some(readable),
+                None,
+                this.cast_mut().cast(),
+            );
+            bindings::qemu_register_reset(Some(machine_reset), this.cast_mut().cast());
+            (*self.shutdown.notifier.as_mut_ptr()).notify = Some(shutdown);
+            bindings::qemu_register_shutdown_notifier(self.shutdown.notifier.as_mut_ptr());
+        }
+        *self.link.borrow_mut() = Some(link.clone());
+        *self.config.borrow_mut() = Some(config.clone());
+        link.accept(config);
+        Ok(())
+    }
+
+    /// Makes the device look as the configuration says.
+    fn plug(&self, config: &Config) -> Result<()> {
+        self.set_identity(config);
+        let express = self.init_express()?;
+        let result = self.plug_capabilities(config, express);
+        if result.is_err() {
+            self.exit_express();
+        }
+        result
+    }
+
+    fn plug_capabilities(&self, config: &Config, express: usize) -> Result<()> {
+        self.set_link(config, express);
+        self.init_power_management()?;
+        // Those with a place of their own first, so that it is still free.
+        for fixed in [true, false] {
+            for capability in &config.capabilities {
+                if (capability.offset != 0) == fixed {
+                    let size = (capability.body.len() + 2) as u8;
+                    let place = self.add_capability(capability.id, capability.offset, size)?;
+                    self.set_config(usize::from(place) + 2, &capability.body);
+                }
+            }
+        }
+        for (i, bar) in config.bars.iter().enumerate() {
+            if bar.size != 0 {
+                self.plug_bar(i, bar.size);
+                self.register_bar(
+                    i as u8,
+                    BarKind {
+                        is_64bit: bar.is_64bit,
+                        prefetchable: bar.prefetchable,
+                    },
+                    &self.bars[i].region,
+                );
+            }
+        }
+        self.init_aer(AER_OFFSET)?;
+        if let Some(msix) = &config.msix {
+            let place = |bar: u8, offset| MsixPlace {
+                region: &self.bars[usize::from(bar)].region,
+                bar,
+                offset,
+            };
+            let result = self.init_msix(
+                msix.vectors,
+                place(msix.table_bar, msix.table_offset),
+                place(msix.pba_bar, msix.pba_offset),
+            );
+            if result.is_err() {
+                self.exit_aer();
+            }
+            result?;
+        }
+        Ok(())
+    }
+
+    fn plug_bar(&self, number: usize, size: u64) {
+        const NAMES: [&CStr; BARS] = [c"bar0", c"bar1", c"bar2", c"bar3", c"bar4", c"bar5"];
+        let bar = &self.bars[number];
+        // SAFETY: the BAR is a part of this device.
+        unsafe { bar.region.init(self, bar, NAMES[number], size) };
+    }
+
+    fn set_identity(&self, config: &Config) {
+        let class = config.class.to_le_bytes();
+        for (offset, value) in [
+            (bindings::PCI_VENDOR_ID, config.vendor),
+            (bindings::PCI_DEVICE_ID, config.device),
+            (bindings::PCI_SUBSYSTEM_VENDOR_ID, config.subsystem_vendor),
+            (bindings::PCI_SUBSYSTEM_ID, config.subsystem),
+        ] {
+            self.set_config(offset as usize, &value.to_le_bytes());
+        }
+        self.set_config(bindings::PCI_REVISION_ID as usize, &[config.revision]);
+        self.set_config(bindings::PCI_CLASS_PROG as usize, &class[..3]);
+        self.set_config(bindings::PCI_INTERRUPT_PIN as usize, &[config.intx_pin]);
+    }
+
+    /// Link registers (PCIe base spec, Link Capabilities, Link Status, Link
+    /// Capabilities 2 and Link Control 2): trained at full speed and width.
+    fn set_link(&self, config: &Config, express: usize) {
+        let speed = u32::from(config.link_speed);
+        let speed_and_width = speed | u32::from(config.link_width) << 4;
+        let replace = |offset: u32, mask: u32, value: u32| {
+            let at = express + offset as usize;
+            let old = u32::from(u16::from_le_bytes(self.config(at)));
+            let new = old & !mask | value;
+            self.set_config(at, &(new as u16).to_le_bytes());
+        };
+        replace(bindings::PCI_EXP_LNKCAP, 0x3ff, speed_and_width);
+        replace(bindings::PCI_EXP_LNKSTA, 0x3ff, speed_and_width);
+        replace(bindings::PCI_EXP_LNKCAP2, 0xfe, ((1 << speed) - 1) << 1);
+        replace(bindings::PCI_EXP_LNKCTL2, 0xf, speed);
+        self.link_status.store(
+            express as u16 + bindings::PCI_EXP_LNKSTA as u16,
+            Ordering::Relaxed,
+        );
+    }
+
+    fn exit(&self) {
+        let Some(link) = self.link.borrow_mut().take() else {
+            return;
+        };
+        let this: *const Self = self;
+        // SAFETY: undoes what `realize` did, with the same arguments.
+        unsafe {
+            bindings::qemu_set_fd_handler(link.descriptor(), None, None, std::ptr::null_mut());
+            bindings::qemu_unregister_reset(Some(machine_reset), this.cast_mut().cast());
+            bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
+        }
+        link.close();
+        let config = self.config.borrow_mut().take();
+        if let Some(msix) = config.and_then(|c| c.msix) {
+            self.exit_msix(
+                &self.bars[usize::from(msix.table_bar)].region,
+                &self.bars[usize::from(msix.pba_bar)].region,
+            );
+        }
+        self.exit_aer();
+        self.exit_express();
+    }
+
+    fn config_write(&self, address: u32, value: u32, len: u32) {
+        let control = u32::from(self.link_status.load(Ordering::Relaxed))
+            .wrapping_sub(bindings::PCI_EXP_LNKSTA)
+            .wrapping_add(bindings::PCI_EXP_DEVCTL);
+        // Initiate Function Level Reset is bit 15 of Device Control; the reset
+        // itself happens within the default handler.
+        let byte = (control + 1).wrapping_sub(address);
+        let flr = byte < len && value >> (8 * byte) & 0x80 != 0;
+        self.flr.store(flr, Ordering::Relaxed);
+        self.default_config_write(address, value, len);
+        self.flr.store(false, Ordering::Relaxed);
+    }
+
+    /// As stored, but Link Status has neither speed nor width while the
+    /// simulator is away.
+    fn config_read(&self, address: u32, len: u32) -> u32 {
+        let mut value = self.default_config_read(address, len);
+        if !self.link_up.load(Ordering::Relaxed) {
+            let status = u32::from(self.link_status.load(Ordering::Relaxed));
+            for i in 0..len {
+                let mask = match (address + i).wrapping_sub(status) {
+                    0 => 0xff,
+                    1 => 0x03,
+                    _ => 0,
+                };
+                value &= !(mask << (8 * i));
+            }
+        }
+        value
+    }
+
+    fn reset_exit(&self, _type: ResetType) {
+        let machine = self.machine_reset.swap(false, Ordering::Relaxed);
+        let kind = if machine {
+            ResetKind::Cold
+        } else if self.flr.load(Ordering::Relaxed) {
+            ResetKind::Flr
+        } else {
+            ResetKind::Hot
+        };
+        // A guest that was shut down with -no-shutdown goes on after a reset.
+        self.quitting.store(false, Ordering::Relaxed);
+        if let Some(link) = self.link() {
+            link.reset(kind);
+        }
+    }
+}
+
+unsafe extern "C" fn readable(opaque: *mut c_void) {
+    // SAFETY: registered with the device, until its exit.
+    let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
+    if let Some(link) = device.link() {
+        link.service();
+    }
+}
+
+/// Called in the hold phase of a reset of the machine, before the exit phase
+/// of any device.
+unsafe extern "C" fn machine_reset(opaque: *mut c_void) {
+    // SAFETY: as in `readable`.
+    let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
+    device.machine_reset.store(true, Ordering::Relaxed);
+}
+
+unsafe extern "C" fn shutdown(notifier: *mut bindings::Notifier, _data: *mut c_void) {
+    // SAFETY: the notifier is the first field of a `ShutdownNotifier`, which
+    // is a part of the device.
+    let device = unsafe { (*notifier.cast::<ShutdownNotifier>()).device.as_ref() };
+    device.quitting.store(true, Ordering::Relaxed);
+    if let Some(link) = device.link() {
+        link.quit();
+    }
+}
+
+/// The machine as the link sees it.
+///
+/// The link may be served by a vCPU without the big QEMU lock. The device then
+/// is alive all the same: the vCPU is in a callback of one of its memory
+/// regions, under RCU, and the flat view that it found the region in holds a
+/// reference to the device until a grace period after it was replaced.
+struct Machine {
+    device: NonNull<AcceleratorPcie>,
+}
+
+// SAFETY: what the methods do is safe from any thread.
+unsafe impl Send for Machine {}
+// SAFETY: as above.
+unsafe impl Sync for Machine {}
+
+impl Machine {
+    fn device(&self) -> &AcceleratorPcie {
+        // SAFETY: see the description of the type.
+        unsafe { self.device.as_ref() }
+    }
+}
+
+fn status(result: std::result::Result<(), DmaError>) -> Status {
+    match result {
+        Ok(()) => Status::Ok,
+        Err(DmaError::NotMaster) => Status::Refused,
+        Err(DmaError::Fault) => Status::Fault,
+    }
+}
+
+impl Root for Machine {
+    fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status {
+        status(self.device().dma_read(addr, data))
+    }
+
+    fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status {
+        let Some(enables) = enables else {
+            return status(self.device().dma_write(addr, data));
+        };
+        let enabled = |i: usize| enables[i / 8] >> (i % 8) & 1 != 0;
+        let mut i = 0;
+        while i < data.len() {
+            if !enabled(i) {
+                i += 1;
+                continue;
+            }
+            let start = i;
+            while i < data.len() && enabled(i) {
+                i += 1;
+            }
+            let run = self
+                .device()
+                .dma_write(addr + start as u64, &data[start..i]);
+            if run.is_err() {
+                return status(run);
+            }
+        }
+        Status::Ok
+    }
+
+    fn msix(&self, vector: u16) {
+        with_bql(|| {
+            let device = self.device();
+            // Unplugged while we waited for the lock: MSI-X is gone.
+            if device.link.borrow().is_some() {
+                device.msix_notify(vector);
+            }
+        });
+    }
+
+    fn intx(&self, level: bool) {
+        with_bql(|| {
+            let device = self.device();
+            if device.link.borrow().is_some() {
+                device.set_intx(level);
+            }
+        });
+    }
+
+    fn link(&self, up: bool) {
+        self.device().link_up.store(up, Ordering::Relaxed);
+    }
+
+    fn unlocked(&self, wait: &mut dyn FnMut()) {
+        without_bql(wait);
+    }
+
+    fn quitting(&self) -> bool {
+        // SAFETY: looks at a variable.
+        let requested = unsafe { bindings::qemu_shutdown_requested_get() };
+        requested != bindings::SHUTDOWN_CAUSE_NONE || self.device().quitting.load(Ordering::Relaxed)
+    }
+}
+
+const _: () = assert!(std::mem::size_of::<c_int>() == 4);
+
+module_init! {
+    MODULE_INIT_QOM => unsafe {
+        static TYPE: Type = Type(c::TypeInfo {
+            interfaces: PCI_EXPRESS.as_ptr(),
+            ..AcceleratorPcie::TYPE_INFO
+        });
+        c::type_register_static(&TYPE.0);
+    }
+}
+
+struct Type(c::TypeInfo);
+
+// SAFETY: the pointers are to constants and functions.
+unsafe impl Sync for Type {}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! `accelerator-pcie`: a PCI Express card in QEMU whose logic is RTL that runs
+//! in an HDL simulator.
+//!
+//! * [`link`] talks to the simulator. It knows nothing of QEMU.
+//! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
+//! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
+//!   functions, in the style of QEMU's own Rust bindings.
+//! * `device` is the QOM type.
+//! * `glue` is everything that depends on the QEMU release.
+//!
+//! The last three need QEMU: Meson compiles them in QEMU's tree with the
+//! configuration `qemu_10_1` or `qemu_10_2`, and cargo does if `build.rs` is
+//! told of a QEMU build tree. Without one, cargo builds and tests the rest.
+
+pub mod link;
+pub mod logger;
+
+#[cfg(qemu)]
+mod bindings;
+#[cfg(qemu)]
+mod device;
+#[cfg(qemu_10_1)]
+#[path = "glue_10_1.rs"]
+mod glue;
+#[cfg(qemu_10_2)]
+#[path = "glue_10_2.rs"]
+mod glue;
+#[cfg(qemu)]
+pub mod pci;

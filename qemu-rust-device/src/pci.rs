@@ -1,0 +1,637 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Safe bindings to QEMU's PCI Express devices: configuration space, BARs,
+//! MSI-X, INTx and bus mastering.
+//!
+//! # Invariants
+//!
+//! The `SAFETY` comments below refer to these by number.
+//!
+//! 1. A [`PciDevice`] reference points to a live QOM object that is an instance
+//!    of `TYPE_PCI_DEVICE`: that is what [`IsA`] promises.
+//! 2. Methods that change what other threads may look at are called with the
+//!    big QEMU lock held; they assert it.
+//! 3. `config` is allocated with `PCIE_CONFIG_SPACE_SIZE` bytes for a PCI
+//!    Express device while it is realized (`hw/pci/pci.c`,
+//!    `pci_config_alloc`).
+
+use std::{
+    ffi::{c_int, c_void, CStr},
+    marker::PhantomData,
+    ptr::NonNull,
+};
+
+use crate::{
+    bindings,
+    glue::{
+        self, c, qom_isa, DeviceImpl, DeviceState, IsA, Object, ObjectDeref, ObjectType, Opaque,
+        Result, Wrapper,
+    },
+};
+
+/// A safe wrapper around `PCIDevice`.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct PciDevice(Opaque<bindings::PCIDevice>);
+
+// SAFETY: the struct is transparent over `Opaque` of the wrapped type.
+unsafe impl Wrapper for PciDevice {
+    type Wrapped = bindings::PCIDevice;
+}
+
+// SAFETY: access to the C struct is either under the big QEMU lock or by
+// functions that are safe without it (invariant 2).
+unsafe impl Send for PciDevice {}
+// SAFETY: as above.
+unsafe impl Sync for PciDevice {}
+
+/// Virtual methods of [`PciDevice`].
+pub use bindings::PCIDeviceClass as PciDeviceClass;
+
+// SAFETY: `PCIDevice` and `PCIDeviceClass` are the instance and class structs
+// of `TYPE_PCI_DEVICE`, and the wrapper does not drop its contents.
+unsafe impl ObjectType for PciDevice {
+    type Class = PciDeviceClass;
+    const TYPE_NAME: &'static CStr = to_cstr(bindings::TYPE_PCI_DEVICE);
+}
+
+qom_isa!(PciDevice: DeviceState, Object);
+
+/// A string constant of bindgen's as a C string, at compile time.
+const fn to_cstr(bytes: &'static [u8]) -> &'static CStr {
+    match CStr::from_bytes_with_nul(bytes) {
+        Ok(s) => s,
+        Err(_) => panic!("string constant without a final NUL"),
+    }
+}
+
+/// What a PCI device type implements.
+pub trait PciDeviceImpl: DeviceImpl + IsA<PciDevice> {
+    /// Brings the device to life.
+    const REALIZE: Option<fn(&Self) -> Result<()>> = None;
+    /// Undoes `REALIZE`; called on unplug.
+    const EXIT: Option<fn(&Self)> = None;
+    /// The guest writes to configuration space; the default does what the
+    /// registers that QEMU knows do.
+    const CONFIG_WRITE: Option<fn(&Self, u32, u32, u32)> = None;
+    /// The guest reads from configuration space.
+    const CONFIG_READ: Option<fn(&Self, u32, u32) -> u32> = None;
+}
+
+unsafe extern "C" fn rust_realize<T: PciDeviceImpl>(
+    device: *mut bindings::PCIDevice,
+    errp: *mut *mut c::Error,
+) {
+    if let (Some(device), Some(realize)) = (NonNull::new(device.cast::<T>()), T::REALIZE) {
+        // SAFETY: QEMU calls this for instances of T only (invariant 1), and
+        // with a valid `errp`.
+        unsafe { glue::Error::ok_or_propagate(realize(device.as_ref()), errp) };
+    }
+}
+
+unsafe extern "C" fn rust_exit<T: PciDeviceImpl>(device: *mut bindings::PCIDevice) {
+    if let (Some(device), Some(exit)) = (NonNull::new(device.cast::<T>()), T::EXIT) {
+        // SAFETY: as in `rust_realize`.
+        exit(unsafe { device.as_ref() });
+    }
+}
+
+unsafe extern "C" fn rust_config_write<T: PciDeviceImpl>(
+    device: *mut bindings::PCIDevice,
+    address: u32,
+    value: u32,
+    len: c_int,
+) {
+    if let (Some(device), Some(write)) = (NonNull::new(device.cast::<T>()), T::CONFIG_WRITE) {
+        // SAFETY: as in `rust_realize`.
+        write(unsafe { device.as_ref() }, address, value, len as u32);
+    }
+}
+
+unsafe extern "C" fn rust_config_read<T: PciDeviceImpl>(
+    device: *mut bindings::PCIDevice,
+    address: u32,
+    len: c_int,
+) -> u32 {
+    match (NonNull::new(device.cast::<T>()), T::CONFIG_READ) {
+        // SAFETY: as in `rust_realize`.
+        (Some(device), Some(read)) => read(unsafe { device.as_ref() }, address, len as u32),
+        _ => u32::MAX,
+    }
+}
+
+impl PciDeviceClass {
+    /// Fills in the virtual methods of `PCIDeviceClass` and its parents from
+    /// the traits that `T` implements.
+    pub fn class_init<T: PciDeviceImpl>(&mut self) {
+        if <T as PciDeviceImpl>::REALIZE.is_some() {
+            self.realize = Some(rust_realize::<T>);
+        }
+        if T::EXIT.is_some() {
+            self.exit = Some(rust_exit::<T>);
+        }
+        if T::CONFIG_WRITE.is_some() {
+            self.config_write = Some(rust_config_write::<T>);
+        }
+        if T::CONFIG_READ.is_some() {
+            self.config_read = Some(rust_config_read::<T>);
+        }
+        self.parent_class.class_init::<T>();
+    }
+}
+
+/// Interfaces of a PCI Express device type, as `TypeInfo` wants them.
+#[repr(transparent)]
+pub struct Interfaces([c::InterfaceInfo; 2]);
+
+// SAFETY: the pointers are to string constants.
+unsafe impl Sync for Interfaces {}
+
+impl Interfaces {
+    /// For `TypeInfo::interfaces`.
+    pub const fn as_ptr(&self) -> *const c::InterfaceInfo {
+        self.0.as_ptr()
+    }
+}
+
+/// Only buses of PCI Express take the device.
+pub static PCI_EXPRESS: Interfaces = Interfaces([
+    c::InterfaceInfo {
+        type_: bindings::INTERFACE_PCIE_DEVICE.as_ptr().cast(),
+    },
+    c::InterfaceInfo {
+        type_: std::ptr::null(),
+    },
+]);
+
+/// Accesses of the guest to a BAR.
+pub trait Mmio: Sync {
+    /// Reads `size` bytes, 1, 2, 4 or 8.
+    fn read(&self, offset: u64, size: u32) -> u64;
+    /// Writes `size` bytes, 1, 2, 4 or 8.
+    fn write(&self, offset: u64, data: u64, size: u32);
+}
+
+unsafe extern "C" fn rust_mmio_read<T: Mmio>(opaque: *mut c_void, offset: u64, size: u32) -> u64 {
+    // SAFETY: `opaque` is the `&T` that `MmioRegion::init` got, which lives as
+    // long as the region.
+    unsafe { &*opaque.cast::<T>() }.read(offset, size)
+}
+
+unsafe extern "C" fn rust_mmio_write<T: Mmio>(
+    opaque: *mut c_void,
+    offset: u64,
+    data: u64,
+    size: u32,
+) {
+    // SAFETY: as in `rust_mmio_read`.
+    unsafe { &*opaque.cast::<T>() }.write(offset, data, size);
+}
+
+struct Ops<T>(PhantomData<T>);
+
+impl<T: Mmio> Ops<T> {
+    const OPS: bindings::MemoryRegionOps = {
+        // SAFETY: all fields may be zero: pointers, functions and numbers.
+        let mut ops: bindings::MemoryRegionOps =
+            unsafe { std::mem::MaybeUninit::zeroed().assume_init() };
+        ops.read = Some(rust_mmio_read::<T>);
+        ops.write = Some(rust_mmio_write::<T>);
+        ops.endianness = bindings::DEVICE_LITTLE_ENDIAN;
+        ops.valid.min_access_size = 1;
+        ops.valid.max_access_size = 8;
+        ops.valid.unaligned = true;
+        ops.impl_.min_access_size = 1;
+        ops.impl_.max_access_size = 8;
+        ops.impl_.unaligned = true;
+        ops
+    };
+}
+
+/// A memory region whose accesses are calls. Part of a device's instance, so
+/// that it has a fixed place.
+#[repr(transparent)]
+pub struct MmioRegion(Opaque<c::MemoryRegion>);
+
+// SAFETY: only functions of QEMU look inside, and they lock.
+unsafe impl Send for MmioRegion {}
+// SAFETY: as above.
+unsafe impl Sync for MmioRegion {}
+
+impl MmioRegion {
+    /// A region that is not initialized yet.
+    pub const fn new() -> Self {
+        // SAFETY: all zero is what QOM hands out too, and what `init` expects.
+        Self(unsafe { Opaque::zeroed() })
+    }
+
+    /// Initializes the region as a child of `owner`.
+    ///
+    /// QEMU refuses an access to a device while another one is under way,
+    /// because most devices would not stand it. Ours sleeps without the big
+    /// QEMU lock, is made for several accesses at once and guards itself
+    /// against those that it causes; so the region opts out.
+    ///
+    /// # Safety
+    ///
+    /// `ops` and `self` must be parts of `owner`'s instance.
+    pub unsafe fn init<T: Mmio>(&self, owner: &PciDevice, ops: &T, name: &CStr, size: u64) {
+        assert_locked();
+        let owner: *const PciDevice = owner;
+        // SAFETY: the region is zeroed memory or was finalized with an earlier
+        // life of the device, and is not moved; `ops` outlives it (promised).
+        unsafe {
+            bindings::memory_region_init_io(
+                self.0.as_mut_ptr(),
+                owner.cast_mut().cast(),
+                &Ops::<T>::OPS,
+                std::ptr::from_ref(ops).cast_mut().cast(),
+                name.as_ptr(),
+                size,
+            );
+            (*self.0.as_mut_ptr()).disable_reentrancy_guard = true;
+        }
+    }
+}
+
+impl Default for MmioRegion {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn assert_locked() {
+    assert!(bql_locked(), "the big QEMU lock is not held");
+}
+
+/// Whether this thread holds the big QEMU lock.
+pub fn bql_locked() -> bool {
+    // SAFETY: looks at a variable of this thread.
+    unsafe { bindings::bql_locked() }
+}
+
+/// Takes the big QEMU lock.
+fn bql_lock() {
+    // SAFETY: the file name is a constant, the line for messages only.
+    unsafe { bindings::bql_lock_impl(c"accelerator-pcie".as_ptr(), line!() as c_int) };
+}
+
+/// Calls `f` without the big QEMU lock, taking it back if it was held.
+pub fn without_bql<R>(f: impl FnOnce() -> R) -> R {
+    let locked = bql_locked();
+    if locked {
+        // SAFETY: this thread holds the lock.
+        unsafe { bindings::bql_unlock() };
+    }
+    let result = f();
+    if locked {
+        bql_lock();
+    }
+    result
+}
+
+/// Calls `f` with the big QEMU lock, taking it if it is not held.
+pub fn with_bql<R>(f: impl FnOnce() -> R) -> R {
+    let locked = bql_locked();
+    if !locked {
+        bql_lock();
+    }
+    let result = f();
+    if !locked {
+        // SAFETY: this thread has just taken the lock.
+        unsafe { bindings::bql_unlock() };
+    }
+    result
+}
+
+/// How an access of the device to guest memory ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DmaError {
+    /// Bus mastering is off.
+    NotMaster,
+    /// Nothing answers at that address, or the IOMMU refused it.
+    Fault,
+}
+
+fn memtx_attrs() -> c::MemTxAttrs {
+    // As `MEMTXATTRS_UNSPECIFIED`, which `pci_dma_rw` uses.
+    c::MemTxAttrs {
+        unspecified: true,
+        ..c::MemTxAttrs::default()
+    }
+}
+
+/// The parts of a BAR's type that a device chooses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BarKind {
+    /// 64-bit rather than 32-bit.
+    pub is_64bit: bool,
+    /// Prefetchable.
+    pub prefetchable: bool,
+}
+
+/// Where MSI-X keeps its structures.
+#[derive(Clone, Copy)]
+pub struct MsixPlace<'a> {
+    /// Region of the BAR.
+    pub region: &'a MmioRegion,
+    /// Number of the BAR.
+    pub bar: u8,
+    /// Offset in it.
+    pub offset: u32,
+}
+
+/// Methods of [`PciDevice`] and its subclasses.
+pub trait PciDeviceMethods: ObjectDeref
+where
+    Self::Target: IsA<PciDevice>,
+{
+    /// The C object.
+    fn pci(&self) -> *mut bindings::PCIDevice {
+        self.as_mut_ptr::<PciDevice>().cast()
+    }
+
+    /// Reads a field of configuration space as it is stored, `N` bytes.
+    fn config<const N: usize>(&self, offset: usize) -> [u8; N] {
+        assert!(offset + N <= bindings::PCIE_CONFIG_SPACE_SIZE as usize);
+        let mut bytes = [0; N];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            // SAFETY: in bounds (invariant 3). Single bytes are read, which a
+            // vCPU may be writing at the same time, so the read is volatile.
+            *byte = unsafe { (*self.pci()).config.add(offset + i).read_volatile() };
+        }
+        bytes
+    }
+
+    /// Sets a field of configuration space, whether the guest may write it or
+    /// not.
+    fn set_config(&self, offset: usize, bytes: &[u8]) {
+        assert_locked();
+        assert!(offset + bytes.len() <= bindings::PCIE_CONFIG_SPACE_SIZE as usize);
+        for (i, &byte) in bytes.iter().enumerate() {
+            // SAFETY: in bounds (invariant 3) and under the lock.
+            unsafe { (*self.pci()).config.add(offset + i).write_volatile(byte) };
+        }
+    }
+
+    /// Registers a BAR.
+    fn register_bar(&self, number: u8, kind: BarKind, region: &MmioRegion) {
+        assert_locked();
+        let mut attributes = bindings::PCI_BASE_ADDRESS_SPACE_MEMORY;
+        if kind.is_64bit {
+            attributes |= bindings::PCI_BASE_ADDRESS_MEM_TYPE_64;
+        }
+        if kind.prefetchable {
+            attributes |= bindings::PCI_BASE_ADDRESS_MEM_PREFETCH;
+        }
+        // SAFETY: invariants 1 and 2; the region belongs to the device.
+        unsafe {
+            bindings::pci_register_bar(
+                self.pci(),
+                c_int::from(number),
+                attributes as u8,
+                region.0.as_mut_ptr(),
+            );
+        }
+    }
+
+    /// Adds a capability of `size` bytes and returns its place; `offset` 0
+    /// lets QEMU choose it.
+    ///
+    /// # Errors
+    ///
+    /// QEMU's, if there is no room or something is there already.
+    fn add_capability(&self, id: u8, offset: u8, size: u8) -> Result<u8> {
+        assert_locked();
+        // SAFETY: invariants 1 and 2; the function sets the error or not.
+        let place = unsafe {
+            glue::with_errp(|errp| bindings::pci_add_capability(self.pci(), id, offset, size, errp))
+        }?;
+        u8::try_from(place).map_err(|_| {
+            glue::Error::from(format!(
+                "capability {id:#04x} of {size} bytes does not fit at {offset:#04x}"
+            ))
+        })
+    }
+
+    /// Adds the power management capability.
+    ///
+    /// # Errors
+    ///
+    /// QEMU's, if there is no room.
+    fn init_power_management(&self) -> Result<()> {
+        assert_locked();
+        // SAFETY: invariants 1 and 2.
+        unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), 0, errp)) }.map(drop)
+    }
+
+    /// Adds the PCI Express capability of an endpoint, with function level
+    /// reset, and returns its place.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room.
+    fn init_express(&self) -> Result<usize> {
+        assert_locked();
+        // SAFETY: invariants 1 and 2.
+        let place = unsafe { bindings::pcie_endpoint_cap_init(self.pci(), 0) };
+        let place = usize::try_from(place)
+            .map_err(|_| glue::Error::from("no room for the PCI Express capability"))?;
+        // SAFETY: the capability was just added.
+        unsafe { bindings::pcie_cap_flr_init(self.pci()) };
+        Ok(place)
+    }
+
+    /// Removes the PCI Express capability.
+    fn exit_express(&self) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2; harmless if there is none.
+        unsafe { bindings::pcie_cap_exit(self.pci()) };
+    }
+
+    /// Adds Advanced Error Reporting at `offset` of extended config space.
+    ///
+    /// # Errors
+    ///
+    /// QEMU's.
+    fn init_aer(&self, offset: u16) -> Result<()> {
+        assert_locked();
+        // SAFETY: invariants 1 and 2.
+        unsafe {
+            glue::with_errp(|errp| {
+                bindings::pcie_aer_init(
+                    self.pci(),
+                    bindings::PCI_ERR_VER as u8,
+                    offset,
+                    bindings::PCI_ERR_SIZEOF as u16,
+                    errp,
+                )
+            })
+        }
+        .map(drop)
+    }
+
+    /// Releases what Advanced Error Reporting holds.
+    fn exit_aer(&self) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2.
+        unsafe { bindings::pcie_aer_exit(self.pci()) };
+    }
+
+    /// What QEMU does on a write to configuration space, PCI Express and
+    /// Advanced Error Reporting included.
+    fn default_config_write(&self, address: u32, value: u32, len: u32) {
+        assert_locked();
+        let len = len as c_int;
+        // SAFETY: invariants 1 and 2.
+        unsafe {
+            bindings::pci_default_write_config(self.pci(), address, value, len);
+            bindings::pcie_cap_flr_write_config(self.pci(), address, value, len);
+            bindings::pcie_aer_write_config(self.pci(), address, value, len);
+        }
+    }
+
+    /// What QEMU does on a read from configuration space.
+    fn default_config_read(&self, address: u32, len: u32) -> u32 {
+        assert_locked();
+        // SAFETY: invariants 1 and 2.
+        unsafe { bindings::pci_default_read_config(self.pci(), address, len as c_int) }
+    }
+
+    /// Adds MSI-X with `vectors` vectors, all of them usable.
+    ///
+    /// # Errors
+    ///
+    /// QEMU's; the machine may not support message signalled interrupts.
+    fn init_msix(&self, vectors: u16, table: MsixPlace<'_>, pba: MsixPlace<'_>) -> Result<()> {
+        assert_locked();
+        // SAFETY: invariants 1 and 2; both regions are BARs of the device. The
+        // number of vectors has another width in some releases.
+        #[allow(clippy::useless_conversion)]
+        let result = unsafe {
+            glue::with_errp(|errp| {
+                bindings::msix_init(
+                    self.pci(),
+                    vectors.into(),
+                    table.region.0.as_mut_ptr(),
+                    table.bar,
+                    table.offset,
+                    pba.region.0.as_mut_ptr(),
+                    pba.bar,
+                    pba.offset,
+                    0,
+                    errp,
+                )
+            })
+        }?;
+        if result < 0 {
+            return Err(glue::Error::from(format!(
+                "MSI-X cannot be set up: {}",
+                std::io::Error::from_raw_os_error(-result)
+            )));
+        }
+        for vector in 0..u32::from(vectors) {
+            // SAFETY: in range of what was just made.
+            unsafe { bindings::msix_vector_use(self.pci(), vector) };
+        }
+        Ok(())
+    }
+
+    /// Removes MSI-X.
+    fn exit_msix(&self, table: &MmioRegion, pba: &MmioRegion) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2; these are the regions it was made with.
+        unsafe {
+            bindings::msix_unuse_all_vectors(self.pci());
+            bindings::msix_uninit(self.pci(), table.0.as_mut_ptr(), pba.0.as_mut_ptr());
+        }
+    }
+
+    /// Raises a vector: sends its message, or marks it pending if it is
+    /// masked. Nothing happens if the device has no such vector.
+    fn msix_notify(&self, vector: u16) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2. The C function asserts the range, so it
+        // is checked before.
+        unsafe {
+            if c_int::from(vector) < (*self.pci()).msix_entries_nr {
+                bindings::msix_notify(self.pci(), u32::from(vector));
+            }
+        }
+    }
+
+    /// Drives the INTx pin; the device must have one.
+    fn set_intx(&self, level: bool) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2. The C function asserts the pin number,
+        // so it is checked before.
+        unsafe {
+            if self.config::<1>(bindings::PCI_INTERRUPT_PIN as usize)[0] != 0 {
+                bindings::pci_set_irq(self.pci(), c_int::from(level));
+            }
+        }
+    }
+
+    /// Whether the guest lets the device access memory.
+    fn is_bus_master(&self) -> bool {
+        let command = u16::from_le_bytes(self.config(bindings::PCI_COMMAND as usize));
+        u32::from(command) & bindings::PCI_COMMAND_MASTER != 0
+    }
+
+    /// Reads guest memory through the device's own address space. Needs no
+    /// lock.
+    ///
+    /// # Errors
+    ///
+    /// Bus mastering is off, or nothing answers there.
+    fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaError> {
+        if !self.is_bus_master() {
+            return Err(DmaError::NotMaster);
+        }
+        // SAFETY: invariant 1; the function locks and reads under RCU by
+        // itself, and `data` is valid for its length.
+        let result = unsafe {
+            bindings::address_space_read_full(
+                std::ptr::addr_of_mut!((*self.pci()).bus_master_as),
+                address,
+                memtx_attrs(),
+                data.as_mut_ptr().cast(),
+                data.len() as u64,
+            )
+        };
+        memtx(result)
+    }
+
+    /// Writes guest memory through the device's own address space. Needs no
+    /// lock.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PciDeviceMethods::dma_read`].
+    fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaError> {
+        if !self.is_bus_master() {
+            return Err(DmaError::NotMaster);
+        }
+        // SAFETY: as in `dma_read`.
+        let result = unsafe {
+            bindings::address_space_write(
+                std::ptr::addr_of_mut!((*self.pci()).bus_master_as),
+                address,
+                memtx_attrs(),
+                data.as_ptr().cast(),
+                data.len() as u64,
+            )
+        };
+        memtx(result)
+    }
+}
+
+impl<R: ObjectDeref> PciDeviceMethods for R where R::Target: IsA<PciDevice> {}
+
+fn memtx(result: bindings::MemTxResult) -> std::result::Result<(), DmaError> {
+    if result == bindings::MEMTX_OK {
+        Ok(())
+    } else {
+        Err(DmaError::Fault)
+    }
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * Input of bindgen: the parts of QEMU that QEMU's own Rust crates do not bind.
+ */
+
+#ifndef __CLANG_STDATOMIC_H
+#define __CLANG_STDATOMIC_H
+/*
+ * bindgen may not find clang's own headers; nothing that is bound uses this
+ * type, so any definition will do.
+ */
+typedef enum memory_order {
+    memory_order_relaxed,
+    memory_order_consume,
+    memory_order_acquire,
+    memory_order_release,
+    memory_order_acq_rel,
+    memory_order_seq_cst,
+} memory_order;
+#endif
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "qemu/notify.h"
+#include "system/memory.h"
+#include "system/reset.h"
+#include "system/runstate.h"
+#include "hw/pci/pci_device.h"
+#include "hw/pci/pcie.h"
+#include "hw/pci/pcie_aer.h"
+#include "hw/pci/msix.h"
+#include "hw/qdev-properties.h"
