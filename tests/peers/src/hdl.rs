@@ -1,0 +1,724 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! An HDL endpoint without a simulator.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use accelerator_protocol::{
+    config::{Bar, Config, Msix},
+    device::{refuse_message, DeviceEvent, DeviceSession},
+    wire::{frame_type, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
+};
+
+use crate::{poll_ms, zmq_error, Error, PATIENCE};
+
+/// A message and who sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Identity of the sender, to answer it.
+    pub peer: Vec<u8>,
+    /// Its bytes.
+    pub message: Vec<u8>,
+}
+
+/// A bound ROUTER socket that sends and receives messages as they are.
+pub struct RawEndpoint {
+    socket: zmq::Socket,
+    endpoint: String,
+    // After the socket, so that it is dropped last.
+    _context: zmq::Context,
+}
+
+impl RawEndpoint {
+    /// Binds `endpoint`.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint is taken, or none that ZeroMQ can bind.
+    pub fn bind(endpoint: &str) -> Result<Self, Error> {
+        let context = zmq::Context::new();
+        let socket = context
+            .socket(zmq::ROUTER)
+            .map_err(zmq_error("cannot make a socket"))?;
+        socket
+            .set_linger(200)
+            .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
+            // Sending to a peer that is gone is an error, not a silent loss.
+            .and_then(|()| socket.set_router_mandatory(true))
+            // Whoever floods a peer that does not read shall notice.
+            .and_then(|()| socket.set_sndhwm(100_000))
+            .map_err(zmq_error("cannot set up the socket"))?;
+        socket
+            .bind(endpoint)
+            .map_err(zmq_error(&format!("cannot bind {endpoint}")))?;
+        Ok(Self {
+            socket,
+            endpoint: endpoint.to_owned(),
+            _context: context,
+        })
+    }
+
+    /// What it is bound to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The next message. `None` if none comes.
+    ///
+    /// # Errors
+    ///
+    /// ZeroMQ refused something, or the message has not exactly one part.
+    pub fn receive(&self, timeout: Duration) -> Result<Option<Received>, Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.socket.recv_multipart(zmq::DONTWAIT) {
+                Ok(mut parts) if parts.len() == 2 => {
+                    let message = parts.pop().unwrap_or_default();
+                    let peer = parts.pop().unwrap_or_default();
+                    return Ok(Some(Received { peer, message }));
+                }
+                Ok(parts) => {
+                    return Err(Error::Unexpected {
+                        expected: "a message of one part".into(),
+                        found: format!("{} parts", parts.len().saturating_sub(1)),
+                    })
+                }
+                Err(zmq::Error::EAGAIN) => {}
+                Err(zmq::Error::EINTR) => continue,
+                Err(e) => return Err(zmq_error("cannot receive")(e)),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            match self.socket.poll(zmq::POLLIN, poll_ms(left)) {
+                Ok(_) | Err(zmq::Error::EINTR) => {}
+                Err(e) => return Err(zmq_error("cannot wait for a message")(e)),
+            }
+        }
+    }
+
+    /// Sends one message of the given parts.
+    ///
+    /// # Errors
+    ///
+    /// The peer is gone or does not read.
+    pub fn send_parts(&self, peer: &[u8], parts: &[&[u8]]) -> Result<(), Error> {
+        let all = std::iter::once(peer).chain(parts.iter().copied());
+        self.socket
+            .send_multipart(all, zmq::DONTWAIT)
+            .map_err(zmq_error("cannot send to the host"))
+    }
+
+    /// Sends one message of one part.
+    ///
+    /// # Errors
+    ///
+    /// The peer is gone or does not read.
+    pub fn send(&self, peer: &[u8], message: &[u8]) -> Result<(), Error> {
+        self.send_parts(peer, &[message])
+    }
+
+    /// Waits for an INIT; returns who sent it and the session that it opens.
+    ///
+    /// # Errors
+    ///
+    /// None comes in time, or something else does.
+    pub fn wait_for_init(&self, timeout: Duration) -> Result<(Vec<u8>, u64), Error> {
+        let Some(Received { peer, message }) = self.receive(timeout)? else {
+            return Err(Error::Timeout {
+                what: "INIT".into(),
+                waited: timeout,
+            });
+        };
+        let header = Header::decode(&message).map_err(|e| Error::Violation(e.into()))?;
+        if header.frame_type != frame_type::INIT {
+            return Err(Error::Unexpected {
+                expected: "INIT".into(),
+                found: format!("frame type {:#04x}", header.frame_type),
+            });
+        }
+        Ok((peer, header.session))
+    }
+}
+
+/// What the host asks of the device, as [`DeviceEvent`] but owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are those of `DeviceEvent`.
+pub enum Event {
+    /// A host wants a session; it was sent the configuration.
+    Offered { host: String, replaced: bool },
+    /// The link is up.
+    Up,
+    /// The session is over.
+    Down { reason: Reason, text: String },
+    /// Answer with [`HdlEndpoint::read_done`].
+    Read {
+        tag: u32,
+        bar: u8,
+        len: u8,
+        offset: u64,
+    },
+    /// Answer with [`HdlEndpoint::write_done`], in order.
+    Write {
+        tag: u32,
+        bar: u8,
+        len: u8,
+        offset: u64,
+        data: u64,
+    },
+    /// A DMA read is answered.
+    DmaReadDone {
+        tag: u32,
+        status: Status,
+        data: Vec<u8>,
+    },
+    /// A DMA write is answered.
+    DmaWriteDone { tag: u32, status: Status },
+    /// Answer with [`HdlEndpoint::reset_done`].
+    Reset { tag: u32, kind: ResetKind },
+}
+
+/// An HDL endpoint that does one step at a time.
+///
+/// Events come out in the order of the stream, except that
+/// [`HdlEndpoint::dma_read`] and [`HdlEndpoint::dma_write`] keep what comes
+/// before their completion for later.
+pub struct HdlEndpoint {
+    raw: RawEndpoint,
+    session: DeviceSession,
+    peer: Vec<u8>,
+    /// Events that were received but not handed out.
+    queue: VecDeque<Event>,
+}
+
+impl HdlEndpoint {
+    /// Binds `endpoint`; from now on a host may connect.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint cannot be bound or the configuration breaks a rule.
+    pub fn bind(endpoint: &str, config: Config) -> Result<Self, Error> {
+        Ok(Self {
+            session: DeviceSession::new(config)?,
+            raw: RawEndpoint::bind(endpoint)?,
+            peer: Vec::new(),
+            queue: VecDeque::new(),
+        })
+    }
+
+    /// The session's state, to look at.
+    pub const fn session(&self) -> &DeviceSession {
+        &self.session
+    }
+
+    /// What the device is.
+    pub const fn config(&self) -> &Config {
+        self.session.config()
+    }
+
+    /// Waits until the link is up. Does nothing if it is.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up in time, or the host refuses.
+    pub fn wait_for_session(&mut self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        while !self.session.is_up() {
+            match self.event(deadline)? {
+                Some(Event::Offered { .. } | Event::Up) => {}
+                Some(Event::Down { reason, text }) => return Err(Error::Down { reason, text }),
+                Some(other) => return Err(unexpected("a session", &other)),
+                None => {
+                    return Err(Error::Timeout {
+                        what: "session with a host".into(),
+                        waited: timeout,
+                    })
+                }
+            }
+        }
+        // Up may be on its way out of the queue still.
+        self.queue.retain(|e| !matches!(e, Event::Up));
+        Ok(())
+    }
+
+    /// The next event, or `None` if none comes in time.
+    ///
+    /// # Errors
+    ///
+    /// The host broke the protocol; it was told.
+    pub fn try_event(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
+        self.event(Instant::now() + timeout)
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    ///
+    /// None comes in time, or the host broke the protocol.
+    pub fn next_event(&mut self, timeout: Duration) -> Result<Event, Error> {
+        self.try_event(timeout)?.ok_or_else(|| Error::Timeout {
+            what: "event from the host".into(),
+            waited: timeout,
+        })
+    }
+
+    fn event(&mut self, deadline: Instant) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Ok(Some(event));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(Received { peer, message }) = self.raw.receive(left)? else {
+                return Ok(None);
+            };
+            self.take(peer, &message)?;
+        }
+    }
+
+    /// Takes a message: its events go to the queue.
+    fn take(&mut self, peer: Vec<u8>, message: &[u8]) -> Result<(), Error> {
+        if peer != self.peer {
+            if self.session.is_up() && self.peer_is_there() {
+                let mut out = Vec::new();
+                refuse_message(
+                    message,
+                    Reason::Busy,
+                    "the device has a session with another host",
+                    &mut out,
+                );
+                if !out.is_empty() {
+                    self.raw.send(&peer, &out)?;
+                }
+                return Ok(());
+            }
+            self.peer = peer;
+        }
+        let mut rest = message;
+        while !rest.is_empty() {
+            let mut reply = Vec::new();
+            match self.session.frame(rest, &mut reply) {
+                Ok((event, tail)) => {
+                    rest = tail;
+                    self.queue.extend(own(&event));
+                }
+                Err(violation) => {
+                    self.session
+                        .fail(Reason::Protocol, &violation.to_string(), &mut reply);
+                    // The host may be gone, which is no worse than this.
+                    let _ = self.raw.send(&self.peer, &reply);
+                    return Err(violation.into());
+                }
+            }
+            if !reply.is_empty() {
+                self.raw.send(&self.peer, &reply)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the host of the session can still be reached.
+    fn peer_is_there(&self) -> bool {
+        let mut out = Vec::new();
+        Frame::Noop.encode(self.session.session(), &mut out);
+        self.raw.send(&self.peer, &out).is_ok()
+    }
+
+    fn send(&self, message: &[u8]) -> Result<(), Error> {
+        self.raw.send(&self.peer, message)
+    }
+
+    fn send_if(&self, sent: bool, what: &str, message: &[u8]) -> Result<(), Error> {
+        if !sent {
+            return Err(Error::Refused(what.to_owned()));
+        }
+        self.send(message)
+    }
+
+    /// Answers a read of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The read is not outstanding.
+    pub fn read_done(&mut self, tag: u32, len: u8, data: u64) -> Result<(), Error> {
+        self.read_ended(tag, len, Status::Ok, data)
+    }
+
+    /// Answers a read with any status.
+    ///
+    /// # Errors
+    ///
+    /// The read is not outstanding.
+    pub fn read_ended(
+        &mut self,
+        tag: u32,
+        len: u8,
+        status: Status,
+        data: u64,
+    ) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.read_done(tag, len, status, data, &mut out);
+        self.send_if(sent, "completion of a read that is not outstanding", &out)
+    }
+
+    /// Reports a write done.
+    ///
+    /// # Errors
+    ///
+    /// It is not the oldest outstanding write.
+    pub fn write_done(&mut self, tag: u32, status: Status) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.write_done(tag, status, &mut out);
+        self.send_if(sent, "completion of a write that is not the oldest", &out)
+    }
+
+    /// Says that the logic has left its reset.
+    ///
+    /// # Errors
+    ///
+    /// The reset is not outstanding.
+    pub fn reset_done(&mut self, tag: u32) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.reset_done(tag, &mut out);
+        self.send_if(sent, "answer to a reset that is not outstanding", &out)
+    }
+
+    /// Raises a vector of the function.
+    ///
+    /// # Errors
+    ///
+    /// The link is down or the function has no such vector.
+    pub fn msix(&mut self, vector: u16) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.msix(vector, &mut out);
+        self.send_if(sent, "MSI-X: no such vector or no link", &out)
+    }
+
+    /// Drives the INTx pin.
+    ///
+    /// # Errors
+    ///
+    /// The link is down or the function has no pin.
+    pub fn intx(&mut self, level: bool) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.intx(level, &mut out);
+        self.send_if(sent, "INTx: no pin or no link", &out)
+    }
+
+    /// Sends a DMA read and returns its tag; the completion is an event.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, too many requests are outstanding or the range is bad.
+    pub fn start_dma_read(&mut self, addr: u64, len: u32) -> Result<u32, Error> {
+        let mut out = Vec::new();
+        let tag = self.session.dma_read(addr, len, &mut out);
+        let tag = tag.ok_or_else(|| Error::Refused(format!("DMA read of {len} at {addr:#x}")))?;
+        self.send(&out)?;
+        Ok(tag)
+    }
+
+    /// Sends a DMA write and returns its tag; the completion is an event.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, too many requests are outstanding or the range is bad.
+    pub fn start_dma_write(
+        &mut self,
+        addr: u64,
+        data: &[u8],
+        enables: Option<&[u8]>,
+    ) -> Result<u32, Error> {
+        let mut out = Vec::new();
+        let tag = self.session.dma_write(addr, data, enables, &mut out);
+        let tag =
+            tag.ok_or_else(|| Error::Refused(format!("DMA write of {} at {addr:#x}", data.len())))?;
+        self.send(&out)?;
+        Ok(tag)
+    }
+
+    /// Reads host memory and waits for the data. What else comes first is kept
+    /// for [`HdlEndpoint::next_event`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Status`] if the host refused it; no completion in time.
+    pub fn dma_read(&mut self, addr: u64, len: u32) -> Result<Vec<u8>, Error> {
+        let tag = self.start_dma_read(addr, len)?;
+        let what = format!("completion of a DMA read of {len} bytes at {addr:#x}");
+        match self.wait_for(
+            &what,
+            |e| matches!(e, Event::DmaReadDone { tag: t, .. } if *t == tag),
+        )? {
+            Event::DmaReadDone {
+                status: Status::Ok,
+                data,
+                ..
+            } => Ok(data),
+            Event::DmaReadDone { status, .. } => Err(Error::Status { what, status }),
+            other => Err(unexpected(&what, &other)),
+        }
+    }
+
+    /// Writes host memory and waits until it is done. What else comes first is
+    /// kept for [`HdlEndpoint::next_event`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Status`] if the host refused it; no completion in time.
+    pub fn dma_write(
+        &mut self,
+        addr: u64,
+        data: &[u8],
+        enables: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let tag = self.start_dma_write(addr, data, enables)?;
+        let what = format!(
+            "completion of a DMA write of {} bytes at {addr:#x}",
+            data.len()
+        );
+        match self.wait_for(
+            &what,
+            |e| matches!(e, Event::DmaWriteDone { tag: t, .. } if *t == tag),
+        )? {
+            Event::DmaWriteDone {
+                status: Status::Ok, ..
+            } => Ok(()),
+            Event::DmaWriteDone { status, .. } => Err(Error::Status { what, status }),
+            other => Err(unexpected(&what, &other)),
+        }
+    }
+
+    /// Waits for an event that `is_it` accepts; a reset or the end of the
+    /// session ends the wait, everything else is kept in order.
+    fn wait_for(&mut self, what: &str, is_it: impl Fn(&Event) -> bool) -> Result<Event, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut kept = VecDeque::new();
+        let result = loop {
+            match self.event(deadline) {
+                Ok(Some(e)) if is_it(&e) => break Ok(e),
+                Ok(Some(e @ (Event::Reset { .. } | Event::Down { .. }))) => {
+                    let error = unexpected(what, &e);
+                    kept.push_back(e);
+                    break Err(error);
+                }
+                Ok(Some(e)) => kept.push_back(e),
+                Ok(None) => {
+                    break Err(Error::Timeout {
+                        what: what.to_owned(),
+                        waited: PATIENCE,
+                    })
+                }
+                Err(e) => break Err(e),
+            }
+        };
+        kept.append(&mut self.queue);
+        self.queue = kept;
+        result
+    }
+
+    /// The next event has to be a read; returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// It is another one, or does not come.
+    pub fn expect_read(&mut self, bar: u8, offset: u64, len: u8) -> Result<u32, Error> {
+        let expected = format!("read of {len} bytes at BAR {bar} offset {offset:#x}");
+        match self.next_event(PATIENCE)? {
+            Event::Read {
+                tag,
+                bar: b,
+                len: l,
+                offset: o,
+            } if (b, l, o) == (bar, len, offset) => Ok(tag),
+            other => Err(unexpected(&expected, &other)),
+        }
+    }
+
+    /// The next event has to be a write; returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// It is another one, or does not come.
+    pub fn expect_write(&mut self, bar: u8, offset: u64, len: u8, data: u64) -> Result<u32, Error> {
+        let expected = format!("write of {data:#x}, {len} bytes, at BAR {bar} offset {offset:#x}");
+        match self.next_event(PATIENCE)? {
+            Event::Write {
+                tag,
+                bar: b,
+                len: l,
+                offset: o,
+                data: d,
+            } if (b, l, o, d) == (bar, len, offset, data) => Ok(tag),
+            other => Err(unexpected(&expected, &other)),
+        }
+    }
+
+    /// The next event has to be a reset of this kind; returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// It is another one, or does not come.
+    pub fn expect_reset(&mut self, kind: ResetKind) -> Result<u32, Error> {
+        match self.next_event(PATIENCE)? {
+            Event::Reset { tag, kind: k } if k == kind => Ok(tag),
+            other => Err(unexpected(&format!("reset {kind:?}"), &other)),
+        }
+    }
+
+    /// The session has to be over within the timeout. Reads, writes and resets
+    /// on the way are passed over.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub fn expect_down(&mut self, timeout: Duration) -> Result<(Reason, String), Error> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.event(deadline)? {
+                Some(Event::Down { reason, text }) => return Ok((reason, text)),
+                Some(_) => {}
+                None => {
+                    return Err(Error::Timeout {
+                        what: "end of the session".into(),
+                        waited: timeout,
+                    })
+                }
+            }
+        }
+    }
+
+    /// Sends any frame, whether it may come now or not.
+    ///
+    /// # Errors
+    ///
+    /// The host is gone.
+    pub fn inject(&self, frame: &Frame<'_>) -> Result<(), Error> {
+        let mut out = Vec::new();
+        frame.encode(self.session.session(), &mut out);
+        self.send(&out)
+    }
+
+    /// Sends any bytes as one message.
+    ///
+    /// # Errors
+    ///
+    /// The host is gone.
+    pub fn inject_raw(&self, message: &[u8]) -> Result<(), Error> {
+        self.send(message)
+    }
+
+    /// Sends a message of several parts.
+    ///
+    /// # Errors
+    ///
+    /// The host is gone.
+    pub fn inject_parts(&self, parts: &[&[u8]]) -> Result<(), Error> {
+        self.raw.send_parts(&self.peer, parts)
+    }
+
+    /// Ends the session in order.
+    ///
+    /// # Errors
+    ///
+    /// The host is gone.
+    pub fn close(&mut self) -> Result<(), Error> {
+        let mut out = Vec::new();
+        self.session.close(&mut out);
+        self.queue.clear();
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.send(&out)
+    }
+}
+
+fn unexpected(expected: &str, found: &Event) -> Error {
+    Error::Unexpected {
+        expected: expected.to_owned(),
+        found: format!("{found:?}"),
+    }
+}
+
+fn own(event: &DeviceEvent<'_>) -> Option<Event> {
+    Some(match *event {
+        DeviceEvent::Offered { host, replaced } => Event::Offered {
+            host: host.to_owned(),
+            replaced,
+        },
+        DeviceEvent::Up => Event::Up,
+        DeviceEvent::Down { reason, text } => Event::Down {
+            reason,
+            text: text.to_owned(),
+        },
+        DeviceEvent::Read {
+            tag,
+            bar,
+            len,
+            offset,
+        } => Event::Read {
+            tag,
+            bar,
+            len,
+            offset,
+        },
+        DeviceEvent::Write {
+            tag,
+            bar,
+            len,
+            offset,
+            data,
+        } => Event::Write {
+            tag,
+            bar,
+            len,
+            offset,
+            data,
+        },
+        DeviceEvent::DmaReadDone { tag, status, data } => Event::DmaReadDone {
+            tag,
+            status,
+            data: data.to_vec(),
+        },
+        DeviceEvent::DmaWriteDone { tag, status } => Event::DmaWriteDone { tag, status },
+        DeviceEvent::Reset { tag, kind } => Event::Reset { tag, kind },
+        DeviceEvent::Ignored => return None,
+    })
+}
+
+/// A configuration for tests: BAR 0 of 8 KiB, BAR 2 of 64 KiB with 64 bits,
+/// `vectors` MSI-X vectors in BAR 4 (none if 0).
+pub fn sample_config(vectors: u16) -> Config {
+    let mut config = Config {
+        vendor: 0x1234,
+        device: 0xacce,
+        subsystem_vendor: 0x1234,
+        subsystem: 0x0001,
+        class: 0x12_0000,
+        revision: 1,
+        link_speed: 3,
+        link_width: 4,
+        ..Config::default()
+    };
+    config.bars[0].size = 0x2000;
+    config.bars[2] = Bar {
+        size: 0x1_0000,
+        is_64bit: true,
+        prefetchable: true,
+        ..Bar::default()
+    };
+    if vectors > 0 {
+        config.bars[4].size = 0x1_0000;
+        config.msix = Some(Msix {
+            vectors,
+            table_bar: 4,
+            pba_bar: 4,
+            table_offset: 0,
+            pba_offset: 0x8000,
+        });
+    }
+    config
+}
