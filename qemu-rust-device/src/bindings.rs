@@ -17,8 +17,7 @@
 )]
 
 use crate::glue::c::{
-    DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass,
-    VMStateDescription,
+    DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, Property,
 };
 
 #[cfg(MESON)]

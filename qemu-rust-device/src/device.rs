@@ -23,9 +23,9 @@ use accelerator_protocol::{
 use crate::{
     bindings,
     glue::{
-        c, device_impl, module_init, qom_isa, BqlRefCell, DeviceState, Error, IsA, Object,
-        ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
-        ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
+        c, device_impl, module_init, qom_isa, BqlRefCell, DeviceState, Error, Object, ObjectDeref,
+        ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType, ResettablePhasesImpl,
+        Result, DEVICE_CATEGORY_MISC,
     },
     link::{Link, Root, Settings},
     logger,
@@ -461,7 +461,7 @@ impl AcceleratorPcie {
         const NAMES: [&CStr; BARS] = [c"bar0", c"bar1", c"bar2", c"bar3", c"bar4", c"bar5"];
         let bar = &self.bars[number];
         // SAFETY: the BAR is a part of this device.
-        unsafe { bar.region.init(self, bar, NAMES[number], size) };
+        unsafe { bar.region.init(self.as_ref(), bar, NAMES[number], size) };
     }
 
     fn set_identity(&self, config: &Config) {

@@ -7,7 +7,7 @@ pub use qemu_api::{
     cell::{BqlRefCell, Opaque, Wrapper},
     module_init,
     qdev::{DeviceImpl, DeviceState, ResetType, ResettablePhasesImpl},
-    qom::{IsA, Object, ObjectCast, ObjectDeref, ObjectImpl, ObjectType, ParentField, ParentInit},
+    qom::{IsA, Object, ObjectDeref, ObjectImpl, ObjectType, ParentField, ParentInit},
     qom_isa, Error, Result,
 };
 

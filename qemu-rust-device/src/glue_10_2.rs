@@ -6,9 +6,7 @@
 pub use bql::BqlRefCell;
 pub use common::{Opaque, Wrapper};
 pub use hwcore::{DeviceImpl, DeviceState, ResetType, ResettablePhasesImpl};
-pub use qom::{
-    qom_isa, IsA, Object, ObjectCast, ObjectDeref, ObjectImpl, ObjectType, ParentField, ParentInit,
-};
+pub use qom::{qom_isa, IsA, Object, ObjectDeref, ObjectImpl, ObjectType, ParentField, ParentInit};
 pub use util::{module_init, Error, Result};
 
 /// Bit in `DeviceClass::categories`.

@@ -82,7 +82,10 @@ unsafe extern "C" fn rust_realize<T: PciDeviceImpl>(
     device: *mut bindings::PCIDevice,
     errp: *mut *mut c::Error,
 ) {
-    if let (Some(device), Some(realize)) = (NonNull::new(device.cast::<T>()), T::REALIZE) {
+    if let (Some(device), Some(realize)) = (
+        NonNull::new(device.cast::<T>()),
+        <T as PciDeviceImpl>::REALIZE,
+    ) {
         // SAFETY: QEMU calls this for instances of T only (invariant 1), and
         // with a valid `errp`.
         unsafe { glue::Error::ok_or_propagate(realize(device.as_ref()), errp) };
@@ -90,7 +93,9 @@ unsafe extern "C" fn rust_realize<T: PciDeviceImpl>(
 }
 
 unsafe extern "C" fn rust_exit<T: PciDeviceImpl>(device: *mut bindings::PCIDevice) {
-    if let (Some(device), Some(exit)) = (NonNull::new(device.cast::<T>()), T::EXIT) {
+    if let (Some(device), Some(exit)) =
+        (NonNull::new(device.cast::<T>()), <T as PciDeviceImpl>::EXIT)
+    {
         // SAFETY: as in `rust_realize`.
         exit(unsafe { device.as_ref() });
     }
@@ -102,7 +107,10 @@ unsafe extern "C" fn rust_config_write<T: PciDeviceImpl>(
     value: u32,
     len: c_int,
 ) {
-    if let (Some(device), Some(write)) = (NonNull::new(device.cast::<T>()), T::CONFIG_WRITE) {
+    if let (Some(device), Some(write)) = (
+        NonNull::new(device.cast::<T>()),
+        <T as PciDeviceImpl>::CONFIG_WRITE,
+    ) {
         // SAFETY: as in `rust_realize`.
         write(unsafe { device.as_ref() }, address, value, len as u32);
     }
@@ -113,7 +121,10 @@ unsafe extern "C" fn rust_config_read<T: PciDeviceImpl>(
     address: u32,
     len: c_int,
 ) -> u32 {
-    match (NonNull::new(device.cast::<T>()), T::CONFIG_READ) {
+    match (
+        NonNull::new(device.cast::<T>()),
+        <T as PciDeviceImpl>::CONFIG_READ,
+    ) {
         // SAFETY: as in `rust_realize`.
         (Some(device), Some(read)) => read(unsafe { device.as_ref() }, address, len as u32),
         _ => u32::MAX,
@@ -127,13 +138,13 @@ impl PciDeviceClass {
         if <T as PciDeviceImpl>::REALIZE.is_some() {
             self.realize = Some(rust_realize::<T>);
         }
-        if T::EXIT.is_some() {
+        if <T as PciDeviceImpl>::EXIT.is_some() {
             self.exit = Some(rust_exit::<T>);
         }
-        if T::CONFIG_WRITE.is_some() {
+        if <T as PciDeviceImpl>::CONFIG_WRITE.is_some() {
             self.config_write = Some(rust_config_write::<T>);
         }
-        if T::CONFIG_READ.is_some() {
+        if <T as PciDeviceImpl>::CONFIG_READ.is_some() {
             self.config_read = Some(rust_config_read::<T>);
         }
         self.parent_class.class_init::<T>();
@@ -220,7 +231,7 @@ unsafe impl Sync for MmioRegion {}
 
 impl MmioRegion {
     /// A region that is not initialized yet.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         // SAFETY: all zero is what QOM hands out too, and what `init` expects.
         Self(unsafe { Opaque::zeroed() })
     }

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The link without QEMU: a stand-in for the machine on one side, the HDL
+//! endpoint of `accelerator-peers` on the other.
+
+use std::{
+    os::fd::RawFd,
+    sync::{
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use accelerator_pcie::link::{Link, LinkError, Root, Settings};
+use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint};
+use accelerator_protocol::wire::{Reason, ResetKind, Status};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct State {
+    memory: Mutex<Vec<u8>>,
+    interrupts: AtomicU32,
+    up: AtomicBool,
+    quitting: AtomicBool,
+    unlocked: AtomicU32,
+}
+
+struct Machine(Arc<State>);
+
+impl Root for Machine {
+    fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status {
+        match self
+            .0
+            .memory
+            .lock()
+            .unwrap()
+            .get(addr as usize..addr as usize + data.len())
+        {
+            Some(bytes) => {
+                data.copy_from_slice(bytes);
+                Status::Ok
+            }
+            None => Status::Fault,
+        }
+    }
+
+    fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status {
+        let mut memory = self.0.memory.lock().unwrap();
+        let Some(bytes) = memory.get_mut(addr as usize..addr as usize + data.len()) else {
+            return Status::Fault;
+        };
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            if enables.map_or(true, |e| e[i / 8] >> (i % 8) & 1 != 0) {
+                *byte = data[i];
+            }
+        }
+        Status::Ok
+    }
+
+    fn msix(&self, _vector: u16) {
+        self.0.interrupts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn intx(&self, _level: bool) {}
+
+    fn link(&self, up: bool) {
+        self.0.up.store(up, Ordering::SeqCst);
+    }
+
+    fn unlocked(&self, wait: &mut dyn FnMut()) {
+        self.0.unlocked.fetch_add(1, Ordering::SeqCst);
+        wait();
+    }
+
+    fn quitting(&self) -> bool {
+        self.0.quitting.load(Ordering::SeqCst)
+    }
+}
+
+/// What QEMU's main loop does, in a thread; ends when dropped.
+struct MainLoop {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl MainLoop {
+    fn start(link: Arc<Link>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::SeqCst) {
+                if readable(link.descriptor(), 20) {
+                    link.service();
+                }
+            }
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for MainLoop {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn readable(fd: RawFd, timeout_ms: i32) -> bool {
+    let mut fd = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one valid entry.
+    unsafe { libc::poll(&mut fd, 1, timeout_ms) > 0 }
+}
+
+struct Bench {
+    state: Arc<State>,
+    link: Arc<Link>,
+    endpoint: HdlEndpoint,
+    _main_loop: MainLoop,
+    _directory: Directory,
+}
+
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = std::env::temp_dir().join(format!(
+            "accelerator-link-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::SeqCst)
+        ));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn endpoint(&self) -> String {
+        format!("ipc://{}/pcie", self.0.display())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn settings(endpoint: String) -> Settings {
+    Settings {
+        name: "test".into(),
+        endpoint,
+        write_window: 4,
+        posted_writes: true,
+        completion_timeout: None,
+        warn_after: Duration::from_millis(200),
+    }
+}
+
+fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
+    let directory = Directory::new();
+    let mut endpoint = HdlEndpoint::bind(&directory.endpoint(), sample_config(4)).unwrap();
+    let state = Arc::new(State::default());
+    *state.memory.lock().unwrap() = vec![0; 1 << 16];
+    let mut settings = settings(directory.endpoint());
+    change(&mut settings);
+    let link = Link::new(settings, Box::new(Machine(state.clone()))).unwrap();
+    let handshake = {
+        let link = link.clone();
+        thread::spawn(move || {
+            let config = link.handshake(SOON).unwrap();
+            link.accept(config);
+        })
+    };
+    endpoint.wait_for_session(SOON).unwrap();
+    handshake.join().unwrap();
+    Bench {
+        state,
+        endpoint,
+        _main_loop: MainLoop::start(link.clone()),
+        link,
+        _directory: directory,
+    }
+}
+
+fn bench() -> Bench {
+    bench_with(|_| ())
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < SOON, "{what} did not happen");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_read_is_answered_and_waits_unlocked() {
+    let mut b = bench();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0x10, 4));
+    let tag = b.endpoint.expect_read(0, 0x10, 4).unwrap();
+    b.endpoint.read_done(tag, 4, 0xffff_ffff_1234_5678).unwrap();
+    assert_eq!(reader.join().unwrap(), 0x1234_5678);
+    assert_eq!(b.state.unlocked.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn dma_and_interrupts_are_served_in_the_middle_of_a_read() {
+    let mut b = bench();
+    b.state.memory.lock().unwrap()[0x100..0x104].copy_from_slice(&[1, 2, 3, 4]);
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0, 4));
+    let tag = b.endpoint.expect_read(0, 0, 4).unwrap();
+    let data = b.endpoint.dma_read(0x100, 4).unwrap();
+    b.endpoint.dma_write(0x200, &data, None).unwrap();
+    b.endpoint.msix(1).unwrap();
+    b.endpoint.read_done(tag, 4, 7).unwrap();
+    assert_eq!(reader.join().unwrap(), 7);
+    // The completion has pushed what was sent before it.
+    assert_eq!(b.state.memory.lock().unwrap()[0x200..0x204], [1, 2, 3, 4]);
+    assert_eq!(b.state.interrupts.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn dma_is_served_when_nobody_waits() {
+    let mut b = bench();
+    for i in 0..200u64 {
+        b.endpoint
+            .dma_write(i, &[i as u8], None)
+            .unwrap_or_else(|e| panic!("{i}: {e}"));
+    }
+    b.endpoint.msix(0).unwrap();
+    until("the interrupt", || {
+        b.state.interrupts.load(Ordering::SeqCst) == 1
+    });
+    let memory = b.state.memory.lock().unwrap();
+    assert!((0..200).all(|i| memory[i] == i as u8));
+}
+
+#[test]
+fn two_readers_get_their_own_answers() {
+    let mut b = bench();
+    let readers: Vec<_> = (0..2)
+        .map(|i| {
+            let link = b.link.clone();
+            thread::spawn(move || link.read(0, 8 * i, 8))
+        })
+        .collect();
+    let mut asked = Vec::new();
+    while asked.len() < 2 {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Read { tag, offset, .. } => asked.push((tag, offset)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // In the other order, and with a pause in which one of them leads alone.
+    for (tag, offset) in asked.into_iter().rev() {
+        b.endpoint.read_done(tag, 8, 100 + offset).unwrap();
+        thread::sleep(Duration::from_millis(50));
+    }
+    for (i, reader) in readers.into_iter().enumerate() {
+        assert_eq!(reader.join().unwrap(), 100 + 8 * i as u64);
+    }
+}
+
+#[test]
+fn many_readers_and_writers_at_once() {
+    let mut b = bench();
+    let threads: Vec<_> = (0..4u64)
+        .map(|t| {
+            let link = b.link.clone();
+            thread::spawn(move || {
+                for i in 0..200 {
+                    link.write(0, 8 * t, 8, i);
+                    assert_eq!(link.read(0, 8 * t, 8), i, "thread {t}");
+                }
+            })
+        })
+        .collect();
+    let mut registers = [0u64; 4];
+    let mut events = 0;
+    while events < 4 * 400 {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Write {
+                tag, offset, data, ..
+            } => {
+                registers[offset as usize / 8] = data;
+                b.endpoint.dma_write(0x800, &[1], None).unwrap();
+                b.endpoint.write_done(tag, Status::Ok).unwrap();
+            }
+            Event::Read { tag, offset, .. } => b
+                .endpoint
+                .read_done(tag, 8, registers[offset as usize / 8])
+                .unwrap(),
+            other => panic!("{other:?}"),
+        }
+        events += 1;
+    }
+    for t in threads {
+        t.join().unwrap();
+    }
+}
+
+#[test]
+fn writes_are_posted_up_to_the_window() {
+    let mut b = bench();
+    for i in 0..4 {
+        b.link.write(0, 0, 4, i);
+    }
+    // The fifth waits until the first is done.
+    let (link, through) = (b.link.clone(), Arc::new(AtomicBool::new(false)));
+    let done = through.clone();
+    let fifth = thread::spawn(move || {
+        link.write(0, 0, 4, 4);
+        done.store(true, Ordering::SeqCst);
+    });
+    let tags: Vec<u32> = (0..4)
+        .map(|i| b.endpoint.expect_write(0, 0, 4, i).unwrap())
+        .collect();
+    thread::sleep(Duration::from_millis(100));
+    assert!(!through.load(Ordering::SeqCst), "the window is not bounded");
+    assert!(b
+        .endpoint
+        .try_event(Duration::from_millis(50))
+        .unwrap()
+        .is_none());
+    b.endpoint.write_done(tags[0], Status::Ok).unwrap();
+    fifth.join().unwrap();
+    b.endpoint.expect_write(0, 0, 4, 4).unwrap();
+}
+
+#[test]
+fn without_posting_a_write_waits() {
+    let mut b = bench_with(|s| s.posted_writes = false);
+    let (link, through) = (b.link.clone(), Arc::new(AtomicBool::new(false)));
+    let done = through.clone();
+    let writer = thread::spawn(move || {
+        link.write(0, 0, 4, 1);
+        done.store(true, Ordering::SeqCst);
+    });
+    let tag = b.endpoint.expect_write(0, 0, 4, 1).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    assert!(!through.load(Ordering::SeqCst));
+    b.endpoint.write_done(tag, Status::Ok).unwrap();
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_completion_timeout_ends_the_wait_and_a_late_answer_is_dropped() {
+    let mut b = bench_with(|s| s.completion_timeout = Some(Duration::from_millis(100)));
+    assert_eq!(b.link.read(0, 0, 2), 0xffff);
+    assert_eq!(b.link.counters().timeouts, 1);
+    let late = b.endpoint.expect_read(0, 0, 2).unwrap();
+    b.endpoint.read_done(late, 2, 1).unwrap();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0, 2));
+    let tag = b.endpoint.expect_read(0, 0, 2).unwrap();
+    b.endpoint.read_done(tag, 2, 2).unwrap();
+    assert_eq!(reader.join().unwrap(), 2);
+}
+
+#[test]
+fn a_reset_ends_the_wait_and_reaches_the_device() {
+    let mut b = bench();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0, 1));
+    let old = b.endpoint.expect_read(0, 0, 1).unwrap();
+    b.link.reset(ResetKind::Flr);
+    assert_eq!(reader.join().unwrap(), 0xff);
+    // Whatever the device still says of the time before is void.
+    let tag = b.endpoint.expect_reset(ResetKind::Flr).unwrap();
+    assert!(b.endpoint.read_done(old, 1, 5).is_err());
+    b.endpoint.reset_done(tag).unwrap();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0, 1));
+    let tag = b.endpoint.expect_read(0, 0, 1).unwrap();
+    b.endpoint.read_done(tag, 1, 6).unwrap();
+    assert_eq!(reader.join().unwrap(), 6);
+}
+
+#[test]
+fn quitting_ends_the_wait() {
+    let b = bench();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || link.read(0, 0, 4));
+    thread::sleep(Duration::from_millis(50));
+    b.state.quitting.store(true, Ordering::SeqCst);
+    b.link.quit();
+    assert_eq!(reader.join().unwrap(), 0xffff_ffff);
+}
+
+#[test]
+fn a_dead_simulator_reads_all_ones_and_may_come_back() {
+    let Bench {
+        state,
+        link,
+        endpoint,
+        _main_loop,
+        _directory,
+    } = bench();
+    let reader = {
+        let link = link.clone();
+        thread::spawn(move || link.read(0, 0, 4))
+    };
+    thread::sleep(Duration::from_millis(50));
+    drop(endpoint);
+    assert_eq!(reader.join().unwrap(), 0xffff_ffff);
+    until("link down", || !state.up.load(Ordering::SeqCst));
+    let begin = Instant::now();
+    assert_eq!(link.read(0, 0, 8), u64::MAX);
+    link.write(0, 0, 8, 1);
+    assert!(begin.elapsed() < Duration::from_secs(1));
+
+    let mut endpoint = HdlEndpoint::bind(&_directory.endpoint(), sample_config(4)).unwrap();
+    endpoint.wait_for_session(SOON).unwrap();
+    until("link up", || state.up.load(Ordering::SeqCst));
+    let reader = {
+        let link = link.clone();
+        thread::spawn(move || link.read(0, 0, 4))
+    };
+    let tag = endpoint.expect_read(0, 0, 4).unwrap();
+    endpoint.read_done(tag, 4, 9).unwrap();
+    assert_eq!(reader.join().unwrap(), 9);
+}
+
+#[test]
+fn another_card_is_refused_when_the_simulator_comes_back() {
+    let Bench {
+        state,
+        link,
+        endpoint,
+        _main_loop,
+        _directory,
+    } = bench();
+    drop(endpoint);
+    until("link down", || !state.up.load(Ordering::SeqCst));
+    let mut endpoint = HdlEndpoint::bind(&_directory.endpoint(), sample_config(8)).unwrap();
+    let (reason, text) = loop {
+        if let Event::Down { reason, text } = endpoint.next_event(SOON).unwrap() {
+            break (reason, text);
+        }
+    };
+    assert_eq!(reason, Reason::Configuration);
+    assert!(text.contains("differs"), "{text}");
+    assert!(!state.up.load(Ordering::SeqCst));
+    assert_eq!(link.read(0, 0, 4), 0xffff_ffff);
+}
+
+#[test]
+fn nobody_there() {
+    let directory = Directory::new();
+    let link = Link::new(
+        settings(directory.endpoint()),
+        Box::new(Machine(Arc::default())),
+    )
+    .unwrap();
+    let begin = Instant::now();
+    match link.handshake(Duration::from_millis(300)) {
+        Err(LinkError::Timeout {
+            connected: false, ..
+        }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // Other tests of this process come and go; a link that leaked would add
+    // about ten descriptors each time.
+    let before = count();
+    for _ in 0..20 {
+        let b = bench();
+        b.link.close();
+    }
+    let after = count();
+    assert!(after < before + 150, "{before} descriptors became {after}");
+}
