@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Every test of every layer, the same on a laptop and in CI.
+set -euo pipefail
+SCRIPT_NAME=test.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$REPO_DIR"
+
+# In the order in which they run: what fails early and cheaply comes first.
+SUITES=(
+  'format:cargo fmt, and nothing left open in the sources'
+  'shellcheck:every shell script'
+  'clippy:the workspace without QEMU'
+  'rust:unit, property, ABI and hostile-peer tests of the crates'
+  'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
+  'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
+  'clippy-qemu:the device against the QEMU that was built'
+  'qtest:the device in QEMU against an HDL endpoint without a simulator'
+  'guest:builds the guest kernel module, programs and initramfs'
+  'sort:the main job: a guest driver sorts 64 blocks in RTL'
+  'probe:two vCPUs: 100,000 rounds of done register, then buffer'
+  'regs:every size and alignment of access from the guest'
+)
+
+QEMU_DIR=build/qemu/patched
+QEMU_GIVEN=''
+
+usage() {
+  cat <<EOF
+usage: scripts/test.sh [option...] [SUITE...]
+
+Runs every suite, or those that are named, and ends with a line
+"N passed, N failed"; the status is 0 only if none failed. Each suite's output
+is in target/test/SUITE.log.
+
+suites:
+$(for suite in "${SUITES[@]}"; do printf '  %-12s %s\n' "${suite%%:*}" "${suite#*:}"; done)
+
+options:
+  --qemu DIR    test the QEMU in DIR (with bin/qemu-system-x86_64) instead of
+                building one with scripts/build-qemus.sh
+  --list        only list the suites
+  --help        this text
+EOF
+}
+
+suite_format() {
+  cargo fmt --all --check
+  local open
+  open=$(git grep -nIE '(TODO|FIXME|XXX|unimplemented!|todo!\(|#\[ignore)' -- \
+    '*.rs' '*.sv' '*.sh' '*.py' '*.c' '*.h' ':!scripts/test.sh' || true)
+  if [[ -n $open ]]; then
+    printf 'left open in the sources:\n%s\n' "$open"
+    return 1
+  fi
+}
+
+suite_shellcheck() {
+  need_packages shellcheck
+  local files
+  mapfile -t files < <(git grep -lIE '^#!.*\b(ba)?sh\b' -- . ':!patches')
+  shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" scripts/lib.sh
+  printf '%s files\n' "${#files[@]}"
+}
+
+suite_clippy() {
+  need_packages gcc g++ pkg-config cmake
+  cargo clippy --workspace --all-targets --locked -- -D warnings
+}
+
+suite_rust() {
+  need_packages gcc g++ pkg-config cmake
+  cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
+}
+
+suite_hdl() {
+  scripts/test-hdl.sh
+}
+
+suite_qemu() {
+  if [[ -n $QEMU_GIVEN ]]; then
+    "$QEMU_DIR/bin/qemu-system-x86_64" --version
+  else
+    scripts/build-qemus.sh
+    build/qemu/baseline/bin/qemu-system-x86_64 --version
+  fi
+  # Nobody listens there, and nobody is looked for.
+  NPU_COSIM_PORT=1 timeout 20 "$QEMU_DIR/bin/qemu-system-x86_64" -device help |
+    grep accelerator-pcie
+}
+
+suite_clippy-qemu() {
+  ACCELERATOR_QEMU_BUILD=$(realpath build/qemu/build-tree) CARGO_TARGET_DIR=target/qemu \
+    cargo clippy --package accelerator-pcie --lib --locked -- -D warnings
+}
+
+suite_qtest() {
+  ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") \
+    cargo test --package accelerator-qtest --locked --no-fail-fast
+}
+
+suite_guest() {
+  scripts/build-guest.sh
+}
+
+suite_sort() {
+  scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 64
+}
+
+suite_probe() {
+  scripts/demo.sh --qemu "$QEMU_DIR" --example probe
+}
+
+suite_regs() {
+  scripts/demo.sh --qemu "$QEMU_DIR" --example regs
+}
+
+main() {
+  local wanted=() suite name text
+  while (($#)); do
+    case $1 in
+      --help | -h)
+        usage
+        exit 0
+        ;;
+      --list)
+        printf '%s\n' "${SUITES[@]}"
+        exit 0
+        ;;
+      --qemu)
+        (($# >= 2)) || die "--qemu needs a folder"
+        [[ -x $2/bin/qemu-system-x86_64 ]] || die "$2/bin/qemu-system-x86_64 is not there"
+        QEMU_GIVEN=$(realpath "$2")
+        QEMU_DIR=$QEMU_GIVEN
+        shift
+        ;;
+      -*) die "unknown option $1; see --help" ;;
+      *)
+        [[ $(type -t "suite_$1") == function ]] || die "no suite $1; see --list"
+        wanted+=("$1")
+        ;;
+    esac
+    shift
+  done
+
+  have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
+  mkdir -p target/test
+  local passed=0 failed=0 begin status
+  for suite in "${SUITES[@]}"; do
+    name=${suite%%:*}
+    text=${suite#*:}
+    if ((${#wanted[@]})); then
+      [[ " ${wanted[*]} " == *" $name "* ]] || continue
+    elif [[ -n $QEMU_GIVEN && $name == clippy-qemu ]]; then
+      say "clippy-qemu needs the build tree of scripts/build-qemus.sh: not run with --qemu"
+      continue
+    fi
+    begin=$SECONDS
+    status=0
+    # A shell of its own, so that `set -e` holds within the suite.
+    "${BASH:-bash}" "$0" --run "$name" "$QEMU_DIR" "$QEMU_GIVEN" \
+      >"target/test/$name.log" 2>&1 </dev/null || status=$?
+    if ((status == 0)); then
+      passed=$((passed + 1))
+      printf 'ok      %-12s %5d s  %s\n' "$name" $((SECONDS - begin)) "$text"
+    else
+      failed=$((failed + 1))
+      printf 'FAILED  %-12s %5d s  %s\n' "$name" $((SECONDS - begin)) "$text"
+      printf '        status %d, the end of target/test/%s.log:\n' "$status" "$name"
+      tail -n 40 "target/test/$name.log" | sed 's/^/        | /'
+    fi
+  done
+  ((passed + failed > 0)) || die "no suite was run"
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+if [[ ${1:-} == --run ]]; then
+  QEMU_DIR=$3
+  QEMU_GIVEN=$4
+  "suite_$2"
+else
+  main "$@"
+fi
