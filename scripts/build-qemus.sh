@@ -1,0 +1,815 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Builds QEMU with the accelerator-pcie device, and the same QEMU without it.
+# docs/building-qemu.md tells the whole story.
+set -euo pipefail
+SCRIPT_NAME='build-qemus.sh'
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# ---- the releases that we carry a series for -------------------------------------
+#
+# One line per folder of patches/: the versions that it is for, as a pattern, and
+# the oldest Rust that QEMU of that release takes.
+RELEASES=(
+  '10.1.3  10.1.*  1.77.0'
+  '10.2    10.2.*  1.83.0'
+)
+
+# What is fetched when nothing else is said. The checksum is that of the signed
+# tarball, as distributions have it that check the signature.
+UPSTREAM_VERSION=10.1.3
+UPSTREAM_SHA256=fbaa7a0d7a9a1deb5695b125916746ec28fe0de6275d4454f3e3bbaf8b339b53
+UPSTREAM_URL=https://download.qemu.org/qemu-$UPSTREAM_VERSION.tar.xz
+
+# Where a Debian release may have a QEMU that we carry a series for.
+DEBIAN_SUITES=(forky sid trixie-backports)
+
+# Part of the key of a built QEMU: raise it when the layout of a result changes.
+RESULT_FORMAT=1
+
+DEVICE_DIR=$REPO_DIR/qemu-rust-device
+CRATE_DIR=rust/hw/misc/accelerator-pcie
+
+usage() {
+  cat <<EOF
+usage: scripts/build-qemus.sh [option...]
+
+Builds qemu-system-x86_64 with the accelerator-pcie device (patched) and without
+it (baseline). The results are in the cache, and these links lead to them:
+
+  build/qemu/patched/bin/qemu-system-x86_64
+  build/qemu/baseline/bin/qemu-system-x86_64
+
+The same links for each version are in build/qemu/VERSION/.
+
+Source (default: QEMU $UPSTREAM_VERSION from upstream; where that cannot be reached,
+Debian's source package of the nearest release that has a series in patches/):
+  --source PATH         a QEMU source tree or tarball; it is copied, never changed
+  --sha256 HEX          refuse the tarball given by --source if its sha256 is another
+  --upstream            from upstream or not at all
+  --debian              Debian's source package, without trying upstream
+  --debian-package DIR  a folder that holds Debian's .dsc and .orig.tar.xz
+  --debian-mirror URL   the mirror to take it from (default: as apt is set up here)
+
+What is built:
+  --patched-only        leave the baseline out
+  --baseline-only       leave the patched QEMU out
+  --full                with displays (VNC, SDL, GTK, curses, SPICE), sound, user
+                        networking, USB redirection, ...
+  --debug               QEMU's --enable-debug: no optimisation, lock and cell checks
+  --configure-only      stop before compiling
+
+Else:
+  --jobs N              compilers at once (default: one per processor)
+  --print-paths         only say where the results of the last build are
+  --help                this text
+
+The cache is \$ACCELERATOR_CACHE, or accelerator-pcie in \$XDG_CACHE_HOME or ~/.cache.
+EOF
+}
+
+SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR=''
+FLAVOURS=(patched baseline)
+FULL=no DEBUG=no CONFIGURE_ONLY=no PRINT_PATHS=no JOBS=$(nproc)
+
+parse_arguments() {
+  while (($#)); do
+    case $1 in
+      --source | --sha256 | --debian-package | --debian-mirror | --jobs)
+        (($# >= 2)) || die "$1 needs a value; see --help"
+        ;;&
+      --source) SOURCE=$2 FROM=local; shift ;;
+      --sha256) SHA256=${2,,}; shift ;;
+      --upstream) FROM=upstream ;;
+      --debian) FROM=debian ;;
+      --debian-package) DEBIAN_PACKAGE=$2 FROM=debian; shift ;;
+      --debian-mirror) DEBIAN_MIRROR=$2; shift ;;
+      --patched-only) FLAVOURS=(patched) ;;
+      --baseline-only) FLAVOURS=(baseline) ;;
+      --full) FULL=yes ;;
+      --debug) DEBUG=yes ;;
+      --configure-only) CONFIGURE_ONLY=yes ;;
+      --jobs) JOBS=$2; shift ;;
+      --print-paths) PRINT_PATHS=yes ;;
+      -h | --help) usage; exit 0 ;;
+      *) die "unknown option $1; see --help" ;;
+    esac
+    shift
+  done
+  [[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "--jobs must be a number from 1, not '$JOBS'"
+  [[ -z $SHA256 || $SHA256 =~ ^[0-9a-f]{64}$ ]] || die "--sha256 must be 64 hex digits, not '$SHA256'"
+}
+
+# ---- what must be installed ------------------------------------------------------
+
+install_prerequisites() {
+  local packages=(build-essential ninja-build pkg-config patch rsync xz-utils curl
+    python3-venv libglib2.0-dev zlib1g-dev libzmq3-dev clang libclang-dev)
+  if [[ $FULL == yes ]]; then
+    packages+=(libpixman-1-dev libslirp-dev libsdl2-dev libgtk-3-dev libncurses-dev
+      libspice-server-dev libspice-protocol-dev libpng-dev libjpeg-dev libpulse-dev
+      libasound2-dev libusb-1.0-0-dev libusbredirparser-dev libepoxy-dev libgbm-dev
+      libcap-ng-dev libattr1-dev libseccomp-dev libaio-dev liburing-dev libcurl4-gnutls-dev
+      libgnutls28-dev libssh-dev libzstd-dev)
+  fi
+  have python3 || packages+=(python3)
+  have python3 && ! python3 -c 'import tomllib' 2>/dev/null && packages+=(python3-tomli)
+  need_packages "${packages[@]}"
+}
+
+# QEMU's configure would say this too, but only after minutes of other work.
+check_rust() {
+  local found
+  { have rustc && have cargo; } ||
+    die "Rust is missing: QEMU $VERSION needs rustc and cargo $MIN_RUST or newer (https://rustup.rs)"
+  found=$(rustc --version | cut -d' ' -f2)
+  version_ge "${found%%-*}" "$MIN_RUST" ||
+    die "Rust $found is too old: QEMU $VERSION needs rustc $MIN_RUST or newer; with rustup: rustup update stable"
+}
+
+find_bindgen() {
+  local found=''
+  BINDGEN=bindgen
+  if ! have bindgen && [[ -x $CACHE/cargo/bin/bindgen ]]; then
+    BINDGEN=$CACHE/cargo/bin/bindgen
+  fi
+  if ! have "$BINDGEN"; then
+    # A distribution without the package is no error: cargo has it as well.
+    (need_packages bindgen) || true
+  fi
+  have "$BINDGEN" && found=$("$BINDGEN" --version | cut -d' ' -f2)
+  if [[ -z $found ]] || ! version_ge "$found" 0.60.0; then
+    say "bindgen ${found:-is not installed}${found:+ is older than 0.60.0}: building bindgen-cli with cargo"
+    run_logged "cargo install bindgen-cli" \
+      cargo install --locked --root "$CACHE/cargo" --version '^0.72' bindgen-cli
+    BINDGEN=$CACHE/cargo/bin/bindgen
+  fi
+}
+
+# ---- where QEMU's source comes from ----------------------------------------------
+#
+# All of these set SOURCE_PATH (tree or tarball), SOURCE_ID and SOURCE_TEXT.
+
+sha256_of() {
+  local sum
+  sum=$(sha256sum <"$1")
+  printf '%s\n' "${sum%% *}"
+}
+
+# Stands for the content of a source tree, without what is not copied from it.
+tree_id() {
+  local tree=$1
+  find "$tree" \( -path "$tree/.git" -o -path "$tree/build" -o -path "$tree/roms" \) -prune \
+    -o -type f -printf '%P\0' | LC_ALL=C sort -z | (cd "$tree" && xargs -0 sha256sum) |
+    sha256sum | cut -c1-64
+}
+
+from_local() {
+  [[ -e $SOURCE ]] || die "--source $SOURCE does not exist"
+  SOURCE_PATH=$(cd "$(dirname "$SOURCE")" && pwd)/$(basename "$SOURCE")
+  if [[ -d $SOURCE ]]; then
+    [[ -f $SOURCE/VERSION && -f $SOURCE/configure ]] ||
+      die "$SOURCE is no QEMU source tree: it has no VERSION or no configure"
+    [[ -z $SHA256 ]] || die "--sha256 is for tarballs, and $SOURCE is a folder"
+    SOURCE_PATH=$(cd "$SOURCE" && pwd)
+    SOURCE_ID=$(tree_id "$SOURCE_PATH")
+  else
+    SOURCE_ID=$(sha256_of "$SOURCE_PATH")
+    [[ -z $SHA256 || $SHA256 == "$SOURCE_ID" ]] ||
+      die "$SOURCE has sha256 $SOURCE_ID, but --sha256 says $SHA256"
+  fi
+  SOURCE_TEXT=$SOURCE
+}
+
+# Whether upstream can be reached is asked at most once a day, so that a machine
+# behind a firewall that drops packets does not wait each time.
+from_upstream() {
+  local tarball=$CACHE/download/qemu-$UPSTREAM_VERSION.tar.xz
+  local unreachable=$CACHE/download/upstream-unreachable sum
+  mkdir -p "$CACHE/download"
+  if [[ ! -f $tarball ]]; then
+    if [[ $FROM == auto && -n $(find "$unreachable" -mtime -1 2>/dev/null) ]]; then
+      REASON="upstream could not be reached within the last day ($(<"$unreachable")); --upstream tries again"
+      return 1
+    fi
+    if ! REASON=$(curl -fsSIL -o /dev/null --connect-timeout 5 --max-time 15 "$UPSTREAM_URL" 2>&1); then
+      REASON=${REASON:-curl gave no reason}
+      printf '%s\n' "$REASON" >"$unreachable"
+      REASON="upstream cannot be reached ($REASON)"
+      return 1
+    fi
+    rm -f "$unreachable"
+    say "fetching QEMU $UPSTREAM_VERSION from upstream"
+    if ! REASON=$(curl -fsSL --retry 2 --connect-timeout 10 --speed-limit 10000 --speed-time 60 \
+      -o "$tarball.part" "$UPSTREAM_URL" 2>&1); then
+      REASON="the download from upstream broke off ($REASON)"
+      return 1
+    fi
+    sum=$(sha256_of "$tarball.part")
+    if [[ $sum != "$UPSTREAM_SHA256" ]]; then
+      rm -f "$tarball.part"
+      die "qemu-$UPSTREAM_VERSION.tar.xz from upstream has sha256 $sum, expected $UPSTREAM_SHA256"
+    fi
+    mv "$tarball.part" "$tarball"
+  fi
+  SOURCE_PATH=$tarball SOURCE_ID=$UPSTREAM_SHA256 SOURCE_TEXT="QEMU $UPSTREAM_VERSION from upstream"
+}
+
+# Prints the .orig.tar.xz that the .dsc in the folder names, checked against it.
+debian_tarball() {
+  local dir=$1 dsc name sum
+  for dsc in "$dir"/qemu_*.dsc; do
+    [[ -f $dsc ]] || continue
+    read -r sum name < <(awk '/^[^ ]/ {on = /^Checksums-Sha256:/}
+      on && $3 ~ /\.orig\.tar\.[a-z]+$/ {print $1, $3}' "$dsc") || true
+    [[ -n ${name:-} && -f $dir/$name ]] || continue
+    [[ $(sha256_of "$dir/$name") == "$sum" ]] ||
+      die "$dir/$name has sha256 $(sha256_of "$dir/$name"), but $(basename "$dsc") says $sum"
+    printf '%s\n' "$dir/$name"
+    return 0
+  done
+  return 1
+}
+
+# Fetches Debian's source package with apt, signatures checked, with package lists
+# and a source list of our own: the machine's are left alone.
+fetch_debian_package() {
+  local dir=$1 mirror=$DEBIAN_MIRROR keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  local suite version best='' apt
+  have apt-get || die "apt-get is missing, so Debian's source package cannot be fetched; use --source"
+  need_packages debian-archive-keyring
+  if [[ -z $mirror ]]; then
+    # shellcheck disable=SC2016 # apt expands the fields
+    mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+      awk '$1 == "Debian" && $2 !~ /security/ {print $2; exit}')
+    [[ -n $mirror ]] || die "apt here knows no mirror of Debian; name one with --debian-mirror, or use --source"
+  fi
+  mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"
+  for suite in "${DEBIAN_SUITES[@]}"; do
+    printf 'deb-src [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite"
+  done >"$dir/apt/sources.list"
+  apt=(-o "Dir::Etc::sourcelist=$dir/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::Lists=$dir/apt/lists" -o "Dir::Cache=$dir/apt/cache"
+    -o APT::Sandbox::User=root -o Acquire::http::Timeout=30 -o Acquire::Retries=2)
+  say "asking ${DEBIAN_SUITES[*]} at $mirror for QEMU"
+  # One suite that is gone is no reason to stop; no fitting version is.
+  apt-get -qq "${apt[@]}" update >>"$LOG_FILE" 2>&1 || true
+  for version in $(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
+    sed -n 's/^Version: //p' | sort -Vru); do
+    suite=${version#*:}
+    if series_for "${suite%%+*}"; then
+      best=$version
+      break
+    fi
+  done
+  [[ -n $best ]] ||
+    die "none of ${DEBIAN_SUITES[*]} at $mirror has a QEMU that patches/ has a series for; use --source or --debian-package"
+  say "fetching Debian's source package qemu $best"
+  (cd "$dir" && run_logged "apt-get source qemu=$best" \
+    apt-get -qq "${apt[@]}" source --download-only --only-source "qemu=$best")
+  rm -rf "$dir/apt"
+}
+
+from_debian() {
+  local dir=${DEBIAN_PACKAGE:-$CACHE/debian}
+  mkdir -p "$CACHE/debian"
+  if ! SOURCE_PATH=$(debian_tarball "$dir"); then
+    [[ -z $DEBIAN_PACKAGE ]] || die "$dir holds no qemu_*.dsc with the .orig.tar.xz that it names"
+    fetch_debian_package "$dir"
+    SOURCE_PATH=$(debian_tarball "$dir") ||
+      die "Debian's source package in $dir is not whole"
+  fi
+  SOURCE_ID=$(sha256_of "$SOURCE_PATH")
+  SOURCE_TEXT="Debian's source package ($(basename "$SOURCE_PATH"))"
+}
+
+# Sets RELEASE and MIN_RUST for a QEMU version; false if there is no series for it.
+series_for() {
+  local line pattern
+  for line in "${RELEASES[@]}"; do
+    read -r RELEASE pattern MIN_RUST <<<"$line"
+    # shellcheck disable=SC2053 # a pattern on purpose
+    [[ $1 == $pattern ]] && return 0
+  done
+  return 1
+}
+
+find_source() {
+  REASON=''
+  case $FROM in
+    local) from_local ;;
+    debian) from_debian ;;
+    upstream) from_upstream || die "$REASON" ;;
+    auto)
+      if ! from_upstream; then
+        from_debian
+        say "taking $SOURCE_TEXT instead of QEMU $UPSTREAM_VERSION: $REASON"
+      fi
+      ;;
+  esac
+}
+
+# ---- the pristine tree: QEMU's source with all that its build would download ------
+
+# Copies .crate files, checked against the sha256 given, into the cache.
+# Arguments: name version sha256 ...
+fetch_crates() {
+  local wanted=("$@") missing=() i file home=${CARGO_HOME:-$HOME/.cargo}
+  mkdir -p "$CACHE/crates"
+  for ((i = 0; i < ${#wanted[@]}; i += 3)); do
+    file=$CACHE/crates/${wanted[i]}-${wanted[i + 1]}.crate
+    if [[ ! -f $file || $(sha256_of "$file") != "${wanted[i + 2]}" ]]; then
+      missing+=("${wanted[@]:i:3}")
+    fi
+  done
+  ((${#missing[@]})) || return 0
+
+  # cargo knows how to reach a registry here, whatever mirror is set up.
+  say "fetching $((${#missing[@]} / 3)) crates with cargo"
+  local project
+  project=$(mktemp -d "$CACHE/tmp.XXXXXX")
+  {
+    printf '[package]\nname = "crates"\nversion = "0.0.0"\nedition = "2021"\n'
+    printf '[lib]\npath = "lib.rs"\n[workspace]\n[dependencies]\n'
+    for ((i = 0; i < ${#missing[@]}; i += 3)); do
+      printf '%s = { version = "=%s", default-features = false }\n' "${missing[@]:i:2}"
+    done
+  } >"$project/Cargo.toml"
+  : >"$project/lib.rs"
+  run_logged "cargo fetch" cargo fetch --manifest-path "$project/Cargo.toml"
+  rm -rf "$project"
+  for ((i = 0; i < ${#missing[@]}; i += 3)); do
+    local sum='' found
+    for found in "$home"/registry/cache/*/"${missing[i]}-${missing[i + 1]}.crate"; do
+      [[ -f $found ]] || continue
+      sum=$(sha256_of "$found")
+      [[ $sum == "${missing[i + 2]}" ]] || continue
+      cp "$found" "$CACHE/crates/${missing[i]}-${missing[i + 1]}.crate"
+      continue 2
+    done
+    die "crate ${missing[i]} ${missing[i + 1]}: cargo fetched sha256 ${sum:-(no file)}, expected ${missing[i + 2]}"
+  done
+}
+
+wrap_value() {
+  sed -n "s/^$2 *= *//p" "$1"
+}
+
+# Puts the crates of the .wrap files given where Meson looks for them: those with a
+# URL in packagecache, those without in packagefiles.
+place_crates() {
+  local subprojects=$1 wrap crates=() directory where
+  shift
+  for wrap in "$@"; do
+    directory=$(wrap_value "$wrap" directory)
+    [[ ! -d $subprojects/$directory ]] || continue
+    crates+=("${directory%-*}" "${directory##*-}" "$(wrap_value "$wrap" source_hash)")
+  done
+  # The name of the folder is the one that cargo gives: name-version.
+  fetch_crates "${crates[@]}"
+  for wrap in "$@"; do
+    directory=$(wrap_value "$wrap" directory)
+    [[ ! -d $subprojects/$directory ]] || continue
+    where=packagefiles
+    [[ -z $(wrap_value "$wrap" source_url) ]] || where=packagecache
+    mkdir -p "$subprojects/$where"
+    cp "$CACHE/crates/$directory.crate" "$subprojects/$where/$(wrap_value "$wrap" source_filename)"
+  done
+}
+
+# Writes the meson.build of one of QEMU's crates from its line in qemu-crates.txt.
+write_packagefile() {
+  local subprojects=$1 name=$2 kind=$3 edition=$4 cfg=$5 needs=$6
+  local version crate native=false needs_native function item cfgs=() deps=() args='' list=''
+  version=$(wrap_value "$subprojects/$name.wrap" directory)
+  crate=$(sed -E 's/-[0-9.]+-rs$//; y/-/_/' <<<"$name")
+  case $kind in
+    host) needs_native=false ;;
+    host-macro) needs_native=true ;;
+    native | macro) native=true needs_native=true ;;
+    *) die "qemu-crates.txt: $name is of kind '$kind', which is none of host, native, macro, host-macro" ;;
+  esac
+  case $kind in
+    *macro) function="import('rust').proc_macro('$crate', 'src/lib.rs'," ;;
+    *) function="static_library('$crate', 'src/lib.rs', rust_abi: 'rust', native: $native," ;;
+  esac
+  [[ $cfg == - ]] || IFS=, read -ra cfgs <<<"$cfg"
+  [[ $needs == - ]] || IFS=, read -ra deps <<<"$needs"
+  for item in "${cfgs[@]}"; do args+=", '--cfg', '$item'"; done
+  for item in "${deps[@]}"; do list+="${list:+, }'$item'"; done
+
+  mkdir -p "$subprojects/packagefiles/$name"
+  cat >"$subprojects/packagefiles/$name/meson.build" <<EOF
+project('$name', 'rust', version: '${version##*-}', meson_version: '>=1.5.0')
+deps = []
+foreach name : [$list]
+  subproject(name)
+  deps += dependency(name, native: $needs_native)
+endforeach
+lib = $function
+  override_options: ['rust_std=$edition', 'build.rust_std=$edition'],
+  rust_args: ['--cap-lints', 'allow'$args], dependencies: deps)
+meson.override_dependency('$name', declare_dependency(link_with: lib), native: $native)
+EOF
+}
+
+place_packagefiles() {
+  local subprojects=$1 wrap name line
+  for wrap in "$subprojects"/*-rs.wrap; do
+    name=$(basename "$wrap" .wrap)
+    [[ ! -d $subprojects/packagefiles/$name ]] || continue
+    [[ ! -d $subprojects/$(wrap_value "$wrap" directory) ]] || continue
+    line=$(awk -v name="$name" '$1 == name' "$DEVICE_DIR/subprojects/qemu-crates.txt")
+    [[ -n $line ]] ||
+      die "this tree has no subprojects/packagefiles/$name, and qemu-crates.txt does not know that crate"
+    # shellcheck disable=SC2086 # five words
+    write_packagefile "$subprojects" $line
+  done
+}
+
+place_wheels() {
+  local tree=$1 name version line wanted=()
+  for name in meson pycotap; do
+    compgen -G "$tree/python/wheels/$name-*.whl" >/dev/null && continue
+    version=$(sed -n "s/^$name = .*installed = \"\([^\"]*\)\".*/\1/p" "$tree/pythondeps.toml" | head -n 1)
+    line=$(grep "^$name==$version " "$DEVICE_DIR/subprojects/wheels.txt") ||
+      die "QEMU $VERSION asks for $name $version, and wheels.txt has no checksum for it"
+    wanted+=("$line")
+  done
+  ((${#wanted[@]})) || return 0
+
+  local key store
+  key=$(content_key "${wanted[@]}")
+  store=$CACHE/wheels-$key
+  if [[ ! -d $store ]]; then
+    say "fetching $(printf '%s\n' "${wanted[@]}" | sed 's/ .*//' | paste -sd' ') with pip"
+    rm -rf "$store.part"
+    mkdir -p "$store.part"
+    printf '%s\n' "${wanted[@]}" >"$store.part/requirements.txt"
+    run_logged "python3 -m venv" python3 -m venv --clear "$CACHE/venv-pip"
+    run_logged "pip download" "$CACHE/venv-pip/bin/pip" download --no-deps --only-binary=:all: \
+      --require-hashes -r "$store.part/requirements.txt" -d "$store.part"
+    mv "$store.part" "$store"
+  fi
+  mkdir -p "$tree/python/wheels"
+  cp "$store"/*.whl "$tree/python/wheels/"
+}
+
+# QEMU's git tree has no keycodemapdb; released tarballs and Debian's have.
+place_keycodemapdb() {
+  local subprojects=$1 store=$CACHE/keycodemapdb url revision tarball
+  [[ ! -f $subprojects/keycodemapdb/README ]] || return 0
+  revision=$(wrap_value "$subprojects/keycodemapdb.wrap" revision)
+  url=$(wrap_value "$subprojects/keycodemapdb.wrap" url)
+  if [[ ! -d $store-$revision ]]; then
+    rm -rf "$store.part"
+    if have git && timeout 60 git clone -q "$url" "$store.part" >>"$LOG_FILE" 2>&1 &&
+      git -C "$store.part" checkout -q "$revision" >>"$LOG_FILE" 2>&1; then
+      mv "$store.part" "$store-$revision"
+    else
+      say "the tree has no keycodemapdb, and $url cannot be reached: taking Debian's copy"
+      rm -rf "$store.part"
+      tarball=$(DEBIAN_PACKAGE='' && from_debian >&2 && printf '%s\n' "$SOURCE_PATH")
+      mkdir -p "$store.part"
+      tar -xf "$tarball" -C "$store.part" --strip-components=3 --wildcards '*/subprojects/keycodemapdb/*'
+      mv "$store.part" "$store-$revision"
+    fi
+  fi
+  cp -r "$store-$revision" "$subprojects/keycodemapdb"
+}
+
+# Firmware of machines that are not built here: Meson insists that the files are
+# there, and nothing reads them.
+place_blobs() {
+  local blobs=$1 name
+  {
+    sed -n "s/^ *'\(edk2-.*\.fd\)',$/\1.bz2/p" "$blobs/meson.build"
+    (cd "$blobs" && compgen -G 'dtb/*.dts' | sed 's/s$/b/')
+  } | while read -r name; do
+    [[ -e $blobs/$name ]] || : >"$blobs/$name"
+  done
+}
+
+# Sets TREE and VERSION.
+prepare_tree() {
+  local part
+  TREE=$CACHE/qemu/tree-$(content_key "$SOURCE_ID" "$DEVICE_DIR/subprojects/qemu-crates.txt" \
+    "$DEVICE_DIR/subprojects/wheels.txt")
+  if [[ ! -d $TREE ]]; then
+    say "unpacking $SOURCE_TEXT"
+    part=$TREE.part
+    rm -rf "$part"
+    mkdir -p "$part"
+    # Sources of firmware, which are most of a tree, take no part in this build.
+    if [[ -d $SOURCE_PATH ]]; then
+      rsync -a --exclude=/.git --exclude=/build --exclude='/roms/*' "$SOURCE_PATH/" "$part/"
+    else
+      tar -xf "$SOURCE_PATH" -C "$part" --strip-components=1 --exclude='*/roms/*'
+    fi
+    [[ -f $part/VERSION ]] || die "$SOURCE_TEXT is no QEMU source: it has no VERSION"
+    VERSION=$(<"$part/VERSION")
+    series_for "$VERSION" || die "$(no_series)"
+    check_rust
+    place_keycodemapdb "$part/subprojects"
+    place_packagefiles "$part/subprojects"
+    place_wheels "$part"
+    place_blobs "$part/pc-bios"
+    place_crates "$part/subprojects" "$part"/subprojects/*-rs.wrap
+    mv "$part" "$TREE"
+  fi
+  VERSION=$(<"$TREE/VERSION")
+  series_for "$VERSION" || die "$(no_series)"
+}
+
+no_series() {
+  local line
+  printf 'there is no patch series for QEMU %s; patches/ has:' "$VERSION"
+  for line in "${RELEASES[@]}"; do
+    read -r _ line _ <<<"$line"
+    printf ' %s' "$line"
+  done
+  printf '. docs/building-qemu.md says how to add a release.'
+}
+
+# ---- the two builds --------------------------------------------------------------
+
+# Copies what differs, by content, so that ninja sees only true changes.
+mirror_files() {
+  rsync -rlp --checksum --delete --no-times "$@"
+}
+
+# Our files, in their places of QEMU's tree.
+place_device() {
+  local tree=$1 crate=$1/$CRATE_DIR wrap directory stage
+  local wraps=("$DEVICE_DIR"/subprojects/*.wrap)
+  stage=$(mktemp -d "$CACHE/tmp.XXXXXX")
+  mkdir -p "$stage/crate/release" "$stage/protocol"
+  cp "$DEVICE_DIR/meson/meson.build" "$DEVICE_DIR/meson/Kconfig" "$DEVICE_DIR/wrapper.h" \
+    "$DEVICE_DIR/bindgen.args" "$stage/crate/"
+  cp "$DEVICE_DIR/meson/$RELEASE/meson.build" "$stage/crate/release/"
+  cp -r "$DEVICE_DIR/src" "$stage/crate/"
+  (cd "$stage/crate" && find src -name '*.rs' | LC_ALL=C sort >sources.list)
+  cp -r "$REPO_DIR/protocol/src" "$stage/protocol/"
+  cp "$DEVICE_DIR/subprojects/packagefiles/accelerator-protocol-0-rs/meson.build" "$stage/protocol/"
+
+  mkdir -p "$crate" "$tree/subprojects/packagefiles"
+  mirror_files "$stage/crate/" "$crate/"
+  mirror_files "$stage/protocol/" "$tree/subprojects/accelerator-protocol-0-rs/"
+  rm -rf "$stage"
+  rsync -r --checksum --no-times "$DEVICE_DIR"/subprojects/packagefiles/ "$tree/subprojects/packagefiles/"
+  rsync --checksum --no-times "${wraps[@]}" "$tree/subprojects/"
+  # Meson lays packagefiles over a crate only when it unpacks it.
+  for wrap in "${wraps[@]}"; do
+    directory=$tree/subprojects/$(wrap_value "$wrap" directory)
+    if [[ -d $directory ]]; then
+      rsync -r --checksum --no-times "$DEVICE_DIR/subprojects/packagefiles/$(basename "$wrap" .wrap)/" "$directory/"
+    fi
+  done
+  place_crates "$tree/subprojects" "${wraps[@]}"
+}
+
+# The patched tree: kept between runs, and changed in place where it differs.
+prepare_patched_tree() {
+  local tree=$1 key part
+  key=$(content_key "$TREE" "$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR/subprojects")
+  if [[ ! -f $tree/.accelerator-pcie || $(<"$tree/.accelerator-pcie") != "$key" ]]; then
+    say "applying patches/$RELEASE to QEMU $VERSION"
+    part=$tree.part
+    rm -rf "$part"
+    mkdir -p "$part"
+    cp -a --reflink=auto "$TREE/." "$part/"
+    "$REPO_DIR/scripts/patches.sh" apply --quiet "$RELEASE" "$part" >>"$LOG_FILE" 2>&1 ||
+      die "patches/$RELEASE does not apply to QEMU $VERSION; the whole log is $LOG_FILE"
+    if [[ -d $tree ]]; then
+      # Meson has unpacked the crates into the tree: they stay unless a wrap changed.
+      mirror_files --exclude="/$CRATE_DIR" --exclude='/subprojects/*-*.*/' \
+        --exclude='/subprojects/accelerator-protocol-0-rs' "$part/" "$tree/"
+      rm -rf "$part"
+    else
+      mv "$part" "$tree"
+    fi
+    place_device "$tree"
+    printf '%s\n' "$key" >"$tree/.accelerator-pcie"
+  else
+    place_device "$tree"
+  fi
+}
+
+configure_flags() {
+  FLAGS=(--target-list=x86_64-softmmu --disable-docs --disable-werror --disable-install-blobs
+    --enable-tcg --enable-kvm --disable-user --disable-tools --disable-guest-agent)
+  if [[ $FULL == yes ]]; then
+    FLAGS+=(--enable-vnc --enable-sdl --enable-gtk --enable-curses --enable-spice --enable-slirp
+      --enable-pixman --enable-opengl --enable-usb-redir --enable-libusb --enable-pa
+      --enable-alsa --enable-virtfs --enable-linux-aio --enable-linux-io-uring --disable-fdt)
+  else
+    FLAGS+=(--without-default-features --disable-fdt)
+  fi
+  if [[ $DEBUG == yes ]]; then
+    FLAGS+=(--enable-debug)
+  else
+    FLAGS+=(--disable-debug-info)
+  fi
+}
+
+# Runs ninja and shows how far it is: on a terminal in one line, else every tenth.
+run_ninja() {
+  local build=$1 line shown=-1 percent status=0
+  shift
+  printf '\n== ninja %s\n' "$*" >>"$LOG_FILE"
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >>"$LOG_FILE"
+    if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] && ((BASH_REMATCH[2] > 20)); then
+      percent=$((BASH_REMATCH[1] * 100 / BASH_REMATCH[2]))
+      if [[ -t 1 ]]; then
+        printf '\r[%s] compiling: %3d %% (%s of %s)' "$SCRIPT_NAME" "$percent" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+      elif ((percent / 10 > shown / 10 || shown < 0)); then
+        say "compiling: $percent % (${BASH_REMATCH[1]} of ${BASH_REMATCH[2]})"
+      fi
+      shown=$percent
+    fi
+  done < <(NINJA_STATUS='[%f/%t] ' ninja -C "$build" -j "$JOBS" "$@" 2>&1 </dev/null || printf '== ninja failed\n')
+  [[ -t 1 ]] && ((shown >= 0)) && printf '\n'
+  tail -n 1 "$LOG_FILE" | grep -q '^== ninja failed$' && status=1
+  # What compilers said of files of ours, or when they failed, without the commands.
+  sed -e '1,/^== ninja /d' -e '/^== ninja failed$/d' "$LOG_FILE" |
+    awk -v failed="$status" '/^\[[0-9]+\/[0-9]+\]/ {on = !failed && /accelerator_pcie/; next}
+      failed && /^FAILED: / {on = 1; print; getline; next} on' |
+    sed "s,[^ ]*libaccelerator_pcie.rlib.p/structured/,qemu-rust-device/src/," | head -n 200 >&2
+  ((status == 0)) || die "QEMU $VERSION does not compile; the whole log is $LOG_FILE"
+}
+
+compile() {
+  local flavour=$1 source=$2 build=$3 flags=("${FLAGS[@]}") stamp
+  [[ $flavour == patched ]] && flags+=(--enable-rust) || flags+=(--disable-rust)
+  stamp=$(content_key "$source" "${flags[@]}" "$TOOLCHAIN")
+  if [[ ! -f $build/build.ninja || ! -f $build/.accelerator-pcie || $(<"$build/.accelerator-pcie") != "$stamp" ]]; then
+    say "configuring QEMU $VERSION ($flavour)"
+    rm -rf "$build"
+    mkdir -p "$build"
+    (cd "$build" && BINDGEN=$BINDGEN run_logged "configure" "$source/configure" "${flags[@]}")
+    printf '%s\n' "$stamp" >"$build/.accelerator-pcie"
+  fi
+  if [[ $flavour == patched ]]; then
+    link_trees "$source" "$build"
+  fi
+  [[ $CONFIGURE_ONLY == no ]] || return 0
+  say "compiling QEMU $VERSION ($flavour)"
+  run_ninja "$build" qemu-system-x86_64
+  if [[ -d $build/pc-bios/optionrom ]]; then
+    run_logged "option ROMs" make -C "$build/pc-bios/optionrom" -j "$JOBS" all
+  fi
+}
+
+# Firmware that QEMU's source may lack: Debian's packages, unpacked into the cache.
+debian_firmware() {
+  local store=$CACHE/firmware package
+  if [[ ! -d $store ]]; then
+    have apt-get || die "this QEMU source has no firmware, and there is no apt-get to fetch Debian's"
+    say "fetching firmware: seabios, ipxe-qemu"
+    rm -rf "$store.part"
+    mkdir -p "$store.part"
+    for package in seabios ipxe-qemu; do
+      (cd "$store.part" && run_logged "apt-get download $package" \
+        apt-get -qq -o APT::Sandbox::User=root download "$package")
+    done
+    for package in "$store.part"/*.deb; do
+      run_logged "dpkg-deb -x" dpkg-deb -x "$package" "$store.part"
+    done
+    mv "$store.part" "$store"
+  fi
+  FIRMWARE=("$store"/usr/share/seabios/*.bin "$store"/usr/lib/ipxe/qemu/*.rom)
+}
+
+install_result() {
+  local source=$1 build=$2 result=$3 part=$3.part data file
+  local from_source=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom vgabios*.bin efi-*.rom
+    kvmvapic.bin linuxboot.bin linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin)
+  rm -rf "$part"
+  data=$part/share/qemu
+  mkdir -p "$part/bin" "$data/keymaps"
+  cp "$build/qemu-system-x86_64" "$part/bin/"
+  if [[ ! -f $source/pc-bios/bios-256k.bin ]]; then
+    debian_firmware
+    cp "${FIRMWARE[@]}" "$data/"
+  fi
+  for file in "${from_source[@]}"; do
+    # shellcheck disable=SC2086 # patterns on purpose
+    cp "$source"/pc-bios/$file "$data/" 2>/dev/null || true
+  done
+  cp "$build"/pc-bios/optionrom/*.bin "$data/" 2>/dev/null || true
+  find "$source/pc-bios/keymaps" -type f -not -name meson.build -exec cp -t "$data/keymaps" {} +
+  for file in bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin efi-e1000e.rom efi-virtio.rom; do
+    [[ -f $data/$file ]] || die "firmware $file is neither in QEMU's source nor in Debian's packages"
+  done
+  "$part/bin/qemu-system-x86_64" --version >>"$LOG_FILE" 2>&1 ||
+    die "the QEMU that was built does not run: $part/bin/qemu-system-x86_64 --version"
+  rm -rf "$result"
+  mv "$part" "$result"
+}
+
+# Keeps the last eight results of a flavour, and any that this working tree uses.
+prune_results() {
+  local flavour=$1 used old
+  used=$(find "$REPO_DIR/build/qemu" -maxdepth 2 -type l -exec readlink {} + 2>/dev/null || true)
+  find "$CACHE/qemu" -maxdepth 1 -type d -name "$flavour-*-????????????????" -printf '%T@ %p\n' |
+    sort -rn | tail -n +9 | while read -r _ old; do
+    grep -qxF "$old" <<<"$used" || rm -rf "$old"
+  done
+}
+
+link() {
+  mkdir -p "$(dirname "$2")"
+  ln -sfn "$1" "$2"
+}
+
+# Cargo's build of the device looks here for a QEMU.
+link_trees() {
+  local dir
+  for dir in "build/qemu" "build/qemu/$VERSION"; do
+    link "$1" "$REPO_DIR/$dir/source-tree"
+    link "$2" "$REPO_DIR/$dir/build-tree"
+  done
+}
+
+build_flavour() {
+  local flavour=$1 key work result source
+  local inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN")
+  if [[ $flavour == patched ]]; then
+    inputs+=("$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR" "$REPO_DIR/protocol/src")
+  fi
+  key=$(content_key "${inputs[@]}")
+  result=$CACHE/qemu/$flavour-$VERSION-$key
+  work=$CACHE/qemu/work-$flavour-$VERSION-$(content_key "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" | cut -c1-8)
+  source=$TREE
+  [[ $flavour == patched ]] && source=$work/source
+
+  if [[ -x $result/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]; then
+    say "QEMU $VERSION ($flavour) is built already"
+    touch "$result"
+  else
+    lock_cache qemu
+    mkdir -p "$work"
+    [[ $flavour == patched ]] && prepare_patched_tree "$source"
+    compile "$flavour" "$source" "$work/build"
+    [[ $CONFIGURE_ONLY == no ]] || return 0
+    install_result "$source" "$work/build" "$result"
+    prune_results "$flavour"
+  fi
+  for key in "build/qemu" "build/qemu/$VERSION"; do
+    link "$result" "$REPO_DIR/$key/$flavour"
+  done
+  if [[ $flavour == patched && -d $work/build ]]; then
+    link_trees "$source" "$work/build"
+  fi
+}
+
+print_paths() {
+  local flavour link found=no
+  for flavour in patched baseline; do
+    link=$REPO_DIR/build/qemu/$flavour
+    if [[ -x $link/bin/qemu-system-x86_64 ]]; then
+      found=yes
+      say "$flavour: build/qemu/$flavour/bin/qemu-system-x86_64 ($("$link/bin/qemu-system-x86_64" --version | head -n 1))"
+    fi
+  done
+  [[ $found == yes ]] || die "nothing is built yet; run scripts/build-qemus.sh"
+}
+
+main() {
+  parse_arguments "$@"
+  if [[ $PRINT_PATHS == yes ]]; then
+    print_paths
+    return 0
+  fi
+  CACHE=$(cache_dir)
+  mkdir -p "$CACHE/qemu" "$CACHE/log"
+  LOG_FILE=$CACHE/log/build-qemus-$(date +%Y%m%d-%H%M%S)-$$.log
+  : >"$LOG_FILE"
+  find "$CACHE/log" -name 'build-qemus-*.log' -mtime +14 -delete
+
+  install_prerequisites
+  find_source
+  prepare_tree
+  check_rust
+  find_bindgen
+  configure_flags
+  TOOLCHAIN="$(cc --version | head -n 1); $(rustc --version); $("$BINDGEN" --version); $(
+    pkg-config --modversion glib-2.0 libzmq | paste -sd' ')"
+  say "QEMU $VERSION from $SOURCE_TEXT, series patches/$RELEASE, log $LOG_FILE"
+
+  local flavour
+  for flavour in "${FLAVOURS[@]}"; do
+    build_flavour "$flavour"
+  done
+  if [[ $CONFIGURE_ONLY == yes ]]; then
+    say "configured, as asked; build trees are in $CACHE/qemu"
+    return 0
+  fi
+  print_paths
+  say "start it with: build/qemu/patched/bin/qemu-system-x86_64 -machine q35 -device accelerator-pcie ..."
+  say "its properties: build/qemu/patched/bin/qemu-system-x86_64 -device accelerator-pcie,help"
+}
+
+main "$@"

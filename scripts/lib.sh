@@ -1,0 +1,125 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What the scripts in this folder share. Source it after `set -euo pipefail`:
+#
+#   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+#
+#   say TEXT...             one line of progress
+#   warn TEXT...            a line that the user should read
+#   die TEXT...             says why, and ends the script with status 1
+#   have COMMAND            whether COMMAND is installed
+#   need_packages NAME...   Debian packages: installs what is missing where it may
+#   cache_dir               the folder for what is built outside the tree, made if needed
+#   content_key ARG...      16 hex digits that stand for the arguments and the content
+#                           of those that are files or folders
+#   lock_cache NAME         one process at a time past this point
+#   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
+#   version_ge A B          whether version A is B or newer
+
+if [[ -z ${REPO_DIR:-} ]]; then
+  REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+fi
+SCRIPT_NAME=${SCRIPT_NAME:-$(basename "${BASH_SOURCE[-1]}" .sh)}
+
+say() {
+  printf '[%s] %s\n' "$SCRIPT_NAME" "$*"
+}
+
+warn() {
+  printf '[%s] warning: %s\n' "$SCRIPT_NAME" "$*" >&2
+}
+
+die() {
+  printf '[%s] error: %s\n' "$SCRIPT_NAME" "$*" >&2
+  exit 1
+}
+
+have() {
+  command -v "$1" >/dev/null 2>&1
+}
+
+version_ge() {
+  [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
+}
+
+cache_dir() {
+  local dir=${ACCELERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/accelerator-pcie}
+  mkdir -p "$dir" || die "the cache folder $dir cannot be made; ACCELERATOR_CACHE names another"
+  printf '%s\n' "$dir"
+}
+
+content_key() {
+  local arg file
+  for arg in "$@"; do
+    if [[ -d $arg ]]; then
+      (cd "$arg" && find . -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z |
+        xargs -0 -r sha256sum)
+    elif [[ -f $arg ]]; then
+      file=$(sha256sum <"$arg")
+      printf '%s %s\n' "${file%% *}" "$(basename "$arg")"
+    else
+      printf '%s\n' "$arg"
+    fi
+  done | sha256sum | cut -c1-16
+}
+
+# The lock is held until the script ends. Programs that the script starts inherit
+# the descriptor, so anything that outlives the script must close fd 9.
+lock_cache() {
+  local lock
+  lock=$(cache_dir)/$1.lock
+  exec 9>"$lock"
+  if ! flock -n 9; then
+    say "another process builds $1; waiting for it (at most an hour)"
+    flock -w 3600 9 || die "$lock is still held after an hour by another process"
+  fi
+}
+
+run_logged() {
+  local text=$1 status=0
+  shift
+  {
+    printf '\n== %s\n== %s\n' "$text" "$*"
+    "$@"
+  } >>"${LOG_FILE:?}" 2>&1 </dev/null || status=$?
+  if ((status != 0)); then
+    tail -n 40 "$LOG_FILE" >&2
+    die "$text failed with status $status; the whole log is $LOG_FILE"
+  fi
+}
+
+# Installs Debian packages as root or with a sudo that asks nothing; otherwise
+# says which are missing and what to type.
+need_packages() {
+  local package missing=() as_root=()
+  if ! have dpkg-query; then
+    warn "this is no Debian or Ubuntu: what the packages $* hold must be there already"
+    return 0
+  fi
+  for package in "$@"; do
+    # The field is empty or absent for what is not installed.
+    if [[ $(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null) != *installed* ||
+      $(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null) == *not-installed* ]]; then
+      missing+=("$package")
+    fi
+  done
+  ((${#missing[@]})) || return 0
+
+  if ((EUID != 0)); then
+    if have sudo && sudo -n true 2>/dev/null; then
+      as_root=(sudo -n)
+    else
+      die "missing packages: ${missing[*]}; install them with: sudo apt-get install ${missing[*]}"
+    fi
+  fi
+  say "installing packages: ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y
+    --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+  if ! "${apt[@]}" install "${missing[@]}" >/dev/null 2>&1; then
+    # The package lists may be old or absent.
+    "${apt[@]}" update >&2 || warn "apt-get update failed; trying with the lists that are there"
+    "${apt[@]}" install "${missing[@]}" >&2 ||
+      die "these packages cannot be installed: ${missing[*]}"
+  fi
+}
