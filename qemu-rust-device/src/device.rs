@@ -23,9 +23,9 @@ use accelerator_protocol::{
 use crate::{
     bindings,
     glue::{
-        c, device_impl, module_init, qom_isa, BqlRefCell, DeviceState, Error, Object, ObjectDeref,
-        ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType, ResettablePhasesImpl,
-        Result, DEVICE_CATEGORY_MISC,
+        c, device_impl, error, module_init, qom_isa, BqlRefCell, DeviceState, Error, Object,
+        ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
+        ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
     },
     link::{Link, Root, Settings},
     logger,
@@ -240,7 +240,7 @@ const DESCRIPTIONS: [(&CStr, &CStr); 6] = [
 ];
 
 fn invalid(text: impl Into<String>) -> Error {
-    Error::from(text.into())
+    error(text.into())
 }
 
 impl AcceleratorPcie {

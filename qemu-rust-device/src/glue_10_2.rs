@@ -24,6 +24,12 @@ pub mod c {
     pub use util::bindings::Error;
 }
 
+/// An error with a text of ours.
+#[track_caller]
+pub fn error(text: String) -> Error {
+    Error::msg(text)
+}
+
 /// Calls a C function that takes an `Error **`.
 ///
 /// # Safety

@@ -419,7 +419,7 @@ where
             glue::with_errp(|errp| bindings::pci_add_capability(self.pci(), id, offset, size, errp))
         }?;
         u8::try_from(place).map_err(|_| {
-            glue::Error::from(format!(
+            glue::error(format!(
                 "capability {id:#04x} of {size} bytes does not fit at {offset:#04x}"
             ))
         })
@@ -447,7 +447,7 @@ where
         // SAFETY: invariants 1 and 2.
         let place = unsafe { bindings::pcie_endpoint_cap_init(self.pci(), 0) };
         let place = usize::try_from(place)
-            .map_err(|_| glue::Error::from("no room for the PCI Express capability"))?;
+            .map_err(|_| glue::error("no room for the PCI Express capability".into()))?;
         // SAFETY: the capability was just added.
         unsafe { bindings::pcie_cap_flr_init(self.pci()) };
         Ok(place)
@@ -536,7 +536,7 @@ where
             })
         }?;
         if result < 0 {
-            return Err(glue::Error::from(format!(
+            return Err(glue::error(format!(
                 "MSI-X cannot be set up: {}",
                 std::io::Error::from_raw_os_error(-result)
             )));
