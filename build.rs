@@ -61,10 +61,11 @@ fn use_qemu(build: &Path) -> Result<(), String> {
         }
     };
 
+    // Libraries, and the procedural macros that they name.
     let mut crates = Vec::new();
     find(
         build,
-        &|p| p.extension().is_some_and(|e| e == "rlib"),
+        &|p| p.extension().is_some_and(|e| e == "rlib" || e == "so"),
         6,
         &mut crates,
     );

@@ -18,7 +18,6 @@ pub mod c {
         qdev_prop_bool, qdev_prop_string, qdev_prop_uint16, qdev_prop_uint32, DeviceClass,
         DeviceState, Property, PropertyInfo, Property__bindgen_ty_1,
     };
-    pub use migration::bindings::VMStateDescription;
     pub use qom::bindings::{type_register_static, InterfaceInfo, Object, ObjectClass, TypeInfo};
     pub use system::bindings::{MemTxAttrs, MemoryRegion};
     pub use util::bindings::Error;

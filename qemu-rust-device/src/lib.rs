@@ -14,6 +14,25 @@
 //! configuration `qemu_10_1` or `qemu_10_2`, and cargo does if `build.rs` is
 //! told of a QEMU build tree. Without one, cargo builds and tests the rest.
 
+// Meson names QEMU's crates on the command line; cargo only has a path where
+// they are to be found.
+#[cfg(qemu_10_2)]
+extern crate bql;
+#[cfg(qemu_10_2)]
+extern crate common;
+#[cfg(qemu_10_2)]
+extern crate hwcore;
+#[cfg(qemu_10_2)]
+extern crate migration;
+#[cfg(qemu_10_1)]
+extern crate qemu_api;
+#[cfg(qemu_10_2)]
+extern crate qom;
+#[cfg(qemu_10_2)]
+extern crate system;
+#[cfg(qemu_10_2)]
+extern crate util;
+
 pub mod link;
 pub mod logger;
 
