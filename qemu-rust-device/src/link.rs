@@ -47,8 +47,8 @@ use log::{debug, error, info, trace, warn};
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Messages that the main loop serves before other sources get their turn.
-const BATCH: usize = 64;
+/// Messages that are served before others get their turn.
+const BATCH: usize = 16;
 
 /// Bad vectors and the like are logged this many times per session.
 const COMPLAINTS: u32 = 16;
@@ -480,7 +480,7 @@ impl Link {
         let mut told = begin + Duration::from_millis(500);
         let endpoint = || self.settings.endpoint.clone();
         loop {
-            self.serve(usize::MAX);
+            let more = self.serve(BATCH);
             {
                 let mut shared = self.lock();
                 if let Some(config) = shared.offered.take() {
@@ -514,7 +514,10 @@ impl Link {
                     timeout.as_secs_f32()
                 );
             }
-            self.poll(SLICE.min(timeout.saturating_sub(begin.elapsed())));
+            if !more {
+                self.poll(SLICE.min(timeout.saturating_sub(begin.elapsed())));
+                drain(&self.wake);
+            }
         }
     }
 
@@ -845,6 +848,7 @@ impl Link {
         let deadline = self.settings.completion_timeout.map(|t| begin + t);
         let mut warn_at = begin + self.settings.warn_after;
         let mut leading = false;
+        let mut more = false;
         let got = loop {
             if let Some(got) = Self::check(&mut shared, want, epoch) {
                 break got;
@@ -865,9 +869,13 @@ impl Link {
             let slice = SLICE.min(until.saturating_duration_since(now));
             if leading {
                 drop(shared);
-                self.poll(slice);
-                drain(&self.wake);
-                self.serve(usize::MAX);
+                if !more {
+                    self.poll(slice);
+                    drain(&self.wake);
+                }
+                // Not until nothing is left: a busy device could keep a vCPU
+                // here although its own completion has long come.
+                more = self.serve(BATCH);
                 shared = self.lock();
             } else if shared.leader {
                 shared = self
@@ -878,12 +886,11 @@ impl Link {
             } else {
                 shared.leader = true;
                 leading = true;
+                // What came before is there without a wake-up.
+                more = true;
                 if shared.watched {
                     self.arm(false);
                 }
-                drop(shared);
-                self.serve(usize::MAX);
-                shared = self.lock();
             }
         };
         if leading {
