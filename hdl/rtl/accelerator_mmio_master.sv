@@ -34,7 +34,7 @@ module accelerator_mmio_master #(
   input  logic [63:0]            wr_data_i,
   // Every write taken so far is accepted on AW and W after the coming clock edge.
   output logic                   wr_accepted_o,
-  // No write taken so far waits for its B after the coming clock edge.
+  // No write taken so far waits for its B.
   output logic                   wr_idle_o,
   // One clock for each write that got its last B, in the order of the writes.
   output logic                   wr_done_o,
@@ -156,7 +156,7 @@ module accelerator_mmio_master #(
   assign w_free     = (!m_axi_wvalid || m_axi_wready) && w_left_q == 4'd0;
   assign wr_ready_o = wr_accepted_o && writes_q != WriteCountWidth'(MaxWrites);
   assign b_finishes = m_axi_bvalid && b_last_q[b_head_q];
-  assign wr_idle_o  = writes_q == '0 || (writes_q == WriteCountWidth'(1) && b_finishes);
+  assign wr_idle_o  = writes_q == '0;
   assign w_started  = wr_valid_i && wr_ready_o;
 
   always_ff @(posedge clk_i) begin : p_write

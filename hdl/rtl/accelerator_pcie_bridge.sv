@@ -480,6 +480,15 @@ module accelerator_pcie_bridge
     rd_valid_q <= 1'b0;
     if (wr_ready) wr_valid_q <= 1'b0;
 
+    // Responses to writes: before the next event, which may be a read that waits for them.
+    if (wr_done && user_resetn) begin
+      if (wr_open_q[wr_head_q]) begin
+        status = acc_mmio_write_done(handle, wr_tag_q[wr_head_q], 32'(wr_done_error));
+        if (status < 0) complain(status, "acc_mmio_write_done");
+      end
+      wr_head_q <= MmioWritePtr'(next_slot(32'(wr_head_q), MmioWriteSlots));
+    end
+
     // The next event.
     what = acc_poll(handle, ReadyDmaReadDone | ReadyDmaWriteDone |
                             (can_read ? ReadyRead : 0) | (can_write ? ReadyWrite : 0));
@@ -667,14 +676,7 @@ module accelerator_pcie_bridge
         intx_sent_q <= intx;
       end
 
-      // Answers to the guest.
-      if (wr_done) begin
-        if (wr_open_q[wr_head_q]) begin
-          status = acc_mmio_write_done(handle, wr_tag_q[wr_head_q], 32'(wr_done_error));
-          if (status < 0) complain(status, "acc_mmio_write_done");
-        end
-        wr_head_q <= MmioWritePtr'(next_slot(32'(wr_head_q), MmioWriteSlots));
-      end
+      // Answers to reads.
       if (rd_done) begin
         if (rd_open_q[rd_head_q]) begin
           status = acc_mmio_read_done(handle, rd_tag_q[rd_head_q], 32'(rd_done_error),
@@ -840,6 +842,7 @@ module accelerator_pcie_bridge
       // What RTL never answered. After a reset from QEMU nobody waits for it, but a testbench
       // that pulls aresetn leaves a guest waiting.
       slot = 32'(wr_head_q);
+      if (wr_done && user_resetn) slot = next_slot(slot, MmioWriteSlots);
       while (slot != 32'(wr_tail_q)) begin
         if (wr_open_q[slot] && what != EventReset && what != EventLinkUp) begin
           void'(acc_mmio_write_done(handle, wr_tag_q[slot], 1));

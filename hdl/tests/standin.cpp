@@ -130,8 +130,13 @@ struct Standin {
         log.push_back({what, tag, st, bytes, value, polls});
     }
 
+    // What the bridge had is void. Guest accesses that came after the reset stay.
     void forget() {
-        events.clear();
+        std::deque<Event> later;
+        for (const Event &e : events) {
+            if (e.kind == MMIO_READ || e.kind == MMIO_WRITE) later.push_back(e);
+        }
+        events = later;
         dma.clear();
         writes.clear();
         reads.clear();
@@ -549,10 +554,14 @@ int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data) {
     return tag;
 }
 
-void si_push_reset(int kind) { s().urgent.push_back({RESET, kind, 0, 0, 0, 0, 0}); }
+void si_push_reset(int kind) {
+    s().events.clear();
+    s().urgent.push_back({RESET, kind, 0, 0, 0, 0, 0});
+}
 
 void si_push_link(int up) {
     if (up) ++s().stat[5];
+    s().events.clear();
     s().urgent.push_back({up ? LINK_UP : LINK_DOWN, 0, 0, 0, 0, 0, 0});
 }
 

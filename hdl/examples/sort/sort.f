@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+-F ../../bridge.f
+sort_network.sv
+sort_engine.sv
+sort_regs.sv
+sort_top.sv

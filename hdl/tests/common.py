@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests share."""
+
+import itertools
+import os
+import random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import RisingEdge
+
+SUITE = os.environ["SUITE"]
+PARAMETERS = eval(os.environ["SUITE_PARAMETERS"])  # pylint: disable=eval-used
+
+
+async def start_clock(dut):
+    """Clock and power-on reset. Each test has its own, since cocotb ends tasks with a test."""
+    dut.aresetn.value = 0
+    cocotb.start_soon(Clock(dut.aclk, 4, unit="ns").start())
+    for _ in range(4):
+        await RisingEdge(dut.aclk)
+    dut.aresetn.value = 1
+    for _ in range(2):
+        await RisingEdge(dut.aclk)
+
+
+async def clocks(dut, count):
+    for _ in range(count):
+        await RisingEdge(dut.aclk)
+
+
+def pauses(seed, percent):
+    """An endless random stall pattern."""
+    rng = random.Random(seed)
+    return (rng.random() * 100 < percent for _ in itertools.count())
+
+
+def random_bytes(length):
+    return random.randbytes(length)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the designs under test with Verilator and the stand-in, and runs their cocotb tests.
+
+usage: run.py --cache DIR [--jobs N] [--seed N] [--waves] [NAME...]
+
+Each NAME is a suite of SUITES below, or the beginning of some; all of them unless given.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+from cocotb_tools.runner import get_runner
+
+TESTS = pathlib.Path(__file__).resolve().parent
+HDL = TESTS.parent
+
+BRIDGE = {"list": "bridge.f", "top": "accelerator_pcie_bridge", "module": "test_bridge"}
+
+
+def bridge(**parameters):
+    return BRIDGE | {"parameters": parameters}
+
+
+def example(name, **parameters):
+    return {"list": f"examples/{name}/{name}.f", "top": f"{name}_top", "module": f"test_{name}",
+            "parameters": parameters}
+
+
+SUITES = {
+    # Every width of both buses, and queues of odd depth.
+    "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512),
+    "bridge-64-128": bridge(MmioDataWidth=64, DmaDataWidth=128),
+    "bridge-128-64": bridge(MmioDataWidth=128, DmaDataWidth=64, MmioWrites=3, MmioReads=1,
+                            DmaWrites=5, DmaReads=3),
+    "bridge-256-32": bridge(MmioDataWidth=256, DmaDataWidth=32, MmioWrites=1, MmioReads=3,
+                            DmaWrites=2, DmaReads=2),
+    "bridge-512-256": bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3,
+                             DmaIdWidth=6),
+    "regs": example("regs"),
+    "sort": example("sort"),
+    "sort-32": example("sort", DmaDataWidth=32),
+    "sort-512": example("sort", DmaDataWidth=512),
+    "probe": example("probe"),
+}
+
+
+def sources(name):
+    """The files of a list, and of the lists in it."""
+    files = []
+    for line in (HDL / name).read_text().splitlines():
+        words = line.split()
+        if not words or words[0].startswith("//"):
+            continue
+        path = (HDL / name).parent / words[-1]
+        files += sources(path.relative_to(HDL)) if words[0] == "-F" else [path.resolve()]
+    return files
+
+
+def run(name, args):
+    suite = SUITES[name]
+    files = sources(suite["list"])
+    # The bridge's configuration that test_bridge checks.
+    verilator = subprocess.run(["verilator", "--version"], check=True, capture_output=True)
+    key = hashlib.sha256(repr((suite["parameters"], args.waves, 3)).encode() + verilator.stdout)
+    for file in [*files, TESTS / "standin.cpp"]:
+        key.update(file.read_bytes())
+    build = pathlib.Path(args.cache) / f"{name}-{key.hexdigest()[:16]}"
+    build.mkdir(parents=True, exist_ok=True)
+
+    runner = get_runner("verilator")
+    started = time.monotonic()
+    if not (build / "complete").exists():
+        runner.build(
+            sources=files,
+            hdl_toplevel=suite["top"],
+            parameters=suite["parameters"],
+            build_dir=build,
+            waves=args.waves,
+            timescale=("1ns", "1ps"),
+            log_file=build / "build.log",
+            build_args=["--assert", "-Wall", "-Wno-UNUSEDPARAM", "--no-timing", "-O3", "-CFLAGS",
+                        "-std=gnu++20 -O1", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include",
+                        "-LDFLAGS", "-rdynamic", *(["--trace-structs"] if args.waves else []),
+                        str(TESTS / "standin.cpp")],
+        )
+        (build / "complete").touch()
+    log = build / "test.log"
+    results = runner.test(
+        hdl_toplevel=suite["top"],
+        test_module=suite["module"],
+        build_dir=build,
+        test_dir=build,
+        waves=args.waves,
+        results_xml="results.xml",
+        log_file=log,
+        seed=args.seed,
+        test_filter=args.filter,
+        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"]),
+                   "SUITE": name},
+    )
+    passed, failed = 0, []
+    for case in xml.etree.ElementTree.parse(results).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(case.get("name"))
+        elif case.find("skipped") is None:
+            passed += 1
+    return passed, failed, time.monotonic() - started, log
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", required=True, help="folder for builds and logs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", default=None, help="random seed, to repeat a run")
+    parser.add_argument("--filter", default=None, help="regular expression of test names")
+    parser.add_argument("--waves", action="store_true", help="write VCD beside the logs")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+
+    names = [s for s in SUITES if not args.names or any(s.startswith(n) for n in args.names)]
+    if not names:
+        parser.error(f"no suite is called {args.names}; there are {list(SUITES)}")
+    all_passed = all_failed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        jobs = {pool.submit(run, name, args): name for name in names}
+        for job in concurrent.futures.as_completed(jobs):
+            name = jobs[job]
+            try:
+                passed, failed, seconds, log = job.result()
+            except BaseException as error:  # pylint: disable=broad-except
+                # The runner ends with SystemExit where a build or a simulator fails.
+                print(f"{name}: FAILED: {error}; logs are in {args.cache}/{name}-*", flush=True)
+                all_failed += 1
+                continue
+            print(f"{name}: {passed} passed, {len(failed)} failed in {seconds:.0f} s"
+                  + (f": {', '.join(failed)}; see {log}" if failed else ""), flush=True)
+            # A suite in which nothing ran has failed.
+            all_failed += len(failed) + (passed == 0 and not failed and not args.filter)
+            all_passed += passed
+    print(f"{all_passed} passed, {all_failed} failed")
+    return 1 if all_failed or not all_passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
