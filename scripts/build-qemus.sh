@@ -456,27 +456,44 @@ place_wheels() {
   cp "$store"/*.whl "$tree/python/wheels/"
 }
 
-# QEMU's git tree has no keycodemapdb; released tarballs and Debian's have.
-place_keycodemapdb() {
-  local subprojects=$1 store=$CACHE/keycodemapdb url revision tarball
-  [[ ! -f $subprojects/keycodemapdb/README ]] || return 0
-  revision=$(wrap_value "$subprojects/keycodemapdb.wrap" revision)
-  url=$(wrap_value "$subprojects/keycodemapdb.wrap" url)
-  if [[ ! -d $store-$revision ]]; then
-    rm -rf "$store.part"
-    if have git && timeout 60 git clone -q "$url" "$store.part" >>"$LOG_FILE" 2>&1 &&
-      git -C "$store.part" checkout -q "$revision" >>"$LOG_FILE" 2>&1; then
-      mv "$store.part" "$store-$revision"
-    else
-      say "the tree has no keycodemapdb, and $url cannot be reached: taking Debian's copy"
-      rm -rf "$store.part"
-      tarball=$(DEBIAN_PACKAGE='' && from_debian >&2 && printf '%s\n' "$SOURCE_PATH")
-      mkdir -p "$store.part"
-      tar -xf "$tarball" -C "$store.part" --strip-components=3 --wildcards '*/subprojects/keycodemapdb/*'
-      mv "$store.part" "$store-$revision"
+# Subprojects that QEMU's build clones, which a plain git tree has not and released
+# tarballs and Debian's have.
+place_git_subprojects() {
+  local subprojects=$1 name url revision store missing=()
+  for name in keycodemapdb berkeley-softfloat-3 berkeley-testfloat-3; do
+    [[ -f $subprojects/$name.wrap && -z $(compgen -G "$subprojects/$name/*") ]] || continue
+    url=$(wrap_value "$subprojects/$name.wrap" url)
+    revision=$(wrap_value "$subprojects/$name.wrap" revision)
+    store=$CACHE/subprojects/$name-$revision
+    if [[ ! -d $store ]]; then
+      rm -rf "$CACHE/subprojects/part"
+      mkdir -p "$CACHE/subprojects/part"
+      if ((${#missing[@]} == 0)) && have git &&
+        timeout 60 git clone -q "$url" "$CACHE/subprojects/part" >>"$LOG_FILE" 2>&1 &&
+        git -C "$CACHE/subprojects/part" checkout -q "$revision" >>"$LOG_FILE" 2>&1; then
+        mv "$CACHE/subprojects/part" "$store"
+      else
+        # Where one cannot be cloned the next cannot, either.
+        missing+=("$name")
+        continue
+      fi
     fi
-  fi
-  cp -r "$store-$revision" "$subprojects/keycodemapdb"
+    rm -rf "${subprojects:?}/$name"
+    cp -r "$store" "$subprojects/$name"
+    cp -r "$subprojects/packagefiles/$name/." "$subprojects/$name/" 2>/dev/null || true
+  done
+  ((${#missing[@]})) || return 0
+
+  say "the tree lacks ${missing[*]}, and $url cannot be reached: taking Debian's copies"
+  local tarball
+  tarball=$(
+    DEBIAN_PACKAGE=''
+    from_debian >&2
+    printf '%s\n' "$SOURCE_PATH"
+  )
+  for name in "${missing[@]}"; do
+    tar -xf "$tarball" -C "$subprojects/.." --strip-components=1 --wildcards "*/subprojects/$name/*"
+  done
 }
 
 # Firmware of machines that are not built here: Meson insists that the files are
@@ -511,7 +528,7 @@ prepare_tree() {
     VERSION=$(<"$part/VERSION")
     series_for "$VERSION" || die "$(no_series)"
     check_rust
-    place_keycodemapdb "$part/subprojects"
+    place_git_subprojects "$part/subprojects"
     place_packagefiles "$part/subprojects"
     place_wheels "$part"
     place_blobs "$part/pc-bios"
@@ -572,7 +589,7 @@ place_device() {
 # The patched tree: kept between runs, and changed in place where it differs.
 prepare_patched_tree() {
   local tree=$1 key part
-  key=$(content_key "$TREE" "$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR/subprojects")
+  key=$(content_key "tree: $TREE" "$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR/subprojects")
   if [[ ! -f $tree/.accelerator-pcie || $(<"$tree/.accelerator-pcie") != "$key" ]]; then
     say "applying patches/$RELEASE to QEMU $VERSION"
     part=$tree.part
@@ -643,7 +660,7 @@ run_ninja() {
 compile() {
   local flavour=$1 source=$2 build=$3 flags=("${FLAGS[@]}") stamp
   [[ $flavour == patched ]] && flags+=(--enable-rust) || flags+=(--disable-rust)
-  stamp=$(content_key "$source" "${flags[@]}" "$TOOLCHAIN")
+  stamp=$(content_key "source: $source" "${flags[@]}" "$TOOLCHAIN")
   if [[ ! -f $build/build.ninja || ! -f $build/.accelerator-pcie || $(<"$build/.accelerator-pcie") != "$stamp" ]]; then
     say "configuring QEMU $VERSION ($flavour)"
     rm -rf "$build"
@@ -657,9 +674,18 @@ compile() {
   [[ $CONFIGURE_ONLY == no ]] || return 0
   say "compiling QEMU $VERSION ($flavour)"
   run_ninja "$build" qemu-system-x86_64
-  if [[ -d $build/pc-bios/optionrom ]]; then
-    run_logged "option ROMs" make -C "$build/pc-bios/optionrom" -j "$JOBS" all
-  fi
+  [[ -f $source/pc-bios/kvmvapic.bin ]] || compile_option_roms "$source" "$build/option-roms"
+}
+
+# QEMU's configure would have these compiled only where there is a 32-bit libgcc,
+# which they do not use.
+compile_option_roms() {
+  local source=$1 build=$2
+  mkdir -p "$build"
+  cp "$source/pc-bios/optionrom/Makefile" "$build/"
+  printf '%s=%s\n' TOPSRC_DIR "$source" CC cc OBJCOPY objcopy PYTHON python3 EXTRA_CFLAGS -m32 \
+    >"$build/config.mak"
+  run_logged "option ROMs" make -C "$build" all
 }
 
 # Firmware that QEMU's source may lack: Debian's packages, unpacked into the cache.
@@ -698,7 +724,9 @@ install_result() {
     # shellcheck disable=SC2086 # patterns on purpose
     cp "$source"/pc-bios/$file "$data/" 2>/dev/null || true
   done
-  cp "$build"/pc-bios/optionrom/*.bin "$data/" 2>/dev/null || true
+  if [[ -d $build/option-roms ]]; then
+    cp "$build"/option-roms/*.bin "$data/"
+  fi
   find "$source/pc-bios/keymaps" -type f -not -name meson.build -exec cp -t "$data/keymaps" {} +
   for file in bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin efi-e1000e.rom efi-virtio.rom; do
     [[ -f $data/$file ]] || die "firmware $file is neither in QEMU's source nor in Debian's packages"

@@ -11,8 +11,8 @@
 #   have COMMAND            whether COMMAND is installed
 #   need_packages NAME...   Debian packages: installs what is missing where it may
 #   cache_dir               the folder for what is built outside the tree, made if needed
-#   content_key ARG...      16 hex digits that stand for the arguments and the content
-#                           of those that are files or folders
+#   content_key ARG...      16 hex digits that stand for the arguments, and for the content
+#                           of those that are absolute paths of files or folders
 #   lock_cache NAME         one process at a time past this point
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
@@ -52,10 +52,10 @@ cache_dir() {
 content_key() {
   local arg file
   for arg in "$@"; do
-    if [[ -d $arg ]]; then
+    if [[ $arg == /* && -d $arg ]]; then
       (cd "$arg" && find . -type f -not -name '*.pyc' -print0 | LC_ALL=C sort -z |
         xargs -0 -r sha256sum)
-    elif [[ -f $arg ]]; then
+    elif [[ $arg == /* && -f $arg ]]; then
       file=$(sha256sum <"$arg")
       printf '%s %s\n' "${file%% *}" "$(basename "$arg")"
     else
