@@ -244,13 +244,16 @@ int acc_poll(void *, int ready) {
     bool write = false, read = false;
     for (std::size_t i = 0; i < t.events.size(); ++i) {
         const Event &e = t.events[i];
+        // Read data stays behind writes of the guest. The end of a DMA write does not: on PCI
+        // Express nobody tells of it, so RTL may make a guest's write wait for it.
         const bool completion = e.kind == DMA_READ_DONE || e.kind == DMA_WRITE_DONE;
+        const bool behind = e.kind != DMA_WRITE_DONE;
         const int bit = e.kind == MMIO_WRITE      ? READY_WRITE
                         : e.kind == MMIO_READ     ? READY_READ
                         : e.kind == DMA_READ_DONE ? READY_DMA_READ
                                                   : READY_DMA_WRITE;
-        const bool blocked = write || (e.kind == MMIO_READ && read) ||
-                             (completion && (t.unaccepted || t.hold));
+        const bool blocked = (behind && write) || (e.kind == MMIO_READ && read) ||
+                             (e.kind == DMA_READ_DONE && t.unaccepted) || (completion && t.hold);
         if (!blocked && (ready & bit) && e.due <= t.polls) {
             t.announced = e.kind;
             t.announced_at = i;
