@@ -1,0 +1,336 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The main job: a Linux driver in a VM drives RTL in a simulator.
+set -euo pipefail
+SCRIPT_NAME='demo.sh'
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$REPO_DIR"
+
+usage() {
+  cat <<EOF
+usage: scripts/demo.sh [option...]
+
+Builds what is missing, starts a simulator with an example's RTL and a VM with
+its driver, lets the guest do the example's work, prints a summary and ends with
+PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
+
+  --example NAME    sort (default): the guest sorts blocks of 1,024 keys in RTL
+                    regs: every size and alignment of access to registers
+                    probe: ordering, byte enables and DMA errors, two vCPUs
+  --blocks N        blocks to sort (default 64)
+  --seed N          seed of the random data (default: a new one, which is printed)
+  --rounds N        rounds of the ordering test in probe (default 100000)
+  --waves           write the waveform of the simulation (FST)
+  --shell           boot to a prompt with the drivers loaded; the simulator runs
+  --run             run what scripts/build-guest.sh --run put into the guest
+  --accel ACCEL     auto (default), kvm or tcg; auto takes KVM if a guest really
+                    starts with it
+  --sim PROGRAM     your own simulation, as scripts/build-sim.sh makes it, instead
+                    of an example's
+  --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, built if missing)
+  --guest DIR       vmlinuz and initramfs.cpio.gz (default: build/guest, built if
+                    missing or old)
+  --device OPTIONS  added to -device accelerator-pcie,... as ,OPTIONS
+  --timeout S       give up after so many seconds without a line from the guest
+                    (default 300)
+  --keep            keep the logs of a run that passed
+  --help            this text
+
+Logs are in a folder of their own under build/run, which is named when they are
+worth reading.
+EOF
+}
+
+EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
+ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no
+
+number() {
+  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
+    die "$1 is $2, expected a number from $3"
+  fi
+}
+
+while (($#)); do
+  case $1 in
+    --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | --timeout)
+      (($# >= 2)) || die "$1 needs a value; see --help"
+      case $1 in
+        --example) EXAMPLE=$2 ;;
+        --blocks) number "$1" "$2" 1 && BLOCKS=$2 ;;
+        --seed) number "$1" "$2" 0 && SEED=$2 ;;
+        --rounds) number "$1" "$2" 1 && ROUNDS=$2 ;;
+        --accel) ACCEL=$2 ;;
+        --sim) SIM=$2 ;;
+        --qemu) QEMU_DIR=$2 ;;
+        --guest) GUEST=$2 ;;
+        --device) DEVICE=$2 ;;
+        --timeout) number "$1" "$2" 1 && TIMEOUT=$2 ;;
+      esac
+      shift
+      ;;
+    --waves) WAVES=yes ;;
+    --shell) MODE=shell ;;
+    --run) MODE=user ;;
+    --keep) KEEP=yes ;;
+    --help | -h)
+      usage
+      exit 0
+      ;;
+    *) die "unknown option $1; see --help" ;;
+  esac
+  shift
+done
+case $ACCEL in
+  auto | kvm | tcg) ;;
+  *) die "--accel is $ACCEL, expected auto, kvm or tcg" ;;
+esac
+
+ARGS=''
+case $EXAMPLE in
+  sort) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
+  probe) ARGS="--rounds,$ROUNDS" ;;
+  regs) ;;
+  *) [[ -n $SIM || $MODE != example ]] ||
+    die "no example $EXAMPLE: sort, regs and probe have a program in the guest; use --shell or --run" ;;
+esac
+
+# ---- phases ----------------------------------------------------------------------
+
+PHASES=() PHASE_BEGIN=${EPOCHREALTIME/./}
+
+# Ends a phase and begins the next.
+phase() {
+  local now=${EPOCHREALTIME/./}
+  PHASES+=("$(printf '%-34s %8d.%03d s' "$1" $(((now - PHASE_BEGIN) / 1000000)) \
+    $(((now - PHASE_BEGIN) / 1000 % 1000)))")
+  PHASE_BEGIN=$now
+}
+
+# ---- what is needed --------------------------------------------------------------
+
+have cargo || [[ -n $SIM ]] ||
+  die "cargo is missing: install Rust from https://rustup.rs or your distribution"
+if [[ -z $QEMU_DIR ]]; then
+  QEMU_DIR=build/qemu/patched
+  scripts/build-qemus.sh --patched-only
+fi
+QEMU=$QEMU_DIR/bin/qemu-system-x86_64
+[[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
+
+if [[ -z $SIM ]]; then
+  if [[ $WAVES == yes ]]; then
+    scripts/build-sim.sh "$EXAMPLE" --waves
+    SIM=build/sim/$EXAMPLE-waves/$EXAMPLE-waves
+  else
+    scripts/build-sim.sh "$EXAMPLE"
+    SIM=build/sim/$EXAMPLE/$EXAMPLE
+  fi
+fi
+[[ -x $SIM ]] || die "the simulation $SIM is not there; scripts/build-sim.sh builds it"
+
+if [[ -z $GUEST ]]; then
+  GUEST=build/guest
+  # Your own modules and programs stay in: only a plain guest is made here.
+  if [[ $MODE == example || ! -e $GUEST/vmlinuz ]]; then
+    scripts/build-guest.sh
+  fi
+fi
+for file in vmlinuz initramfs.cpio.gz; do
+  [[ -e $GUEST/$file ]] || die "$GUEST/$file is not there; scripts/build-guest.sh makes it"
+done
+phase "build or find QEMU, RTL and guest"
+
+# ---- run -------------------------------------------------------------------------
+
+mkdir -p build/run
+RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
+chmod 700 "$RUN_DIR"
+# The path of a Unix socket is short, that of a checkout may be long.
+SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+ENDPOINT=ipc://$SOCKET_DIR/pcie
+GROUPS_STARTED=()
+RESULT=FAIL
+
+# Ends a process group: politely, then not.
+end_group() {
+  local group=$1 i
+  kill -TERM -- "-$group" 2>/dev/null || return 0
+  for ((i = 0; i < 50; i++)); do
+    kill -0 -- "-$group" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  warn "process group $group did not end within 5 s of SIGTERM; killing it"
+  kill -KILL -- "-$group" 2>/dev/null || true
+}
+
+# shellcheck disable=SC2329 # called by trap
+cleanup() {
+  local status=$? group
+  trap '' INT TERM
+  for group in "${GROUPS_STARTED[@]}"; do
+    end_group "$group"
+  done
+  rm -rf "$SOCKET_DIR"
+  if [[ $RESULT == PASS && $KEEP == no && $WAVES == no ]]; then
+    rm -rf "$RUN_DIR"
+  else
+    say "logs: $RUN_DIR"
+  fi
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# /dev/kvm may be there and a guest hang with it all the same: try one. What was
+# found holds until the machine is booted again.
+choose_accel() {
+  [[ $ACCEL == auto ]] || return 0
+  ACCEL=tcg
+  [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
+  local known boot
+  boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
+  known=$(cache_dir)/kvm-$(content_key "$boot" "$(realpath "$GUEST/vmlinuz")" "$(realpath "$QEMU")")
+  if [[ ! -f $known ]]; then
+    say "trying whether KVM runs a guest"
+    # A guest with a kernel and nothing else panics, and ends QEMU, in a second.
+    timeout --kill-after=2 8 "$QEMU" -M q35 -accel kvm -cpu host -m 256 -nodefaults \
+      -display none -no-reboot -kernel "$GUEST/vmlinuz" \
+      -append 'console=ttyS0 panic=-1' -serial stdio </dev/null >"$RUN_DIR/kvm.log" 2>&1 || true
+    if grep -q 'Linux version' "$RUN_DIR/kvm.log"; then
+      echo yes >"$known"
+    else
+      echo no >"$known"
+    fi
+  fi
+  if [[ $(cat "$known") == yes ]]; then
+    ACCEL=kvm
+  else
+    say "KVM is there but runs no guest: taking TCG"
+  fi
+}
+
+start_simulator() {
+  local arguments=("+accelerator_endpoint=$ENDPOINT")
+  [[ $WAVES == no ]] || arguments+=("+waves=$RUN_DIR/waves.fst")
+  setsid "$SIM" "${arguments[@]}" >"$RUN_DIR/simulator.log" 2>&1 </dev/null &
+  SIM_PID=$!
+  GROUPS_STARTED+=("$SIM_PID")
+}
+
+choose_accel
+case $ACCEL in
+  kvm) CPU=host ;;
+  tcg) CPU=max ;;
+esac
+case $MODE in
+  example) WHAT=$EXAMPLE ;;
+  *) WHAT=$MODE ARGS='' ;;
+esac
+# shellcheck disable=SC2054 # the commas are QEMU's
+QEMU_ARGS=(-M q35 -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
+  -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
+  -append "console=ttyS0 quiet panic=-1 accel.run=$WHAT accel.args=$ARGS"
+  -device pcie-root-port,id=rp0
+  -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}")
+
+start_simulator
+if [[ $MODE == shell ]]; then
+  say "the guest's console follows; Ctrl-A X ends it"
+  "$QEMU" "${QEMU_ARGS[@]}" -serial mon:stdio
+  RESULT=PASS
+  exit 0
+fi
+
+say "starting $WHAT with $ACCEL: $("$QEMU" --version | head -n 1)"
+mkfifo "$SOCKET_DIR/serial"
+setsid "$QEMU" "${QEMU_ARGS[@]}" -serial stdio </dev/null \
+  >"$SOCKET_DIR/serial" 2>"$RUN_DIR/qemu.log" &
+QEMU_PID=$!
+GROUPS_STARTED+=("$QEMU_PID")
+
+# ---- listen ----------------------------------------------------------------------
+
+declare -A VALUE=()
+LSPCI=()
+exec 8<"$SOCKET_DIR/serial"
+while true; do
+  status=0
+  IFS= read -r -t "$TIMEOUT" line <&8 || status=$?
+  if ((status != 0)); then
+    ((status <= 128)) || die "no line from the guest within $TIMEOUT s; the last lines:
+$(tail -n 5 "$RUN_DIR/serial.log" 2>/dev/null)
+simulator: $(tail -n 2 "$RUN_DIR/simulator.log")
+QEMU: $(tail -n 2 "$RUN_DIR/qemu.log")"
+    break
+  fi
+  line=${line%$'\r'}
+  printf '%s\n' "$line" >>"$RUN_DIR/serial.log"
+  case $line in
+    'ACCEL lspci='*) LSPCI+=("${line#ACCEL lspci=}") ;;
+    'ACCEL phase=booted') phase "start and boot" ;;
+    'ACCEL phase=loaded') phase "load the driver" ;;
+    'ACCEL phase=end') phase "work of the guest" ;;
+    'ACCEL '*=*)
+      line=${line#ACCEL }
+      VALUE[${line%%=*}]=${line#*=}
+      [[ ${line%%=*} != error ]] || warn "guest: ${line#*=}"
+      ;;
+    *) [[ $MODE != user ]] || printf '%s\n' "$line" ;;
+  esac
+done
+exec 8<&-
+
+wait "$QEMU_PID" && QEMU_STATUS=0 || QEMU_STATUS=$?
+phase "end the VM"
+SIM_STATUS=0
+if kill -0 "$SIM_PID" 2>/dev/null; then
+  kill -TERM "$SIM_PID"
+  wait "$SIM_PID" || SIM_STATUS=$?
+else
+  wait "$SIM_PID" || SIM_STATUS=$?
+  warn "the simulator ended before the VM, with status $SIM_STATUS"
+  SIM_STATUS=1
+fi
+phase "end the simulator"
+
+# ---- summary ---------------------------------------------------------------------
+
+[[ $QEMU_STATUS == 0 && $SIM_STATUS == 0 && ${VALUE[status]:-none} == 0 ]] && RESULT=PASS
+
+show() {
+  printf '  %-34s %s\n' "$1" "$2"
+}
+
+printf '\nWhat the guest saw\n'
+show "kernel, vCPUs" "${VALUE[kernel]:-?}, ${VALUE[cpus]:-?}"
+if ((${#LSPCI[@]})); then
+  printf '%s\n' "${LSPCI[@]}" |
+    grep -E '^[0-9a-f]{2}:|Subsystem:|Region [0-9]|LnkSta:|MSI-X:|Kernel driver' |
+    sed 's/^[[:space:]]*/  /'
+fi
+printf '\nWhat was done\n'
+for name in $(printf '%s\n' "${!VALUE[@]}" | LC_ALL=C sort); do
+  case $name in
+    kernel | cpus | status) ;;
+    *) show "${name//_/ }" "${VALUE[$name]}" ;;
+  esac
+done
+printf '\nWhat the simulator counted\n'
+grep -ohE '\b(mmio_reads|mmio_writes|dma_read_bytes|dma_write_bytes|msix|clocks|seconds|clocks_per_second)=[0-9.]+' \
+  "$RUN_DIR/simulator.log" | while IFS='=' read -r name value; do
+  show "${name//_/ }" "$value"
+done || true
+printf '\nSeconds of each phase\n'
+printf '  %s\n' "${PHASES[@]}"
+if [[ $WAVES == yes ]]; then
+  printf '\nWaveform: %s\n' "$RUN_DIR/waves.fst"
+fi
+if [[ $RESULT != PASS ]]; then
+  printf '\nQEMU ended with %s, the simulator with %s, the program in the guest with %s\n' \
+    "$QEMU_STATUS" "$SIM_STATUS" "${VALUE[status]:-no status}"
+  tail -n 10 "$RUN_DIR/qemu.log" "$RUN_DIR/simulator.log" "$RUN_DIR/serial.log" 2>/dev/null || true
+fi
+printf '\n%s\n' "$RESULT"
+[[ $RESULT == PASS ]]
