@@ -303,8 +303,9 @@ find_source() {
     upstream) from_upstream || die "$REASON" ;;
     auto)
       if ! from_upstream; then
+        say "$REASON"
+        say "so not QEMU $UPSTREAM_VERSION, but Debian's source package of the nearest release with a series"
         from_debian
-        say "taking $SOURCE_TEXT instead of QEMU $UPSTREAM_VERSION: $REASON"
       fi
       ;;
   esac
@@ -553,7 +554,7 @@ no_series() {
 
 # Copies what differs, by content, so that ninja sees only true changes.
 mirror_files() {
-  rsync -rlp --checksum --delete --no-times "$@"
+  rsync -rlp --checksum --delete --no-times "$@" >>"$LOG_FILE" 2>&1
 }
 
 # Our files, in their places of QEMU's tree.
@@ -708,8 +709,20 @@ debian_firmware() {
   FIRMWARE=("$store"/usr/share/seabios/*.bin "$store"/usr/lib/ipxe/qemu/*.rom)
 }
 
+# The patched QEMU has the device, the baseline has not.
+check_result() {
+  local flavour=$1 qemu=$2 devices
+  devices=$(timeout 60 "$qemu" -device help 2>>"$LOG_FILE") ||
+    die "the QEMU that was built does not run: $qemu -device help"
+  case $flavour:$devices in
+    patched:*'name "accelerator-pcie"'*) ;;
+    patched:*) die "$qemu has no device accelerator-pcie" ;;
+    baseline:*'name "accelerator-pcie"'*) die "$qemu has the device accelerator-pcie, but is the baseline" ;;
+  esac
+}
+
 install_result() {
-  local source=$1 build=$2 result=$3 part=$3.part data file
+  local flavour=$1 source=$2 build=$3 result=$4 part=$4.part data file
   local from_source=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom vgabios*.bin efi-*.rom
     kvmvapic.bin linuxboot.bin linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin)
   rm -rf "$part"
@@ -731,20 +744,22 @@ install_result() {
   for file in bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin efi-e1000e.rom efi-virtio.rom; do
     [[ -f $data/$file ]] || die "firmware $file is neither in QEMU's source nor in Debian's packages"
   done
-  "$part/bin/qemu-system-x86_64" --version >>"$LOG_FILE" 2>&1 ||
-    die "the QEMU that was built does not run: $part/bin/qemu-system-x86_64 --version"
+  check_result "$flavour" "$part/bin/qemu-system-x86_64"
   rm -rf "$result"
   mv "$part" "$result"
 }
 
-# Keeps the last eight results of a flavour, and any that this working tree uses.
-prune_results() {
+# Keeps the last eight results of a flavour, any that this working tree uses, and
+# what was used to build within the last month.
+prune_cache() {
   local flavour=$1 used old
   used=$(find "$REPO_DIR/build/qemu" -maxdepth 2 -type l -exec readlink {} + 2>/dev/null || true)
   find "$CACHE/qemu" -maxdepth 1 -type d -name "$flavour-*-????????????????" -printf '%T@ %p\n' |
     sort -rn | tail -n +9 | while read -r _ old; do
     grep -qxF "$old" <<<"$used" || rm -rf "$old"
   done
+  find "$CACHE/qemu" -maxdepth 1 -type d \( -name 'tree-*' -o -name 'work-*' \) -mtime +30 \
+    -exec rm -rf {} +
 }
 
 link() {
@@ -782,8 +797,9 @@ build_flavour() {
     [[ $flavour == patched ]] && prepare_patched_tree "$source"
     compile "$flavour" "$source" "$work/build"
     [[ $CONFIGURE_ONLY == no ]] || return 0
-    install_result "$source" "$work/build" "$result"
-    prune_results "$flavour"
+    install_result "$flavour" "$source" "$work/build" "$result"
+    touch "$TREE" "$work"
+    prune_cache "$flavour"
   fi
   for key in "build/qemu" "build/qemu/$VERSION"; do
     link "$result" "$REPO_DIR/$key/$flavour"
