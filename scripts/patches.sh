@@ -75,7 +75,7 @@ apply() {
     if [[ $git == yes ]]; then
       git_in "$tree" am -q "$PATCHES/$release/$name" || conflict "$release" "$tree" "$name" "$release"
     else
-      patch -d "$tree" -p1 -s --no-backup-if-mismatch -F 2 -i "$PATCHES/$release/$name" ||
+      patch -d "$tree" -p1 -s --no-backup-if-mismatch -F 0 -i "$PATCHES/$release/$name" ||
         die "$release/$name does not apply to QEMU $(<"$tree/VERSION") in $tree"
     fi
   done < <(series "$release")
@@ -88,9 +88,11 @@ mark_base() {
   if ! is_repository "$tree"; then
     say "making $tree a git repository"
     git_in "$tree" init -q
-    git_in "$tree" add -A -f rust/hw meson.build Kconfig VERSION hw
+    git_in "$tree" add -A .
     git_in "$tree" commit -q -m "QEMU $(<"$tree/VERSION")"
   fi
+  [[ ! -d $(git_in "$tree" rev-parse --absolute-git-dir)/rebase-apply ]] ||
+    die "$tree is in the middle of applying patches: git -C $tree am --continue, or --abort"
   git_in "$tree" diff --quiet HEAD -- || die "$tree has changes that are not committed"
   git_in "$tree" tag -f "$BASE_TAG" HEAD >/dev/null
 }
@@ -98,7 +100,7 @@ mark_base() {
 conflict() {
   local old=$1 tree=$2 name=$3 new=$4
   # Leave the change in the files, with the places that do not fit marked.
-  patch -d "$tree" -p1 --merge -s -i "$PATCHES/$old/$name" || true
+  patch -d "$tree" -p1 --merge -s --no-backup-if-mismatch -i "$PATCHES/$old/$name" || true
   die "$old/$name does not fit QEMU $(<"$tree/VERSION"). Mend the marked places in $tree, then:
   git -C $tree add -u && git -C $tree am --continue
   scripts/patches.sh refresh $new $tree"
@@ -141,7 +143,7 @@ rebase() {
 }
 
 check() {
-  local releases=("$@") release tree='' name file path bad=0 count scratch
+  local releases=("$@") release tree='' name file path bad=0 failed=0 count scratch
   if (($# == 2)); then
     releases=("$1") tree=$2
     need_tree "$tree"
@@ -153,7 +155,7 @@ check() {
   fi
   for release in "${releases[@]}"; do
     need_release "$release"
-    count=0
+    count=0 bad=0
     while read -r name; do
       file=$PATCHES/$release/$name
       count=$((count + 1))
@@ -199,9 +201,13 @@ check() {
       (apply --quiet "$release" "$scratch/tree") || bad=1
       rm -rf "$scratch"
     fi
-    ((bad)) || say "patches/$release: $count in order${tree:+, and applies to QEMU $(<"$tree/VERSION")}"
+    if ((bad)); then
+      failed=1
+    else
+      say "patches/$release: $count in order${tree:+, and applies to QEMU $(<"$tree/VERSION")}"
+    fi
   done
-  ((bad == 0)) || die "the series is not in order"
+  ((failed == 0)) || die "not in order"
 }
 
 case ${1:-} in
