@@ -213,7 +213,7 @@ from_upstream() {
     fi
     mv "$tarball.part" "$tarball"
   fi
-  SOURCE_PATH=$tarball SOURCE_ID=$UPSTREAM_SHA256 SOURCE_TEXT="QEMU $UPSTREAM_VERSION from upstream"
+  SOURCE_PATH=$tarball SOURCE_ID=$UPSTREAM_SHA256 SOURCE_TEXT="upstream's tarball"
 }
 
 # Prints the .orig.tar.xz that the .dsc in the folder names, checked against it.
@@ -527,7 +527,10 @@ prepare_tree() {
     fi
     [[ -f $part/VERSION ]] || die "$SOURCE_TEXT is no QEMU source: it has no VERSION"
     VERSION=$(<"$part/VERSION")
-    series_for "$VERSION" || die "$(no_series)"
+    if ! series_for "$VERSION"; then
+      rm -rf "$part"
+      die "$(no_series)"
+    fi
     check_rust
     place_git_subprojects "$part/subprojects"
     place_packagefiles "$part/subprojects"
@@ -834,8 +837,10 @@ main() {
   find "$CACHE/log" -name 'build-qemus-*.log' -mtime +14 -delete
 
   install_prerequisites
+  lock_cache qemu-source
   find_source
   prepare_tree
+  unlock_cache
   check_rust
   find_bindgen
   configure_flags

@@ -13,7 +13,8 @@
 #   cache_dir               the folder for what is built outside the tree, made if needed
 #   content_key ARG...      16 hex digits that stand for the arguments, and for the content
 #                           of those that are absolute paths of files or folders
-#   lock_cache NAME         one process at a time past this point
+#   lock_cache NAME         one process at a time past this point,
+#   unlock_cache            until here or the end of the script
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
 
@@ -74,6 +75,10 @@ lock_cache() {
     say "another process builds $1; waiting for it (at most an hour)"
     flock -w 3600 9 || die "$lock is still held after an hour by another process"
   fi
+}
+
+unlock_cache() {
+  exec 9>&-
 }
 
 run_logged() {
