@@ -433,7 +433,24 @@ where
     fn init_power_management(&self) -> Result<()> {
         assert_locked();
         // SAFETY: invariants 1 and 2.
-        unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), 0, errp)) }.map(drop)
+        let place = unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), 0, errp)) }?;
+        let place = usize::try_from(place)
+            .map_err(|_| glue::error("no room for the power management capability".into()))?;
+        // Version 3 of the interface, as PCI Express asks for.
+        self.set_config(place + bindings::PCI_PM_PMC as usize, &3u16.to_le_bytes());
+        // D3hot can be entered, and left without losing state: QEMU takes the
+        // BARs away meanwhile and does not reset the device.
+        let control = place + bindings::PCI_PM_CTRL as usize;
+        self.set_config(
+            control,
+            &(bindings::PCI_PM_CTRL_NO_SOFT_RESET as u16).to_le_bytes(),
+        );
+        // SAFETY: `wmask` is as long as `config` (invariant 3), and `control`
+        // lies within a capability that was just placed there.
+        unsafe {
+            *(*self.pci()).wmask.add(control) |= bindings::PCI_PM_CTRL_STATE_MASK as u8;
+        }
+        Ok(())
     }
 
     /// Adds the PCI Express capability of an endpoint, with function level
