@@ -254,7 +254,8 @@ fetch_debian_package() {
     -o APT::Sandbox::User=root -o Acquire::http::Timeout=30 -o Acquire::Retries=2)
   say "asking ${DEBIAN_SUITES[*]} at $mirror for QEMU"
   # One suite that is gone is no reason to stop; no fitting version is.
-  apt-get -qq "${apt[@]}" update >>"$LOG_FILE" 2>&1 || true
+  apt-get -qq "${apt[@]}" update >"$dir/apt/update.log" 2>&1 || true
+  cat "$dir/apt/update.log" >>"$LOG_FILE"
   for version in $(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
     sed -n 's/^Version: //p' | sort -Vru); do
     suite=${version#*:}
@@ -263,8 +264,10 @@ fetch_debian_package() {
       break
     fi
   done
-  [[ -n $best ]] ||
+  if [[ -z $best ]]; then
+    cat "$dir/apt/update.log" >&2
     die "none of ${DEBIAN_SUITES[*]} at $mirror has a QEMU that patches/ has a series for; use --source or --debian-package"
+  fi
   say "fetching Debian's source package qemu $best"
   (cd "$dir" && run_logged "apt-get source qemu=$best" \
     apt-get -qq "${apt[@]}" source --download-only --only-source "qemu=$best")
