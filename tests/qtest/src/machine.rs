@@ -138,18 +138,30 @@ impl Machine {
                 .hdl
                 .try_event(if marker.is_some() { PATIENCE } else { QUIET })
             {
-                Ok(Some(Event::Reset { tag, .. })) => {
-                    self.hdl.reset_done(tag).expect("cannot answer the reset");
-                }
+                Ok(Some(Event::Reset { tag, .. })) => ok(self.hdl.reset_done(tag)),
                 Ok(Some(Event::Read { tag, len: 1, .. })) if marker.is_some() => {
-                    self.hdl
-                        .read_done(tag, 1, 0x5a)
-                        .expect("cannot answer the read");
+                    ok(self.hdl.read_done(tag, 1, 0x5a));
                     assert_eq!(self.qemu.reply_value(), 0x5a);
                     return;
                 }
                 Ok(None) if marker.is_none() => return,
                 other => panic!("expected a reset or the read, got {other:?}"),
+            }
+        }
+    }
+
+    /// Answers the resets that come until nothing comes for a while.
+    ///
+    /// # Panics
+    ///
+    /// Something else came.
+    #[track_caller]
+    pub fn settle_resets(&mut self) {
+        loop {
+            match self.hdl.try_event(QUIET) {
+                Ok(Some(Event::Reset { tag, .. })) => ok(self.hdl.reset_done(tag)),
+                Ok(None) => return,
+                other => panic!("expected a reset or nothing, got {other:?}"),
             }
         }
     }
