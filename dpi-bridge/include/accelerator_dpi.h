@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+
+#ifndef ACCELERATOR_DPI_H
+#define ACCELERATOR_DPI_H
+
+/*
+ * Joins an HDL simulator to the accelerator-pcie device of QEMU.
+ *
+ * Generated from dpi-bridge/src/ffi.rs; do not edit. C99 and C++11.
+ *
+ * The types are those of DPI-C: int and long long are SystemVerilog's int and
+ * longint, void * is a chandle, const char * a string, and uint32_t * is
+ * svBitVecVal *, the packed vectors. Prototypes that a simulator generates
+ * from the imports of accelerator_dpi_pkg can stand beside this header.
+ *
+ * Order of the calls: acc_open, the acc_set_ calls, acc_start, then at every
+ * clock acc_poll and what it asks for, acc_close. acc_last_error and acc_stat
+ * at any time.
+ *
+ * Errors: a call that returns int returns 0 or more, or a negated ACC_E value.
+ *
+ * Threads: each call may come from another thread; calls on one bridge exclude
+ * each other. No call waits for the host, except acc_close for half a second.
+ */
+
+#include <stdint.h>
+
+/**
+ * Version of this interface, as `acc_abi_version` returns it.
+ */
+#define ACC_ABI_VERSION 1
+
+/**
+ * An argument is wrong, or the handle is not that of an open bridge.
+ */
+#define ACC_EINVAL 1
+
+/**
+ * Not now; the same call can succeed at a later clock.
+ */
+#define ACC_EAGAIN 2
+
+/**
+ * The link is down: no host is connected.
+ */
+#define ACC_ELINK 3
+
+/**
+ * The call may not come now.
+ */
+#define ACC_ESTATE 4
+
+/**
+ * The operating system or ZeroMQ refused something.
+ */
+#define ACC_EIO 5
+
+/**
+ * A defect of this library; the bridge can only be closed.
+ */
+#define ACC_EPANIC 6
+
+/**
+ * The function was configured without that ability.
+ */
+#define ACC_ENOTSUP 7
+
+/**
+ * Ready: the bridge can take an MMIO write, that is, every earlier write was
+ * accepted on AW and W.
+ */
+#define ACC_READY_WRITE 1
+
+/**
+ * Ready: the bridge can take an MMIO read, that is, every earlier write has
+ * its B response.
+ */
+#define ACC_READY_READ 2
+
+/**
+ * Ready: the bridge can take the completion of a DMA read.
+ */
+#define ACC_READY_DMA_READ 4
+
+/**
+ * Ready: the bridge can take the completion of a DMA write.
+ */
+#define ACC_READY_DMA_WRITE 8
+
+/**
+ * Event: nothing.
+ */
+#define ACC_EVENT_NONE 0
+
+/**
+ * Event: the guest reads a BAR; fetch it with `acc_get_mmio`.
+ */
+#define ACC_EVENT_MMIO_READ 1
+
+/**
+ * Event: the guest writes a BAR; fetch it with `acc_get_mmio`.
+ */
+#define ACC_EVENT_MMIO_WRITE 2
+
+/**
+ * Event: a DMA read is answered; fetch it with `acc_get_dma_read`.
+ */
+#define ACC_EVENT_DMA_READ_DONE 3
+
+/**
+ * Event: a DMA write is answered; fetch it with `acc_get_dma_write`.
+ */
+#define ACC_EVENT_DMA_WRITE_DONE 4
+
+/**
+ * Event: the function is reset; fetch it with `acc_get_reset`.
+ */
+#define ACC_EVENT_RESET 5
+
+/**
+ * Event: a host is there; fetch it with `acc_get_link`.
+ */
+#define ACC_EVENT_LINK_UP 6
+
+/**
+ * Event: the host is gone; fetch it with `acc_get_link`.
+ */
+#define ACC_EVENT_LINK_DOWN 7
+
+/**
+ * Status: done.
+ */
+#define ACC_STATUS_OK 0
+
+/**
+ * Status: refused. Of MMIO: an AXI error response. Of DMA: the guest has not
+ * enabled bus mastering, or the host does not allow the access.
+ */
+#define ACC_STATUS_REFUSED 1
+
+/**
+ * Status of DMA: no memory answers at that address.
+ */
+#define ACC_STATUS_FAULT 2
+
+/**
+ * Status of DMA: given up because of a reset.
+ */
+#define ACC_STATUS_ABORTED 3
+
+/**
+ * BAR flag: 64 bits wide; takes this BAR and the next one.
+ */
+#define ACC_BAR_64BIT 1
+
+/**
+ * BAR flag: reads have no side effects.
+ */
+#define ACC_BAR_PREFETCHABLE 2
+
+/**
+ * Reset: function level reset.
+ */
+#define ACC_RESET_FLR 1
+
+/**
+ * Reset: hot reset, of the link or the secondary bus.
+ */
+#define ACC_RESET_HOT 2
+
+/**
+ * Reset: power-on, or reset of the whole machine.
+ */
+#define ACC_RESET_COLD 3
+
+/**
+ * Counter: MMIO reads handed to the RTL.
+ */
+#define ACC_STAT_MMIO_READS 0
+
+/**
+ * Counter: MMIO writes handed to the RTL.
+ */
+#define ACC_STAT_MMIO_WRITES 1
+
+/**
+ * Counter: bytes that DMA reads brought from host memory.
+ */
+#define ACC_STAT_DMA_READ_BYTES 2
+
+/**
+ * Counter: bytes that DMA writes put into host memory, strobed ones only.
+ */
+#define ACC_STAT_DMA_WRITE_BYTES 3
+
+/**
+ * Counter: MSI-X requests sent.
+ */
+#define ACC_STAT_MSIX 4
+
+/**
+ * Counter: times that the link came up.
+ */
+#define ACC_STAT_SESSIONS 5
+
+/**
+ * Counter: polls that received or handed out something.
+ */
+#define ACC_STAT_BUSY_POLLS 6
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Version of this interface: `ACC_ABI_VERSION` of the header that the library
+ * was built with. Another number than that of the header means that the two do
+ * not fit.
+ */
+int acc_abi_version(void);
+
+/**
+ * Opens a bridge. First call; in SystemVerilog from an `initial` block.
+ *
+ * `endpoint`: where QEMU connects to. A port number on the loopback interface
+ * ("7557"), "tcp://127.0.0.1:PORT", or "ipc:///PATH" for a Unix socket. Empty
+ * or null: the port in the environment variable NPU_COSIM_PORT, or 7557.
+ * `name`: what the log calls the bridge; empty or null for "accelerator".
+ *
+ * Reads the environment variables ACCELERATOR_LOG_LEVEL (off, error, warn,
+ * info, debug, trace; info if unset) and ACCELERATOR_ZMQ_WARN_MS (milliseconds
+ * after which a wait is mentioned; 1000 if unset, 0 for never).
+ *
+ * Returns a handle, or null on failure; the reason is written to standard
+ * error and returned by `acc_last_error(NULL)`. A handle is a number, not an
+ * address. At most 64 bridges can be open at once.
+ *
+ * # Safety
+ *
+ * `endpoint` and `name` are null or end with a zero byte.
+ */
+void *acc_open(const char *endpoint, const char *name);
+
+/**
+ * Closes a bridge: says goodbye to the host, closes the socket and removes the
+ * file of an "ipc://" endpoint. Last call; in SystemVerilog from a `final`
+ * block. Takes at most about half a second. The handle means nothing
+ * afterwards, whatever is returned.
+ *
+ * Returns 0, or -ACC_EINVAL for an unknown handle.
+ */
+int acc_close(void *h);
+
+/**
+ * Text of the last error of a bridge; it names the values that were found and
+ * expected. With null or an unknown handle: of the last call on this thread
+ * that had no bridge to keep it, `acc_open` included. Empty if there was none.
+ *
+ * The text is valid until the next `acc_last_error` on the same thread.
+ */
+const char *acc_last_error(void *h);
+
+/**
+ * Sets the identity of the PCIe function. Before `acc_start`.
+ *
+ * `vendor` 1 to 0xfffe, `device`, `subvendor`, `subdevice` 0 to 0xffff,
+ * `class_code` 24 bits (base class, subclass, interface), `revision` 0 to 0xff.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_id(void *h,
+               int vendor,
+               int device,
+               int subvendor,
+               int subdevice,
+               int class_code,
+               int revision);
+
+/**
+ * Sets a base address register. Before `acc_start`.
+ *
+ * `bar` 0 to 5. `size` in bytes, a power of two from 16; 0 for an absent BAR.
+ * `flags`: ACC_BAR_64BIT, ACC_BAR_PREFETCHABLE. `axi_base`: AXI address that
+ * offset 0 of the BAR becomes, a multiple of `size`; its 64 bits count, not
+ * its sign.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`. What BARs have to
+ * be to each other is checked by `acc_start`.
+ */
+int acc_set_bar(void *h,
+                int bar,
+                long long size,
+                int flags,
+                long long axi_base);
+
+/**
+ * Sets the MSI-X capability. Before `acc_start`.
+ *
+ * `vectors` 1 to 2048, 0 for none. `table_bar`, `pba_bar`: BARs that hold the
+ * vector table (16 bytes per vector) and the pending bits (8 bytes per 64
+ * vectors), at `table_offset` and `pba_offset` bytes, multiples of 8. QEMU
+ * answers accesses to both itself.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_msix(void *h,
+                 int vectors,
+                 int table_bar,
+                 int table_offset,
+                 int pba_bar,
+                 int pba_offset);
+
+/**
+ * Sets the link that the function reports. Before `acc_start`; generation 1
+ * with one lane if it is not called.
+ *
+ * `speed`: PCIe generation, 1 (2.5 GT/s) to 6 (64 GT/s). `width`: lanes, 1, 2,
+ * 4, 8, 12, 16 or 32.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_link(void *h, int speed, int width);
+
+/**
+ * Sets the INTx pin. Before `acc_start`.
+ *
+ * `pin`: 0 none, 1 to 4 for INTA to INTD.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_intx(void *h, int pin);
+
+/**
+ * Sets the period of the simulated clock, in picoseconds; 0 for unknown.
+ * Before `acc_start`. For information only.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_clock(void *h, int period_ps);
+
+/**
+ * Checks the configuration as a whole and listens at the endpoint: from here
+ * on QEMU can connect. After the acc_set_ calls, once.
+ *
+ * Returns 0; -ACC_EINVAL for a configuration that breaks a rule, -ACC_EIO if
+ * the endpoint cannot be used, and after these two it can be tried again;
+ * -ACC_ESTATE if it was started already.
+ */
+int acc_start(void *h);
+
+/**
+ * Takes in what the host sent and says what comes next. To be called at every
+ * clock; costs a few nanoseconds and makes no system call if nothing is there.
+ *
+ * `ready`: which events can be taken, the sum of ACC_READY_ values. RESET,
+ * LINK_UP and LINK_DOWN always can. Among the others the ordering rules of PCI
+ * Express hold: writes in order; a read waits for all earlier writes; a write
+ * may pass a waiting read or DMA completion; a DMA completion waits until all
+ * earlier writes were fetched and ACC_READY_WRITE is set again, and may pass
+ * reads.
+ *
+ * Returns an ACC_EVENT_ value, which stays to be fetched until the next
+ * `acc_poll`, or not at all, in which case a later one announces it again;
+ * -ACC_ESTATE before `acc_start`, -ACC_EINVAL, -ACC_EIO.
+ */
+int acc_poll(void *h, int ready);
+
+/**
+ * Fetches the MMIO request that `acc_poll` has announced.
+ *
+ * `tag`: for the answer. `bar`: 0 to 5. `addr`: the BAR's AXI base plus the
+ * offset in the BAR, any alignment. `len`: 1 to 8 bytes. `data`: of a write,
+ * the byte at `addr` in the low 8 bits; 0 for a read.
+ *
+ * A read is to be answered with `acc_mmio_read_done`, in any order; a write
+ * with `acc_mmio_write_done`, in order.
+ *
+ * Returns 0, -ACC_ESTATE if no request was announced, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointers are null or valid for writes.
+ */
+int acc_get_mmio(void *h,
+                 int *tag,
+                 int *bar,
+                 long long *addr,
+                 int *len,
+                 long long *data);
+
+/**
+ * Answers an MMIO read. On R of the last beat.
+ *
+ * `tag` of `acc_get_mmio`. `status`: ACC_STATUS_OK, or ACC_STATUS_REFUSED for
+ * an AXI error, after which the guest sees all ones. `data`: the byte at the
+ * requested address in the low 8 bits; bits beyond the length are ignored.
+ *
+ * Returns 0, also if a reset or the end of the link has made the read void and
+ * was not fetched yet, or -ACC_EINVAL if there is no such read.
+ */
+int acc_mmio_read_done(void *h, int tag, int status, long long data);
+
+/**
+ * Reports an MMIO write as done. On B; in the order of the writes.
+ *
+ * `tag` of `acc_get_mmio`. `status`: ACC_STATUS_OK, or ACC_STATUS_REFUSED for
+ * an AXI error.
+ *
+ * Returns 0, also if a reset or the end of the link has made the write void
+ * and was not fetched yet, or -ACC_EINVAL if it is not the oldest write.
+ */
+int acc_mmio_write_done(void *h, int tag, int status);
+
+/**
+ * Asks for host memory.
+ *
+ * `addr`: bus address; its 64 bits count, not its sign. `bytes`: 1 to 4096.
+ *
+ * Returns a tag of 0 or more, which the completion carries; -ACC_EAGAIN while
+ * 64 requests are outstanding, the host does not take frames, or a reset waits
+ * to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
+ * `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL.
+ */
+int acc_dma_read(void *h, long long addr, int bytes);
+
+/**
+ * Fetches the completion of a DMA read that `acc_poll` has announced.
+ *
+ * `tag` of `acc_dma_read`. `status`: an ACC_STATUS_ value. `bytes`: as many as
+ * were asked for, to be fetched with `acc_dma_read_beat`; 0 if the status is
+ * not ACC_STATUS_OK, and the tag is free then.
+ *
+ * Returns 0, -ACC_ESTATE if no such completion was announced, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointers are null or valid for writes.
+ */
+int acc_get_dma_read(void *h, int *tag, int *status, int *bytes);
+
+/**
+ * Fetches the next bytes of a DMA read, as a beat of the data bus.
+ *
+ * `tag` of `acc_get_dma_read`. The next `bytes` bytes, 1 to 64, go to the byte
+ * lanes from `lane`, 0 to 63; all other lanes become zero. `data`: a
+ * `bit [511:0]`, 16 words, lane 0 in the low 8 bits of the first. With the last
+ * byte the tag becomes free.
+ *
+ * Returns 0, -ACC_EINVAL if there is no such tag or fewer bytes are left, or
+ * -ACC_ESTATE if the completion was not fetched yet.
+ *
+ * # Safety
+ *
+ * `data` is null or valid for writes of 16 words.
+ */
+int acc_dma_read_beat(void *h, int tag, int lane, int bytes, uint32_t *data);
+
+/**
+ * Begins a write to host memory.
+ *
+ * `addr`: bus address of the first byte that the first beat brings; its 64
+ * bits count, not its sign.
+ *
+ * Returns 0, and room for the request is kept until `acc_dma_write_end`;
+ * -ACC_EAGAIN, -ACC_ELINK and -ACC_ESTATE as for `acc_dma_read`; -ACC_ESTATE
+ * also if another write was begun and not ended.
+ */
+int acc_dma_write_begin(void *h, long long addr);
+
+/**
+ * Appends a beat of the data bus to a write to host memory.
+ *
+ * The `bytes` byte lanes, 1 to 64, from `lane`, 0 to 63, are appended. `data`:
+ * a `bit [511:0]`, 16 words, lane 0 in the low 8 bits of the first. `strb`: a
+ * `bit [63:0]`, 2 words, one bit per lane; a lane without its bit is a hole,
+ * whose byte in host memory stays as it is. At most 4096 bytes per request,
+ * holes included.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE if no write was begun.
+ *
+ * # Safety
+ *
+ * `data` is null or valid for reads of 16 words, `strb` of 2.
+ */
+int acc_dma_write_beat(void *h,
+                       int lane,
+                       int bytes,
+                       const uint32_t *data,
+                       const uint32_t *strb);
+
+/**
+ * Ends a write to host memory: the request is on its way when the call
+ * returns.
+ *
+ * Returns a tag of 0 or more, which the completion carries; -ACC_ELINK if the
+ * link went down meanwhile; -ACC_ESTATE if no write was begun; -ACC_EINVAL.
+ * The write is over in every case.
+ */
+int acc_dma_write_end(void *h);
+
+/**
+ * Fetches the completion of a DMA write that `acc_poll` has announced.
+ *
+ * `tag` of `acc_dma_write_end`, which is free now. `status`: an ACC_STATUS_
+ * value.
+ *
+ * Returns 0, -ACC_ESTATE if no such completion was announced, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointers are null or valid for writes.
+ */
+int acc_get_dma_write(void *h, int *tag, int *status);
+
+/**
+ * Raises an MSI-X vector. It stays behind every DMA write that was ended
+ * before, so the driver finds the data that the interrupt announces.
+ *
+ * `vector`: 0 to the number of vectors - 1.
+ *
+ * Returns 0; -ACC_EAGAIN while the host does not take frames or a reset waits
+ * to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
+ * `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL; -ACC_ENOTSUP without
+ * MSI-X.
+ */
+int acc_msix(void *h, int vector);
+
+/**
+ * Drives the INTx pin. `level`: 1 asserted, 0 not.
+ *
+ * The level is remembered: while it cannot be told, without a link or in a
+ * reset, it is told afterwards.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ENOTSUP without a pin.
+ */
+int acc_intx(void *h, int level);
+
+/**
+ * Fetches the reset that `acc_poll` has announced. All requests that were
+ * outstanding, in either direction, and all their tags are void from here.
+ *
+ * `kind`: ACC_RESET_FLR, ACC_RESET_HOT or ACC_RESET_COLD; the strongest, if
+ * there were several.
+ *
+ * Nothing but another reset or the end of the link is announced until
+ * `acc_reset_done`.
+ *
+ * Returns 0, -ACC_ESTATE if no reset was announced, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * `kind` is null or valid for writes.
+ */
+int acc_get_reset(void *h, int *kind);
+
+/**
+ * Reports that the RTL has left its reset.
+ *
+ * Returns 0, also if the link went down during the reset, or -ACC_ESTATE
+ * without a reset.
+ */
+int acc_reset_done(void *h);
+
+/**
+ * Fetches the change of the link that `acc_poll` has announced.
+ *
+ * `up`: 1 if a host is there, 0 if it is gone. When it is gone all requests
+ * that were outstanding, in either direction, and all their tags are void, as
+ * after a reset; no `acc_reset_done` is needed.
+ *
+ * Returns 0, -ACC_ESTATE if no change was announced, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * `up` is null or valid for writes.
+ */
+int acc_get_link(void *h, int *up);
+
+/**
+ * A counter, an ACC_STAT_ value, since `acc_open`.
+ *
+ * Returns it, or -ACC_EINVAL.
+ */
+long long acc_stat(void *h, int which);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* ACCELERATOR_DPI_H */

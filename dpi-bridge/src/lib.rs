@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! DPI-C library that joins an HDL simulator to the `accelerator-pcie` device
+//! of QEMU.
+//!
+//! A simulator calls the functions of [`ffi`], whose C header is
+//! `include/accelerator_dpi.h`: a bridge is opened, told the identity of the
+//! PCIe function, started, and then polled at every clock. Behind them:
+//!
+//! * [`order`] decides which event the RTL gets next: the ordering rules of
+//!   PCI Express, without any I/O;
+//! * [`bridge`] keeps the session with the host and what the RTL knows of it;
+//! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
+//!   at it while the simulator computes, so that an idle poll makes no system
+//!   call;
+//! * [`registry`] turns handles into bridges and panics into errors.
+//!
+//! The session itself is [`accelerator_protocol::device`].
+
+pub mod bridge;
+pub mod error;
+pub mod ffi;
+pub mod logger;
+pub mod order;
+pub mod registry;
+pub mod transport;
+pub mod watcher;

@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The thread that watches while the simulator computes.
+//!
+//! It never touches the ROUTER socket, which belongs to whoever calls into the
+//! bridge. It polls
+//!
+//! * a duplicate of the socket's notification descriptor (`ZMQ_FD`), and sets
+//!   [`SOCKET`] in the attention word when it becomes readable. Then it leaves
+//!   the descriptor alone until it is armed again, since the simulator's
+//!   thread receives by itself while there is traffic. The descriptor only
+//!   tells that commands wait in the socket's mailbox, and stays readable until
+//!   the socket's owner has processed them, so no event can slip through
+//!   between the owner's last receive and the arming;
+//! * the socket's monitor, of which it is the only user, and sets [`PEER_GONE`]
+//!   when a connection was lost. The event comes a little before the socket
+//!   itself knows, so the hint is repeated at growing distances;
+//! * a control channel, on which it is armed and stopped.
+//!
+//! And it has the clock: it says what somebody waits for, when the wait gets
+//! long.
+
+use std::{
+    fmt,
+    io::{Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Attention: the ROUTER socket has something to process.
+pub const SOCKET: u32 = 1;
+/// Attention: a connection was lost, the peer may be gone.
+pub const PEER_GONE: u32 = 2;
+/// Attention: the bridge itself has work for the next poll.
+pub const LOCAL: u32 = 4;
+
+/// Distances in milliseconds at which the hint that a peer may be gone is
+/// repeated after the event.
+const GONE_AGAIN_MS: [u64; 4] = [1, 10, 100, 1000];
+
+/// How long the thread waits for the monitor to end when the bridge closes.
+/// The socket lingers for at most half a second.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Somebody who waits, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The guest, for the RTL's answer to a read.
+    Read {
+        /// Of the read.
+        tag: u32,
+        /// AXI address.
+        addr: u64,
+        /// Bytes.
+        len: u8,
+    },
+    /// The guest, for the RTL to take or answer a write.
+    Write {
+        /// Of the write.
+        tag: u32,
+        /// AXI address.
+        addr: u64,
+        /// Bytes.
+        len: u8,
+    },
+    /// The RTL, for the host's answer to a DMA request.
+    Dma {
+        /// Of the request.
+        tag: u32,
+        /// Whether it is a write.
+        write: bool,
+        /// Bus address.
+        addr: u64,
+        /// Bytes.
+        bytes: u32,
+    },
+    /// The guest, for the RTL to come out of a reset.
+    Reset {
+        /// Of the reset.
+        tag: u32,
+    },
+    /// Frames, for the host to take them.
+    Host,
+    /// The host, for the simulator to call `acc_poll`.
+    Poll,
+}
+
+/// Number of kinds of [`Waiting`].
+const KINDS: usize = 6;
+
+impl Waiting {
+    const fn index(self) -> usize {
+        match self {
+            Self::Read { .. } => 0,
+            Self::Write { .. } => 1,
+            Self::Dma { .. } => 2,
+            Self::Reset { .. } => 3,
+            Self::Host => 4,
+            Self::Poll => 5,
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Read { tag, addr, len } => write!(
+                f,
+                "the guest waits for the RTL to answer MMIO read tag {tag} ({len} bytes at AXI \
+                 address {addr:#x})"
+            ),
+            Self::Write { tag, addr, len } => write!(
+                f,
+                "the RTL has not answered MMIO write tag {tag} ({len} bytes at AXI address \
+                 {addr:#x})"
+            ),
+            Self::Dma {
+                tag,
+                write,
+                addr,
+                bytes,
+            } => write!(
+                f,
+                "the RTL waits for the host to answer DMA {} tag {tag} ({bytes} bytes at bus \
+                 address {addr:#x})",
+                if write { "write" } else { "read" }
+            ),
+            Self::Reset { tag } => write!(
+                f,
+                "the guest waits for the RTL to leave reset {tag} (acc_reset_done)"
+            ),
+            Self::Host => f.write_str("frames wait for the host to take them (it does not read)"),
+            Self::Poll => f.write_str(
+                "the simulator does not call acc_poll (stopped, or at a breakpoint?), the host may \
+                 wait for it",
+            ),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Wait {
+    what: Waiting,
+    since: Instant,
+    /// When it is mentioned next; the distance doubles.
+    mention: Duration,
+}
+
+/// What is waited for, by kind; the oldest of each.
+#[derive(Default)]
+pub struct Waits {
+    slots: [Option<Wait>; KINDS],
+}
+
+impl Waits {
+    /// Notes what is the oldest of one kind now. `example` only names the kind
+    /// when nothing is waited for.
+    fn set(&mut self, index: usize, wait: Option<(Waiting, Instant)>, limit: Duration) {
+        let slot = &mut self.slots[index];
+        match (wait, &*slot) {
+            (None, _) => *slot = None,
+            (Some((what, since)), Some(old)) if old.what == what && old.since == since => {}
+            (Some((what, since)), _) => {
+                *slot = Some(Wait {
+                    what,
+                    since,
+                    mention: limit,
+                });
+            }
+        }
+    }
+
+    /// What has to be mentioned now, with the time that it lasts.
+    fn due(&mut self, now: Instant) -> Vec<(Waiting, Duration)> {
+        let mut due = Vec::new();
+        for wait in self.slots.iter_mut().flatten() {
+            let lasts = now.saturating_duration_since(wait.since);
+            if lasts >= wait.mention {
+                due.push((wait.what, lasts));
+                wait.mention = lasts * 2;
+            }
+        }
+        due
+    }
+}
+
+/// What both threads see.
+pub struct Shared {
+    attention: &'static AtomicU32,
+    /// Whether the watcher looks at the socket's descriptor.
+    armed: AtomicBool,
+    /// Polls that did not take the fast path; shows that the simulator runs.
+    polls: AtomicU64,
+    waits: Mutex<Waits>,
+}
+
+impl Shared {
+    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The simulator's end of it.
+pub struct Watcher {
+    shared: Arc<Shared>,
+    control: UnixStream,
+    thread: Option<JoinHandle<()>>,
+    warn: Option<Duration>,
+    /// What was told to `waits` last, so that its lock is only taken for news.
+    told: [Option<(Waiting, Instant)>; KINDS],
+}
+
+/// What the thread needs.
+struct Thread {
+    shared: Arc<Shared>,
+    descriptor: OwnedFd,
+    monitor: zmq::Socket,
+    control: UnixStream,
+    warn: Option<Duration>,
+    target: String,
+}
+
+const ARM: u8 = b'a';
+const STOP: u8 = b's';
+
+impl Watcher {
+    /// Starts the thread, armed. `descriptor` is a duplicate of the socket's
+    /// `ZMQ_FD`, `monitor` a PAIR socket connected to its monitor. With `warn`,
+    /// waits longer than that are logged.
+    ///
+    /// # Errors
+    ///
+    /// Of the operating system.
+    pub fn start(
+        attention: &'static AtomicU32,
+        descriptor: OwnedFd,
+        monitor: zmq::Socket,
+        warn: Option<Duration>,
+        target: &str,
+    ) -> std::io::Result<Self> {
+        let (control, theirs) = UnixStream::pair()?;
+        theirs.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            attention,
+            armed: AtomicBool::new(true),
+            polls: AtomicU64::new(0),
+            waits: Mutex::default(),
+        });
+        let thread = Thread {
+            shared: Arc::clone(&shared),
+            descriptor,
+            monitor,
+            control: theirs,
+            warn,
+            target: target.to_owned(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("acc-watcher".into())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            shared,
+            control,
+            thread: Some(thread),
+            warn,
+            told: [None; KINDS],
+        })
+    }
+
+    /// Has the thread look at the socket again. Only when a receive has just
+    /// found nothing.
+    pub fn arm(&mut self) {
+        // Before the look at `armed`: if the thread disarms itself in between,
+        // it either sets the bit again or is armed by us and looks again.
+        self.shared.attention.fetch_and(!SOCKET, Ordering::AcqRel);
+        if !self.shared.armed.swap(true, Ordering::AcqRel) {
+            self.command(ARM);
+        }
+    }
+
+    fn command(&mut self, byte: u8) {
+        // The channel holds thousands of bytes and the thread reads them all
+        // each time; a failure means that the thread is gone, which its own
+        // panic message has told.
+        let _ = self.control.write_all(&[byte]);
+    }
+
+    /// Notes that the simulator polls.
+    pub fn polled(&self) {
+        self.shared.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes what is waited for longest, of one kind each; none of those
+    /// given is waited for any more if the place is `None`.
+    pub fn waits(&mut self, now: [Option<(Waiting, Instant)>; KINDS - 1]) {
+        let Some(limit) = self.warn else {
+            return;
+        };
+        if self.told[..KINDS - 1] == now {
+            return;
+        }
+        let mut waits = self.shared.waits();
+        for (i, wait) in now.into_iter().enumerate() {
+            if self.told[i] != wait {
+                debug_assert!(wait.is_none_or(|w| w.0.index() == i));
+                waits.set(i, wait, limit);
+                self.told[i] = wait;
+            }
+        }
+    }
+
+    /// Ends the thread. The ROUTER socket must have been closed before, since
+    /// its monitor blocks libzmq's I/O thread if nobody reads it.
+    pub fn stop(mut self) {
+        self.command(STOP);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keeps signals away from the calling thread, so that the simulator's own
+/// threads handle them.
+fn block_signals() {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `set` is valid for writes, `sigfillset` initializes it before
+    // `pthread_sigmask` reads it, and a null old set is allowed.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+impl Thread {
+    fn run(mut self) {
+        block_signals();
+        let target = std::mem::take(&mut self.target);
+        // Instants at which to repeat the hint that the peer may be gone.
+        let mut gone_again: Vec<Instant> = Vec::new();
+        let mut stop_until: Option<Instant> = None;
+        // Number of polls while the socket's bit is set, and since when.
+        let mut flagged: Option<(u64, Instant)> = None;
+        loop {
+            let now = Instant::now();
+            if stop_until.is_some_and(|t| now >= t) {
+                return;
+            }
+            if gone_again.first().is_some_and(|&t| now >= t) {
+                gone_again.remove(0);
+                self.attend(PEER_GONE);
+            }
+            self.mention(&target, now, &mut flagged);
+            let timeout = [
+                gone_again.first().copied(),
+                stop_until,
+                self.warn
+                    .map(|w| now + (w / 2).max(Duration::from_millis(10))),
+            ]
+            .into_iter()
+            .flatten()
+            .min()
+            .map_or(-1, |t| {
+                let ms = t.saturating_duration_since(now).as_millis();
+                i64::try_from(ms + 1).unwrap_or(i64::MAX)
+            });
+
+            let armed = stop_until.is_none() && self.shared.armed.load(Ordering::Acquire);
+            let mut items = [
+                zmq::PollItem::from_fd(self.control.as_raw_fd(), zmq::POLLIN),
+                self.monitor.as_poll_item(zmq::POLLIN),
+                zmq::PollItem::from_fd(self.descriptor.as_raw_fd(), zmq::POLLIN),
+            ];
+            let watched = if armed { 3 } else { 2 };
+            match zmq::poll(&mut items[..watched], timeout) {
+                Ok(_) | Err(zmq::Error::EINTR) => {}
+                Err(e) => {
+                    log::error!(target: &target, "the watcher thread cannot poll: {e}");
+                    // Without it the bridge still works, by receiving itself.
+                    self.attend(SOCKET);
+                    return;
+                }
+            }
+            let [control, monitor, socket] = items.map(|i| !i.get_revents().is_empty());
+            if control && self.stopped() {
+                stop_until.get_or_insert(Instant::now() + STOP_LIMIT);
+            }
+            if monitor && self.read_monitor(&target, &mut gone_again) {
+                return;
+            }
+            if armed && socket {
+                self.shared.armed.store(false, Ordering::Release);
+                self.attend(SOCKET);
+            }
+        }
+    }
+
+    fn attend(&self, bit: u32) {
+        self.shared.attention.fetch_or(bit, Ordering::AcqRel);
+    }
+
+    /// Reads the control channel; whether the thread shall end.
+    fn stopped(&mut self) -> bool {
+        let mut bytes = [0; 64];
+        loop {
+            match self.control.read(&mut bytes) {
+                // The other end is gone, and with it the bridge.
+                Ok(0) => return true,
+                Ok(n) if bytes[..n].contains(&STOP) => return true,
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return e.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// Reads all events of the monitor; whether that was the last of them.
+    fn read_monitor(&self, target: &str, gone_again: &mut Vec<Instant>) -> bool {
+        loop {
+            let event = match self.monitor.recv_bytes(zmq::DONTWAIT) {
+                Ok(event) => event,
+                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return false,
+                Err(_) => return true,
+            };
+            let address = match self.monitor.recv_bytes(zmq::DONTWAIT) {
+                Ok(address) => String::from_utf8_lossy(&address).into_owned(),
+                Err(_) => return true,
+            };
+            let Some((event, value)) = decode_event(&event) else {
+                continue;
+            };
+            use zmq::SocketEvent as E;
+            match event {
+                E::ACCEPTED => log::debug!(target: target, "a peer connected to {address}"),
+                E::DISCONNECTED => {
+                    log::debug!(target: target, "a peer disconnected from {address}");
+                    let now = Instant::now();
+                    *gone_again = GONE_AGAIN_MS
+                        .iter()
+                        .map(|&ms| now + Duration::from_millis(ms))
+                        .collect();
+                    self.attend(PEER_GONE);
+                }
+                E::ACCEPT_FAILED => log::warn!(
+                    target: target,
+                    "a connection to {address} failed: {}",
+                    std::io::Error::from_raw_os_error(value as i32)
+                ),
+                E::HANDSHAKE_FAILED_NO_DETAIL
+                | E::HANDSHAKE_FAILED_PROTOCOL
+                | E::HANDSHAKE_FAILED_AUTH => log::debug!(
+                    target: target,
+                    "a peer that connected to {address} does not speak ZeroMQ (error {value})"
+                ),
+                E::MONITOR_STOPPED => return true,
+                _ => log::trace!(target: target, "socket event {event:?} on {address}"),
+            }
+        }
+    }
+
+    /// Says what lasts too long.
+    fn mention(&self, target: &str, now: Instant, flagged: &mut Option<(u64, Instant)>) {
+        let Some(limit) = self.warn else {
+            return;
+        };
+        let mut waits = self.shared.waits();
+        // The simulator is deaf if the socket's bit stays set and no poll takes
+        // the slow path meanwhile.
+        let set = self.shared.attention.load(Ordering::Acquire) & SOCKET != 0;
+        let polls = self.shared.polls.load(Ordering::Relaxed);
+        *flagged = match *flagged {
+            _ if !set => None,
+            Some((seen, since)) if seen == polls => Some((seen, since)),
+            _ => Some((polls, now)),
+        };
+        let deaf = flagged.map(|(_, since)| (Waiting::Poll, since));
+        waits.set(Waiting::Poll.index(), deaf, limit);
+        let due = waits.due(now);
+        drop(waits);
+        for (what, lasts) in due {
+            log::warn!(target: target, "{what}, for {} ms now", lasts.as_millis());
+        }
+    }
+}
+
+/// Event and value of the first part of a monitor message, format 1.
+fn decode_event(bytes: &[u8]) -> Option<(zmq::SocketEvent, u32)> {
+    let event = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    let value = u32::from_ne_bytes(bytes.get(2..6)?.try_into().ok()?);
+    // `from_raw` panics for events that the crate does not know.
+    let event = match event {
+        0x0001..=0x0400 if event.is_power_of_two() => zmq::SocketEvent::from_raw(event),
+        0x0800 | 0x1000 | 0x2000 | 0x4000 => zmq::SocketEvent::from_raw(event),
+        _ => return None,
+    };
+    Some((event, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_mentioned_at_doubling_distance() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = Duration::from_millis(100);
+        let what = Waiting::Reset { tag: 3 };
+        let mut waits = Waits::default();
+        waits.set(what.index(), Some((what, start)), limit);
+        assert!(waits.due(at(99)).is_empty());
+        assert_eq!(waits.due(at(100)), [(what, limit)]);
+        assert!(waits.due(at(150)).is_empty());
+        // The same again is no news.
+        waits.set(what.index(), Some((what, start)), limit);
+        assert!(waits.due(at(199)).is_empty());
+        assert_eq!(waits.due(at(200)).len(), 1);
+        assert!(waits.due(at(399)).is_empty());
+        // Another one starts over.
+        let other = Waiting::Reset { tag: 4 };
+        waits.set(other.index(), Some((other, at(390))), limit);
+        assert!(waits.due(at(489)).is_empty());
+        assert_eq!(waits.due(at(490)), [(other, limit)]);
+        waits.set(other.index(), None, limit);
+        assert!(waits.due(at(10_000)).is_empty());
+    }
+
+    #[test]
+    fn unknown_events_are_passed_over() {
+        let event = |e: u16| {
+            let mut bytes = e.to_ne_bytes().to_vec();
+            bytes.extend(7_u32.to_ne_bytes());
+            decode_event(&bytes)
+        };
+        for bit in 0..16 {
+            let known = event(1 << bit);
+            assert_eq!(known.is_some(), bit < 15, "bit {bit}");
+        }
+        assert_eq!(event(0), None);
+        assert_eq!(event(3), None);
+        assert_eq!(decode_event(&[1, 0, 0]), None);
+        assert_eq!(event(0x200), Some((zmq::SocketEvent::DISCONNECTED, 7)));
+    }
+}

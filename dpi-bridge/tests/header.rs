@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The committed header is what `src/ffi.rs` says.
+//!
+//! After a change of `ffi.rs`, `ACCELERATOR_UPDATE_HEADER=1 cargo test -p
+//! accelerator-dpi --test header` writes it anew.
+
+use std::{fs, path::Path};
+
+#[test]
+fn header_is_generated_from_the_source() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
+    let mut generated = Vec::new();
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(root.join("src/ffi.rs"))
+        .generate()
+        .unwrap()
+        .write(&mut generated);
+    let generated = String::from_utf8(generated).unwrap();
+
+    let path = root.join("include/accelerator_dpi.h");
+    if std::env::var_os("ACCELERATOR_UPDATE_HEADER").is_some_and(|v| v == "1") {
+        fs::write(&path, &generated).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    for (number, (ours, theirs)) in committed.lines().zip(generated.lines()).enumerate() {
+        assert_eq!(
+            ours,
+            theirs,
+            "line {} of include/accelerator_dpi.h (left) differs from what src/ffi.rs gives \
+             (right); run with ACCELERATOR_UPDATE_HEADER=1",
+            number + 1
+        );
+    }
+    assert_eq!(committed.len(), generated.len(), "one is longer");
+}
