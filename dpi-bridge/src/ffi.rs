@@ -389,9 +389,9 @@ pub extern "C" fn acc_start(h: *mut c_void) -> c_int {
 /// `ready`: which events can be taken, the sum of ACC_READY_ values. RESET,
 /// LINK_UP and LINK_DOWN always can. Among the others the ordering rules of PCI
 /// Express hold: writes in order; a read waits for all earlier writes; a write
-/// may pass a waiting read or DMA completion; a DMA completion waits until all
-/// earlier writes were fetched and ACC_READY_WRITE is set again, and may pass
-/// reads.
+/// may pass a waiting read or DMA completion; the completion of a DMA read waits
+/// until all earlier writes were fetched and ACC_READY_WRITE is set again, and
+/// may pass reads; the completion of a DMA write may pass everything.
 ///
 /// Returns an ACC_EVENT_ value, which stays to be fetched until the next
 /// `acc_poll`, or not at all, in which case a later one announces it again;
