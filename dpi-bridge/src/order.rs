@@ -388,7 +388,7 @@ mod tests {
             while stream.iter().any(|e| !e.1) || stream.len() < length {
                 rounds += 1;
                 assert!(rounds < 100_000, "seed {seed}: no progress");
-                if stream.len() < length && random.next() % 3 != 0 {
+                if stream.len() < length && !random.next().is_multiple_of(3) {
                     let kind = Kind::ALL[(random.next() % 4) as usize];
                     q.push(kind, stream.len());
                     stream.push((kind, false));
@@ -403,7 +403,7 @@ mod tests {
                 assert_ne!(ready & kind.ready_bit(), 0, "seed {seed}: not ready");
                 let i = q.pop(kind).unwrap();
                 assert_eq!(stream[i], (kind, false), "seed {seed}: given out twice");
-                let waiting = |k: Kind| stream[..i].iter().any(|e| *e == (k, false));
+                let waiting = |k: Kind| stream[..i].contains(&(k, false));
                 assert!(!waiting(kind), "seed {seed}: {kind:?} passed its own kind");
                 assert!(
                     matches!(kind, Write | DmaWrite) || !waiting(Write),
