@@ -48,7 +48,7 @@ EOF
 suite_format() {
   cargo fmt --all --check
   local open
-  open=$(git grep -nIE '(TODO|FIXME|XXX|unimplemented!|todo!\(|#\[ignore)' -- \
+  open=$(git grep -nIE '(TODO|FIXME|\<XXX\>|unimplemented!|todo!\(|#\[ignore)' -- \
     '*.rs' '*.sv' '*.sh' '*.py' '*.c' '*.h' ':!scripts/test.sh' || true)
   if [[ -n $open ]]; then
     printf 'left open in the sources:\n%s\n' "$open"
