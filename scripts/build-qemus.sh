@@ -496,7 +496,7 @@ place_git_subprojects() {
     printf '%s\n' "$SOURCE_PATH"
   )
   for name in "${missing[@]}"; do
-    tar -xf "$tarball" -C "$subprojects/.." --strip-components=1 --wildcards "*/subprojects/$name/*"
+    tar -xf "$tarball" -C "$subprojects/.." --no-same-owner --strip-components=1 --wildcards "*/subprojects/$name/*"
   done
 }
 
@@ -524,11 +524,11 @@ prepare_tree() {
     mkdir -p "$part"
     # Sources of firmware, which are most of a tree, take no part in this build.
     if [[ -d $SOURCE_PATH ]]; then
-      rsync -a --exclude=/.git --exclude=/build --exclude='/roms/*' "$SOURCE_PATH/" "$part/"
+      rsync -a --no-owner --no-group --exclude=/.git --exclude=/build --exclude='/roms/*' "$SOURCE_PATH/" "$part/"
     else
-      tar -xf "$SOURCE_PATH" -C "$part" --strip-components=1 --exclude='*/roms/*'
+      tar -xf "$SOURCE_PATH" -C "$part" --no-same-owner --strip-components=1 --exclude='*/roms/*'
     fi
-    [[ -f $part/VERSION ]] || die "$SOURCE_TEXT is no QEMU source: it has no VERSION"
+    [[ -f $part/VERSION && -f $part/configure ]] || die "$SOURCE_TEXT is no QEMU source: it has no VERSION or no configure"
     VERSION=$(<"$part/VERSION")
     if ! series_for "$VERSION"; then
       rm -rf "$part"
@@ -565,7 +565,7 @@ mirror_files() {
 
 # Our files, in their places of QEMU's tree.
 place_device() {
-  local tree=$1 crate=$1/$CRATE_DIR wrap directory stage
+  local tree=$1 crate=$1/$CRATE_DIR wrap directory files stage
   local wraps=("$DEVICE_DIR"/subprojects/*.wrap)
   stage=$(mktemp -d "$CACHE/tmp.XXXXXX")
   mkdir -p "$stage/crate/release" "$stage/protocol"
@@ -584,10 +584,11 @@ place_device() {
   rsync -r --checksum --no-times "$DEVICE_DIR"/subprojects/packagefiles/ "$tree/subprojects/packagefiles/"
   rsync --checksum --no-times "${wraps[@]}" "$tree/subprojects/"
   # Meson lays packagefiles over a crate only when it unpacks it.
-  for wrap in "${wraps[@]}"; do
+  for wrap in "$tree"/subprojects/*-rs.wrap; do
     directory=$tree/subprojects/$(wrap_value "$wrap" directory)
-    if [[ -d $directory ]]; then
-      rsync -r --checksum --no-times "$DEVICE_DIR/subprojects/packagefiles/$(basename "$wrap" .wrap)/" "$directory/"
+    files=$tree/subprojects/packagefiles/$(wrap_value "$wrap" patch_directory)
+    if [[ -d $directory && -d $files ]]; then
+      rsync -r --checksum --no-times "$files/" "$directory/"
     fi
   done
   place_crates "$tree/subprojects" "${wraps[@]}"
@@ -626,10 +627,11 @@ configure_flags() {
   if [[ $FULL == yes ]]; then
     FLAGS+=(--enable-vnc --enable-sdl --enable-gtk --enable-curses --enable-spice --enable-slirp
       --enable-pixman --enable-opengl --enable-usb-redir --enable-libusb --enable-pa
-      --enable-alsa --enable-virtfs --enable-linux-aio --enable-linux-io-uring --disable-fdt)
+      --enable-alsa --enable-virtfs --enable-linux-aio --enable-linux-io-uring)
   else
-    FLAGS+=(--without-default-features --disable-fdt)
+    FLAGS+=(--without-default-features)
   fi
+  FLAGS+=(--disable-fdt)
   if [[ $DEBUG == yes ]]; then
     FLAGS+=(--enable-debug)
   else
@@ -703,10 +705,14 @@ debian_firmware() {
     say "fetching firmware: seabios, ipxe-qemu"
     rm -rf "$store.part"
     mkdir -p "$store.part"
-    for package in seabios ipxe-qemu; do
-      (cd "$store.part" && run_logged "apt-get download $package" \
-        apt-get -qq -o APT::Sandbox::User=root download "$package")
-    done
+    (
+      cd "$store.part"
+      # An image may have come without package lists.
+      apt-get -qq -o APT::Sandbox::User=root download seabios ipxe-qemu >>"$LOG_FILE" 2>&1 ||
+        apt_as_root update >>"$LOG_FILE" 2>&1 || true
+      run_logged "apt-get download seabios ipxe-qemu" \
+        apt-get -qq -o APT::Sandbox::User=root download seabios ipxe-qemu
+    )
     for package in "$store.part"/*.deb; do
       run_logged "dpkg-deb -x" dpkg-deb -x "$package" "$store.part"
     done
@@ -782,33 +788,41 @@ link_trees() {
   done
 }
 
-build_flavour() {
-  local flavour=$1 key work result source
-  local inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN")
+# Sets RESULT, where the QEMU made of what is there now belongs.
+find_result() {
+  local flavour=$1 inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN")
   if [[ $flavour == patched ]]; then
     inputs+=("$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR" "$REPO_DIR/protocol/src")
   fi
-  key=$(content_key "${inputs[@]}")
-  result=$CACHE/qemu/$flavour-$VERSION-$key
+  RESULT=$CACHE/qemu/$flavour-$VERSION-$(content_key "${inputs[@]}")
+  [[ -x $RESULT/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]
+}
+
+build_flavour() {
+  local flavour=$1 work source dir
   work=$CACHE/qemu/work-$flavour-$VERSION-$(content_key "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" | cut -c1-8)
   source=$TREE
   [[ $flavour == patched ]] && source=$work/source
 
-  if [[ -x $result/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]; then
-    say "QEMU $VERSION ($flavour) is built already"
-    touch "$result"
-  else
+  if ! find_result "$flavour"; then
     lock_cache qemu
-    mkdir -p "$work"
-    [[ $flavour == patched ]] && prepare_patched_tree "$source"
-    compile "$flavour" "$source" "$work/build"
-    [[ $CONFIGURE_ONLY == no ]] || return 0
-    install_result "$flavour" "$source" "$work/build" "$result"
-    touch "$TREE" "$work"
-    prune_cache "$flavour"
+    # Another process may have built it meanwhile, and our files may have changed.
+    if ! find_result "$flavour"; then
+      mkdir -p "$work"
+      [[ $flavour == patched ]] && prepare_patched_tree "$source"
+      compile "$flavour" "$source" "$work/build"
+      [[ $CONFIGURE_ONLY == no ]] || return 0
+      install_result "$flavour" "$source" "$work/build" "$RESULT"
+      touch "$TREE" "$work"
+      prune_cache "$flavour"
+    fi
+    unlock_cache
+  else
+    say "QEMU $VERSION ($flavour) is built already"
+    touch "$RESULT"
   fi
-  for key in "build/qemu" "build/qemu/$VERSION"; do
-    link "$result" "$REPO_DIR/$key/$flavour"
+  for dir in "build/qemu" "build/qemu/$VERSION"; do
+    link "$RESULT" "$REPO_DIR/$dir/$flavour"
   done
   if [[ $flavour == patched && -d $work/build ]]; then
     link_trees "$source" "$work/build"

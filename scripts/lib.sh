@@ -10,6 +10,8 @@
 #   die TEXT...             says why, and ends the script with status 1
 #   have COMMAND            whether COMMAND is installed
 #   need_packages NAME...   Debian packages: installs what is missing where it may
+#   has_package NAME        whether that Debian package is installed
+#   apt_as_root ARG...      apt-get as root, without a question; false where it may not
 #   cache_dir               the folder for what is built outside the tree, made if needed
 #   content_key ARG...      16 hex digits that stand for the arguments, and for the content
 #                           of those that are absolute paths of files or folders
@@ -94,37 +96,42 @@ run_logged() {
   fi
 }
 
-# Installs Debian packages as root or with a sudo that asks nothing; otherwise
-# says which are missing and what to type.
+# Whether commands can be run as root without a question.
+can_be_root() {
+  ((EUID == 0)) || { have sudo && sudo -n true 2>/dev/null; }
+}
+
+apt_as_root() {
+  local as_root=()
+  can_be_root || return 1
+  ((EUID == 0)) || as_root=(sudo -n)
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
+    -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+}
+
+has_package() {
+  dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+# Installs Debian packages where it may; otherwise says which are missing and what to
+# type.
 need_packages() {
-  local package missing=() as_root=()
+  local package missing=()
   if ! have dpkg-query; then
     warn "this is no Debian or Ubuntu: what the packages $* hold must be there already"
     return 0
   fi
   for package in "$@"; do
-    # The field is empty or absent for what is not installed.
-    if [[ $(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null) != *installed* ||
-      $(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null) == *not-installed* ]]; then
-      missing+=("$package")
-    fi
+    has_package "$package" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
 
-  if ((EUID != 0)); then
-    if have sudo && sudo -n true 2>/dev/null; then
-      as_root=(sudo -n)
-    else
-      die "missing packages: ${missing[*]}; install them with: sudo apt-get install ${missing[*]}"
-    fi
-  fi
+  can_be_root ||
+    die "missing packages: ${missing[*]}; install them with: sudo apt-get install ${missing[*]}"
   say "installing packages: ${missing[*]}"
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y
-    --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
-  if ! "${apt[@]}" install "${missing[@]}" >/dev/null 2>&1; then
+  if ! apt_as_root install "${missing[@]}" >/dev/null 2>&1; then
     # The package lists may be old or absent.
-    "${apt[@]}" update >&2 || warn "apt-get update failed; trying with the lists that are there"
-    "${apt[@]}" install "${missing[@]}" >&2 ||
-      die "these packages cannot be installed: ${missing[*]}"
+    apt_as_root update >&2 || warn "apt-get update failed; trying with the lists that are there"
+    apt_as_root install "${missing[@]}" >&2 || die "these packages cannot be installed: ${missing[*]}"
   fi
 }
