@@ -852,6 +852,7 @@ main() {
   LOG_FILE=$CACHE/log/build-qemus-$(date +%Y%m%d-%H%M%S)-$$.log
   : >"$LOG_FILE"
   find "$CACHE/log" -name 'build-qemus-*.log' -mtime +14 -delete
+  find "$CACHE" -maxdepth 1 -name 'tmp.*' -mtime +1 -exec rm -rf {} +
 
   install_prerequisites
   lock_cache qemu-source
@@ -874,6 +875,7 @@ main() {
     return 0
   fi
   print_paths
+  [[ ${FLAVOURS[*]} == *patched* ]] || return 0
   say "start it with: build/qemu/patched/bin/qemu-system-x86_64 -machine q35 -device accelerator-pcie ..."
   say "its properties: build/qemu/patched/bin/qemu-system-x86_64 -device accelerator-pcie,help"
 }
