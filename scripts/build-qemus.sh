@@ -278,7 +278,7 @@ from_debian() {
   local dir=${DEBIAN_PACKAGE:-$CACHE/debian}
   mkdir -p "$CACHE/debian"
   if ! SOURCE_PATH=$(debian_tarball "$dir"); then
-    [[ -z $DEBIAN_PACKAGE ]] || die "$dir holds no qemu_*.dsc with the .orig.tar.xz that it names"
+    [[ -z $DEBIAN_PACKAGE ]] || die "$dir holds no whole source package: a qemu_*.dsc and the .orig.tar.xz that it names"
     fetch_debian_package "$dir"
     SOURCE_PATH=$(debian_tarball "$dir") ||
       die "Debian's source package in $dir is not whole"
