@@ -819,7 +819,8 @@ build_flavour() {
     unlock_cache
   else
     say "QEMU $VERSION ($flavour) is built already"
-    touch "$RESULT"
+    # What is in use is not pruned.
+    touch -c "$RESULT" "$TREE" "$work"
   fi
   for dir in "build/qemu" "build/qemu/$VERSION"; do
     link "$RESULT" "$REPO_DIR/$dir/$flavour"
