@@ -65,12 +65,12 @@ suite_shellcheck() {
 }
 
 suite_clippy() {
-  need_packages gcc g++ pkg-config cmake
+  need_packages gcc g++ pkg-config
   cargo clippy --workspace --all-targets --locked -- -D warnings
 }
 
 suite_rust() {
-  need_packages gcc g++ pkg-config cmake
+  need_packages gcc g++ pkg-config
   cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
 }
 
