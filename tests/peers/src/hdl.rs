@@ -245,6 +245,30 @@ impl HdlEndpoint {
         Ok(())
     }
 
+    /// Waits until a session other than `old` is up, without having been told
+    /// that the old one is over.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up in time, or the host refuses.
+    pub fn wait_for_new_session(&mut self, old: u64, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
+        while !self.session.is_up() || self.session.session() == old {
+            match self.event(deadline)? {
+                Some(Event::Down { reason, text }) => return Err(Error::Down { reason, text }),
+                Some(_) => {}
+                None => {
+                    return Err(Error::Timeout {
+                        what: "new session with a host".into(),
+                        waited: timeout,
+                    })
+                }
+            }
+        }
+        self.queue.retain(|e| !matches!(e, Event::Up));
+        Ok(())
+    }
+
     /// The next event, or `None` if none comes in time.
     ///
     /// # Errors

@@ -184,6 +184,27 @@ impl Machine {
         self.scratch.endpoint()
     }
 
+    /// Drops the endpoint with its socket, as if the simulator was killed. What
+    /// is in `hdl` then is one that nobody knows of.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be bound.
+    pub fn kill_endpoint(&mut self) {
+        let nowhere = format!("ipc://{}", self.scratch.path("nowhere").display());
+        let config = self.hdl.config().clone();
+        self.hdl = HdlEndpoint::bind(&nowhere, config).expect("cannot bind");
+    }
+
+    /// Binds a new endpoint where the killed one was.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be bound.
+    pub fn restart_endpoint(&mut self, config: Config) {
+        self.hdl = HdlEndpoint::bind(&self.endpoint(), config).expect("cannot bind");
+    }
+
     /// A guest read that the endpoint answers with `value`.
     ///
     /// # Panics

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Coming and going: of the simulator, of the card, of QEMU.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use accelerator_peers::{hdl::sample_config, Event, HdlEndpoint};
+use accelerator_protocol::{wire::Reason, Config};
+use accelerator_qtest::{
+    machine::{device_args, ok, QUIET},
+    pci::{reg, CARD, ROOT_PORT},
+    qemu::Launch,
+    Machine, Options, Qemu, Scratch, PATIENCE,
+};
+use serde_json::json;
+
+/// A port on loopback that somebody listens on, and nobody may connect to.
+fn trap() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    (listener, port)
+}
+
+#[track_caller]
+fn nobody_connected(listener: &TcpListener) {
+    let accepted = listener.accept();
+    assert!(accepted.is_err(), "QEMU touched a socket: {accepted:?}");
+}
+
+#[track_caller]
+fn exit_code(mut qemu: Qemu) -> (Option<i32>, String) {
+    let code = qemu.wait_exit(PATIENCE).code();
+    (code, qemu.said().join("\n"))
+}
+
+#[test]
+fn listing_devices_touches_no_socket() {
+    let scratch = Scratch::new();
+    let (listener, port) = trap();
+    for args in ["-device help", "-device accelerator-pcie,help"] {
+        let launch = Launch::bare().args(args).env("NPU_COSIM_PORT", &port);
+        let (code, text) = exit_code(launch.spawn(&scratch));
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("accelerator-pcie"), "{text}");
+        nobody_connected(&listener);
+    }
+}
+
+#[test]
+fn every_property_is_explained() {
+    let scratch = Scratch::new();
+    let launch = Launch::bare().args("-device accelerator-pcie,help");
+    let (code, text) = exit_code(launch.spawn(&scratch));
+    assert_eq!(code, Some(0), "{text}");
+    for property in [
+        "endpoint",
+        "port",
+        "handshake-timeout",
+        "completion-timeout",
+        "posted-writes",
+        "write-window",
+    ] {
+        let line = text
+            .lines()
+            .find(|l| l.contains(&format!("{property}=<")))
+            .unwrap_or_else(|| panic!("no property {property} in:\n{text}"));
+        let explained = line.split_once(" - ").is_some_and(|(_, t)| t.len() > 20);
+        assert!(explained, "not explained: {line}");
+    }
+}
+
+#[test]
+fn a_machine_without_the_card_touches_no_socket() {
+    let scratch = Scratch::new();
+    let (listener, port) = trap();
+    let mut qemu = Launch::new().env("NPU_COSIM_PORT", &port).spawn(&scratch);
+    qemu.connect();
+    qemu.wait_ready();
+    qemu.qmp("system_reset", json!({}));
+    qemu.qmp("quit", json!({}));
+    assert!(qemu.wait_exit(PATIENCE).success());
+    nobody_connected(&listener);
+}
+
+#[test]
+fn without_a_simulator_qemu_says_so_and_gives_up() {
+    let scratch = Scratch::new();
+    let endpoint = scratch.endpoint();
+    let mut qemu = Launch::new()
+        .args(&device_args(&endpoint, "handshake-timeout=1200"))
+        .spawn(&scratch);
+    qemu.connect();
+    // What it waits for and where, while it waits.
+    qemu.expect_line(&["waiting for the simulator", &endpoint]);
+    assert!(qemu.is_running());
+    assert_eq!(qemu.wait_exit(PATIENCE).code(), Some(1));
+    qemu.expect_line(&["no simulator at", &endpoint, "1.2 s", "handshake-timeout"]);
+}
+
+#[test]
+fn a_listener_that_says_nothing_is_told_apart() {
+    let scratch = Scratch::new();
+    let endpoint = scratch.endpoint();
+    // Speaks ZeroMQ, but not our protocol.
+    let silent = ok(accelerator_peers::hdl::RawEndpoint::bind(&endpoint));
+    let mut qemu = Launch::new()
+        .args(&device_args(&endpoint, "handshake-timeout=800"))
+        .spawn(&scratch);
+    qemu.connect();
+    ok(silent.wait_for_init(PATIENCE));
+    assert_eq!(qemu.wait_exit(PATIENCE).code(), Some(1));
+    qemu.expect_line(&[&endpoint, "did not answer"]);
+}
+
+#[test]
+fn the_port_of_the_environment_is_used() {
+    let scratch = Scratch::new();
+    let (listener, port) = trap();
+    drop(listener);
+    let mut hdl = ok(HdlEndpoint::bind(
+        &format!("tcp://127.0.0.1:{port}"),
+        sample_config(1),
+    ));
+    let mut qemu = Launch::new()
+        .args("-device accelerator-pcie,id=card")
+        .env("NPU_COSIM_PORT", &port)
+        .spawn(&scratch);
+    qemu.connect();
+    ok(hdl.wait_for_session(PATIENCE));
+    qemu.wait_ready();
+    qemu.qmp("quit", json!({}));
+    assert!(qemu.wait_exit(PATIENCE).success());
+    assert_eq!(ok(hdl.expect_down(PATIENCE)).0, Reason::Closing);
+}
+
+#[test]
+fn bad_properties_and_variables_are_refused_with_what_they_are() {
+    let (listener, port) = trap();
+    let port_variable = ("NPU_COSIM_PORT", port.as_str());
+    for (properties, variable, parts) in [
+        (
+            "write-window=0",
+            port_variable,
+            &["write-window", "0", "1 to 4096"][..],
+        ),
+        (
+            "write-window=4097",
+            port_variable,
+            &["write-window", "4097", "1 to 4096"],
+        ),
+        (
+            "endpoint=tcp://0.0.0.0:7557",
+            port_variable,
+            &["0.0.0.0", "not a loopback"],
+        ),
+        (
+            "endpoint=nowhere",
+            port_variable,
+            &["nowhere", "neither a port number"],
+        ),
+        ("endpoint=70000", port_variable, &["70000", "1 to 65535"]),
+        (
+            "endpoint=7000,port=7001",
+            port_variable,
+            &["endpoint and port"],
+        ),
+        ("port=70000", port_variable, &["70000"]),
+        ("posted-writes=7", port_variable, &["posted-writes"]),
+        ("", ("NPU_COSIM_PORT", "abc"), &["NPU_COSIM_PORT", "abc"]),
+        (
+            "",
+            ("ACCELERATOR_ZMQ_WARN_MS", "soon"),
+            &["ACCELERATOR_ZMQ_WARN_MS", "soon"],
+        ),
+    ] {
+        let scratch = Scratch::new();
+        let comma = if properties.is_empty() { "" } else { "," };
+        let mut qemu = Launch::new()
+            .args(&format!("-device accelerator-pcie{comma}{properties}"))
+            .env(variable.0, variable.1)
+            .spawn(&scratch);
+        assert_eq!(qemu.wait_exit(PATIENCE).code(), Some(1), "{properties}");
+        qemu.expect_line(parts);
+    }
+    nobody_connected(&listener);
+}
+
+#[test]
+fn sigterm_while_qemu_waits_for_the_simulator() {
+    let scratch = Scratch::new();
+    let endpoint = scratch.endpoint();
+    let mut qemu = Launch::new()
+        .args(&device_args(&endpoint, ""))
+        .spawn(&scratch);
+    qemu.connect();
+    qemu.expect_line(&["waiting for the simulator"]);
+    qemu.terminate();
+    qemu.wait_exit(Duration::from_secs(10));
+}
+
+#[test]
+fn sigterm_while_a_read_is_outstanding() {
+    let mut m = Machine::start(sample_config(0));
+    m.qemu.start_load(m.bar(0), 4);
+    ok(m.hdl.expect_read(0, 0, 4));
+    // The endpoint lives and never answers.
+    m.qemu.terminate();
+    assert!(m.qemu.wait_exit(Duration::from_secs(10)).success());
+    ok(m.hdl.expect_down(PATIENCE));
+}
+
+#[test]
+fn sigterm_while_a_write_waits_for_room() {
+    let mut m = Machine::start_with(
+        sample_config(0),
+        &Options {
+            properties: "write-window=1".into(),
+            ..Options::default()
+        },
+    );
+    m.qemu.store(m.bar(0), 4, 1);
+    m.qemu.start_store(m.bar(0), 4, 2);
+    ok(m.hdl.expect_write(0, 0, 4, 1));
+    assert_eq!(m.qemu.try_reply(QUIET), None);
+    m.qemu.terminate();
+    assert!(m.qemu.wait_exit(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn quit_says_goodbye() {
+    let mut m = Machine::start(sample_config(2));
+    m.qemu.qmp("quit", json!({}));
+    assert!(m.qemu.wait_exit(PATIENCE).success());
+    assert_eq!(ok(m.hdl.expect_down(PATIENCE)).0, Reason::Closing);
+}
+
+/// The one line about the loss of the simulator.
+const DOWN: [&str; 3] = ["ERROR", "card", "is down"];
+
+#[test]
+fn a_killed_simulator_reads_as_all_ones_and_is_told_once() {
+    let mut m = Machine::start(sample_config(2));
+    let addr = m.bar(0);
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    for _ in 0..20 {
+        assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
+        assert_eq!(m.qemu.load(addr, 1), 0xff);
+        assert_eq!(m.qemu.load(addr, 8), u64::MAX);
+        m.qemu.store(addr, 4, 7);
+    }
+    // Config space is QEMU's own and stays; the link is reported down.
+    assert_eq!(CARD.get(&mut m.qemu, reg::DEVICE, 2), 0xacce);
+    let express = CARD.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS);
+    assert_eq!(CARD.get(&mut m.qemu, express + 0x12, 2) & 0x3ff, 0);
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("RESET");
+    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+    m.qemu.terminate();
+    assert!(m.qemu.wait_exit(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn a_simulator_killed_in_the_middle_of_a_read() {
+    let mut m = Machine::start(sample_config(0));
+    m.qemu.start_load(m.bar(0), 8);
+    ok(m.hdl.expect_read(0, 0, 8));
+    m.kill_endpoint();
+    assert_eq!(m.qemu.reply_value(), u64::MAX);
+    m.qemu.expect_line(&DOWN);
+    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+}
+
+#[test]
+fn a_simulator_killed_while_a_write_waits_for_room() {
+    let mut m = Machine::start_with(
+        sample_config(0),
+        &Options {
+            properties: "write-window=1".into(),
+            ..Options::default()
+        },
+    );
+    m.qemu.store(m.bar(0), 4, 1);
+    m.qemu.start_store(m.bar(0), 4, 2);
+    ok(m.hdl.expect_write(0, 0, 4, 1));
+    m.kill_endpoint();
+    m.qemu.reply();
+    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+}
+
+#[test]
+fn a_simulator_that_comes_back_is_taken_again() {
+    let mut m = Machine::start(sample_config(2));
+    for _ in 0..3 {
+        m.kill_endpoint();
+        assert_eq!(m.qemu.load(m.bar(0), 4), 0xffff_ffff);
+        m.restart_endpoint(sample_config(2));
+        ok(m.hdl.wait_for_session(PATIENCE));
+        m.settle_resets();
+        m.check_alive();
+    }
+    assert_eq!(m.qemu.count_lines(&DOWN), 3);
+}
+
+#[test]
+fn a_simulator_that_says_goodbye_is_taken_again() {
+    let mut m = Machine::start(sample_config(2));
+    ok(m.hdl.close());
+    m.qemu.expect_line(&DOWN);
+    // The same socket, still there: QEMU asks for a new session.
+    ok(m.hdl.wait_for_session(PATIENCE));
+    m.settle_resets();
+    m.check_alive();
+}
+
+#[test]
+fn another_card_in_place_of_the_old_one_is_refused() {
+    let mut m = Machine::start(sample_config(2));
+    let addr = m.bar(0);
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    m.restart_endpoint(Config {
+        revision: 99,
+        ..sample_config(2)
+    });
+    match ok(m.hdl.next_event(PATIENCE)) {
+        Event::Offered { .. } => {}
+        other => panic!("{other:?}"),
+    }
+    let (reason, text) = ok(m.hdl.expect_down(PATIENCE));
+    assert_eq!(reason, Reason::Configuration, "{text}");
+    assert!(text.contains("differs"), "{text}");
+    assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
+    assert!(m.qemu.is_running());
+}
+
+/// Waits until the card has said goodbye.
+#[track_caller]
+fn card_is_gone(m: &mut Machine) {
+    m.qemu.expect_event("DEVICE_DELETED");
+    assert_eq!(ok(m.hdl.expect_down(PATIENCE)).0, Reason::Closing);
+    assert!(!CARD.is_present(&mut m.qemu));
+}
+
+/// Plugs the card in again.
+#[track_caller]
+fn plug_in(m: &mut Machine) {
+    let endpoint = m.endpoint();
+    let arguments = json!({
+        "driver": "accelerator-pcie", "id": "card", "bus": "rp0", "endpoint": endpoint
+    });
+    let id = m.qemu.start_qmp("device_add", arguments);
+    ok(m.hdl.wait_for_session(PATIENCE));
+    if let Err(e) = m.qemu.finish_qmp(id) {
+        panic!("device_add: {e}");
+    }
+}
+
+#[test]
+fn unplugged_with_a_reset_and_plugged_in_again_leaves_nothing() {
+    let mut m = Machine::start(sample_config(8));
+    let mut counts = Vec::new();
+    for _ in 0..5 {
+        m.enable_msix();
+        m.check_alive();
+        m.qemu.qmp("device_del", json!({"id": "card"}));
+        // No guest runs that would eject the card; a reset does.
+        m.qemu.qmp("system_reset", json!({}));
+        m.qemu.expect_event("RESET");
+        card_is_gone(&mut m);
+        counts.push(m.qemu.descriptors_and_threads());
+        plug_in(&mut m);
+        m.enumerate();
+        m.settle();
+    }
+    // The first round may leave what QEMU makes once and keeps.
+    assert!(
+        counts[1..].iter().all(|c| *c == counts[1]),
+        "descriptors and threads: {counts:?}"
+    );
+}
+
+#[test]
+fn unplugged_by_the_guest_over_the_slot_registers() {
+    let mut m = Machine::start_with(
+        sample_config(2),
+        &Options {
+            args: "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off".into(),
+            ..Options::default()
+        },
+    );
+    let slot = ROOT_PORT.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS) + 0x18;
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    // What pciehp does: power and its indicator off (PCIe base spec, Slot
+    // Control: bit 10 Power Controller, bits 9:8 Power Indicator).
+    let control = ROOT_PORT.get(&mut m.qemu, slot, 2);
+    ROOT_PORT.set(&mut m.qemu, slot, 2, control & !0x300 | 0x300 | 0x400);
+    card_is_gone(&mut m);
+    m.expect_quiet();
+    // An access to where the card was goes nowhere.
+    m.qemu.load(m.bar(0), 4);
+    m.expect_quiet();
+}
+
+#[test]
+fn unplugged_while_the_simulator_is_away() {
+    let mut m = Machine::start(sample_config(2));
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("DEVICE_DELETED");
+    assert!(!CARD.is_present(&mut m.qemu));
+    // The next simulator is asked by nobody.
+    m.restart_endpoint(sample_config(2));
+    m.expect_quiet();
+    plug_in(&mut m);
+    m.enumerate();
+    m.settle();
+    m.check_alive();
+}
+
+#[test]
+fn plugging_in_without_a_simulator_fails_and_changes_nothing() {
+    let mut m = Machine::start(sample_config(2));
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.qemu.qmp("system_reset", json!({}));
+    card_is_gone(&mut m);
+    m.kill_endpoint();
+    let endpoint = m.endpoint();
+    let mut counts = Vec::new();
+    for _ in 0..3 {
+        let id = m.qemu.start_qmp(
+            "device_add",
+            json!({
+                "driver": "accelerator-pcie", "id": "card", "bus": "rp0",
+                "endpoint": endpoint, "handshake-timeout": 200
+            }),
+        );
+        let error = m.qemu.finish_qmp(id).unwrap_err();
+        assert!(error.contains("no simulator at"), "{error}");
+        counts.push(m.qemu.descriptors_and_threads());
+    }
+    assert_eq!(counts[1], counts[2], "descriptors and threads: {counts:?}");
+    assert!(!CARD.is_present(&mut m.qemu));
+    // And with one it works.
+    m.restart_endpoint(sample_config(2));
+    plug_in(&mut m);
+    m.enumerate();
+    m.settle();
+    m.check_alive();
+}
+
+#[test]
+fn the_main_loop_answers_while_the_card_is_idle() {
+    let mut m = Machine::start(sample_config(2));
+    let begin = Instant::now();
+    let mut answers = 0;
+    while begin.elapsed() < QUIET {
+        m.qemu.qmp("query-status", json!({}));
+        answers += 1;
+    }
+    assert!(answers > 0);
+    m.check_alive();
+}
