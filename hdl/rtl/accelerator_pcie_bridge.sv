@@ -208,8 +208,9 @@ module accelerator_pcie_bridge
   localparam int unsigned WriteCountWidth = $clog2(DmaWrites + 1);
   localparam int unsigned ReadPtrWidth    = $clog2(DmaReads);
   localparam int unsigned ReadCountWidth  = $clog2(DmaReads + 1);
-  // Every guest access that is under way, the one in the request register included.
-  localparam int unsigned MmioWriteSlots  = MmioWrites + 1;
+  // Places for the guest accesses under way, of which one stays free. One write may wait in
+  // front of those on the bus.
+  localparam int unsigned MmioWriteSlots  = MmioWrites + 2;
   localparam int unsigned MmioReadSlots   = MmioReads + 1;
   localparam int unsigned MmioWritePtr    = $clog2(MmioWriteSlots);
   localparam int unsigned MmioReadPtr     = $clog2(MmioReadSlots);
@@ -469,7 +470,7 @@ module accelerator_pcie_bridge
     automatic int          bar;
     /* verilator lint_on UNUSEDSIGNAL */
     automatic longint      addr, data;
-    automatic bit          link, resetting, drop, error, open;
+    automatic bit          link, resetting, void_all, drop, error, open;
     automatic int unsigned lane, slot, size;
     automatic logic [7:0]  left;
     automatic logic [10:0] vector;
@@ -477,6 +478,7 @@ module accelerator_pcie_bridge
 
     link       = user_link_up;
     resetting  = !user_resetn;
+    void_all   = 1'b0;
     rd_valid_q <= 1'b0;
     if (wr_ready) wr_valid_q <= 1'b0;
 
@@ -526,7 +528,7 @@ module accelerator_pcie_bridge
         end else begin
           drop = 1'b1;
           for (int unsigned i = 0; i < DmaReads; i++) begin
-            if (rq_sent_q[i] && !rq_done_q[i] && rq_tag_q[i] == tag) begin
+            if (rq_sent_q[i] && !rq_done_q[i] && rq_tag_q[i] == tag && !resetting) begin
               rq_done_q[i]  <= 1'b1;
               rq_error_q[i] <= kind != 0;
               drop = 1'b0;
@@ -555,9 +557,7 @@ module accelerator_pcie_bridge
         if (status < 0) complain(status, "acc_get_reset");
         reset_told_q <= 1'b1;
         resetting    = 1'b1;
-        // The guest waits for nothing any more.
-        wr_open_q    <= '0;
-        rd_open_q    <= '0;
+        void_all     = 1'b1;
       end
 
       EventLinkUp, EventLinkDown: begin
@@ -566,8 +566,7 @@ module accelerator_pcie_bridge
         link         = what == EventLinkUp;
         resetting    = resetting || link;
         reset_told_q <= 1'b0;
-        wr_open_q    <= '0;
-        rd_open_q    <= '0;
+        void_all     = 1'b1;
       end
 
       default: begin
@@ -575,6 +574,11 @@ module accelerator_pcie_bridge
       end
     endcase
     user_link_up <= link;
+    if (void_all) begin
+      // Nobody waits for what was under way.
+      wr_open_q <= '0;
+      rd_open_q <= '0;
+    end
 
     if (resetting) begin
       wr_valid_q    <= 1'b0;
@@ -678,7 +682,7 @@ module accelerator_pcie_bridge
 
       // Answers to reads.
       if (rd_done) begin
-        if (rd_open_q[rd_head_q]) begin
+        if (rd_open_q[rd_head_q] && !void_all) begin
           status = acc_mmio_read_done(handle, rd_tag_q[rd_head_q], 32'(rd_done_error),
                                       rd_done_data);
           if (status < 0) complain(status, "acc_mmio_read_done");
@@ -798,8 +802,8 @@ module accelerator_pcie_bridge
       end
       rq_count_q <= rq_count_q + ReadCountWidth'(ar_take) - ReadCountWidth'(r_give);
 
-      // A link that goes down answers everything that waits. What is only now complete
-      // was dropped above.
+      // A link that goes down answers everything that waits. What became complete at this
+      // edge was dropped above.
       if (what == EventLinkDown) begin
         for (int unsigned i = 0; i < DmaWrites; i++) begin
           if (wq_sent_q[i] && !wq_done_q[i]) begin
@@ -835,26 +839,32 @@ module accelerator_pcie_bridge
       end
     end
     if (resetting) begin
-      // Data of a burst that aresetn cut off: the library is to be ready for the next one.
-      if (what != EventReset && what != EventLinkUp && w_open_q && !w_drop_q) begin
-        void'(acc_dma_write_end(handle));
-      end
-      // What RTL never answered. After a reset from QEMU nobody waits for it, but a testbench
-      // that pulls aresetn leaves a guest waiting.
-      slot = 32'(wr_head_q);
-      if (wr_done && user_resetn) slot = next_slot(slot, MmioWriteSlots);
-      while (slot != 32'(wr_tail_q)) begin
-        if (wr_open_q[slot] && what != EventReset && what != EventLinkUp) begin
-          void'(acc_mmio_write_done(handle, wr_tag_q[slot], 1));
+      // What RTL left behind. After a reset from QEMU or a new link all of it is void, but a
+      // testbench that pulls aresetn leaves a library that waits for the rest of a write and
+      // keeps data that nobody fetches, and a guest that waits for its answers.
+      if (!void_all && link) begin
+        if (w_open_q && !w_drop_q) void'(acc_dma_write_end(handle));
+        for (int unsigned i = 0; i < DmaReads; i++) begin
+          if (rq_sent_q[i] && rq_done_q[i] && !rq_error_q[i]) begin
+            if (i == 32'(r_ptr_q) && !r_first_q) begin
+              bytes = int'(burst_bytes(12'(r_lane_q), r_left_q, rq_size_q[i]));
+            end else begin
+              bytes = int'(burst_bytes(rq_addr_q[i][11:0], rq_len_q[i], rq_size_q[i]));
+            end
+            drop_dma_read(rq_tag_q[i], bytes);
+          end
         end
-        slot = next_slot(slot, MmioWriteSlots);
-      end
-      slot = 32'(rd_head_q);
-      while (slot != 32'(rd_tail_q)) begin
-        if (rd_open_q[slot] && what != EventReset && what != EventLinkUp) begin
-          void'(acc_mmio_read_done(handle, rd_tag_q[slot], 1, 64'd0));
+        slot = 32'(wr_head_q);
+        if (wr_done && user_resetn) slot = next_slot(slot, MmioWriteSlots);
+        while (slot != 32'(wr_tail_q)) begin
+          if (wr_open_q[slot]) void'(acc_mmio_write_done(handle, wr_tag_q[slot], 1));
+          slot = next_slot(slot, MmioWriteSlots);
         end
-        slot = next_slot(slot, MmioReadSlots);
+        slot = 32'(rd_head_q);
+        while (slot != 32'(rd_tail_q)) begin
+          if (rd_open_q[slot]) void'(acc_mmio_read_done(handle, rd_tag_q[slot], 1, 64'd0));
+          slot = next_slot(slot, MmioReadSlots);
+        end
       end
       wr_head_q <= '0;
       wr_tail_q <= '0;

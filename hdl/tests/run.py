@@ -94,6 +94,7 @@ def run(name, args):
     log = build / "test.log"
     results = runner.test(
         hdl_toplevel=suite["top"],
+        hdl_toplevel_lang="verilog",
         test_module=suite["module"],
         build_dir=build,
         test_dir=build,

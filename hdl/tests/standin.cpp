@@ -417,7 +417,9 @@ int acc_dma_write_end(void *) {
     t.assembling = false;
     if (!t.link) return ERR_LINK;
     const int bytes = static_cast<int>(t.assembly_data.size());
-    if (bytes < 1 || bytes > 4096) t.violation("DMA write of %d bytes", bytes);
+    // The bridge ends a burst that aresetn cut off before its first beat.
+    if (bytes == 0) return ERR_INVAL;
+    if (bytes > 4096) t.violation("DMA write of %d bytes", bytes);
     const int tag = t.next_tag++;
     const int status = t.status(t.assembly_addr, bytes, true);
     if (status == 0) {
