@@ -256,6 +256,12 @@ fetch_debian_package() {
   # One suite that is gone is no reason to stop; no fitting version is.
   apt-get -qq "${apt[@]}" update >"$dir/apt/update.log" 2>&1 || true
   cat "$dir/apt/update.log" >>"$LOG_FILE"
+  if grep -q 'is expired' "$dir/apt/update.log"; then
+    say "the mirror is a frozen or stale one: its signatures are checked, its dates are not"
+    apt+=(-o Acquire::Check-Valid-Until=false)
+    apt-get -qq "${apt[@]}" update >"$dir/apt/update.log" 2>&1 || true
+    cat "$dir/apt/update.log" >>"$LOG_FILE"
+  fi
   for version in $(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
     sed -n 's/^Version: //p' | sort -Vru); do
     suite=${version#*:}
