@@ -19,8 +19,9 @@ installed), builds guest/driver and guest/tools, and makes
   build/guest/initramfs.cpio.gz
 
 Your own driver and programs, for scripts/demo.sh --shell and --run:
-  --module DIR      an out-of-tree module (a folder with a Kbuild file or Makefile);
-                    its .ko files go to /modules in the guest and are loaded there
+  --module DIR      an out-of-tree module: a folder with a Kbuild file or Makefile
+                    and all its sources. It is built in a copy; its .ko files go
+                    to /modules/user in the guest and are loaded from there
   --program FILE    a static program; goes to /bin
   --run FILE        a shell script that the guest runs at the end of booting when
                     it is started with accel.run=user
@@ -86,6 +87,27 @@ candidate() {
   apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'
 }
 
+# Fills VERSION, the candidate of each of the packages.
+declare -A VERSION=()
+find_versions() {
+  local line name=''
+  while IFS= read -r line; do
+    case $line in
+      [!\ ]*:) name=${line%:} ;;
+      *Candidate:*) VERSION[$name]=${line#*Candidate: } ;;
+    esac
+  done < <(apt-cache policy "$@" 2>/dev/null)
+  for name in "$@"; do
+    [[ ${VERSION[$name]:-(none)} != '(none)' ]] ||
+      die "the package $name is not to be had from the sources of apt"
+  done
+}
+
+# The file of a package in the cache, as apt-get download names it.
+package_file() {
+  compgen -G "$CACHE/packages/${1}_${VERSION[$1]//:/%3a}_*.deb" | head -n 1
+}
+
 known() {
   local version
   version=$(candidate "$1")
@@ -137,81 +159,103 @@ header_packages() {
   printf '%s\n' "${done[@]}"
 }
 
+# apt verifies what it downloads against the signed lists.
 fetch() {
-  local name version file
+  local name
   for name in "$@"; do
-    version=$(candidate "$name")
-    file=${name}_${version//:/%3a}_
-    compgen -G "$CACHE/packages/$file*.deb" >/dev/null && continue
-    say "downloading $name $version"
+    [[ -z $(package_file "$name") ]] || continue
+    say "downloading $name ${VERSION[$name]}"
     (
       cd "$CACHE/packages"
-      run_logged "download of $name" apt-get -q -o APT::Sandbox::User=root download "$name=$version"
+      run_logged "download of $name" apt-get -q -o APT::Sandbox::User=root \
+        download "$name=${VERSION[$name]}"
     )
-  done
-}
-
-unpack() {
-  local to=$1 name version file
-  shift
-  for name in "$@"; do
-    version=$(candidate "$name")
-    file=$(compgen -G "$CACHE/packages/${name}_${version//:/%3a}_*.deb" | head -n 1)
-    [[ -n $file ]] || die "the package $name $version did not arrive in $CACHE/packages"
-    run_logged "unpacking $name" dpkg-deb -x "$file" "$to"
+    [[ -n $(package_file "$name") ]] ||
+      die "the package $name ${VERSION[$name]} did not arrive in $CACHE/packages"
   done
 }
 
 # ---- the parts -------------------------------------------------------------------
 
 # Kernel, headers and programs of the distribution, unpacked once for each set of
-# versions.
+# versions. Of the kernel's package only the kernel itself is wanted.
 distribution() {
-  local key
-  key=$(content_key "$(for p in "${PACKAGES[@]}"; do printf '%s=%s ' "$p" "$(candidate "$p")"; done)" 2)
-  ROOT=$CACHE/distribution-$key
+  local name file
+  ROOT=$CACHE/distribution-$(content_key "$1" 3)
   [[ -f $ROOT/complete ]] && return
   fetch "${PACKAGES[@]}"
   say "unpacking kernel $RELEASE"
   rm -rf "$ROOT"
   mkdir -p "$ROOT"
-  unpack "$ROOT" "${PACKAGES[@]}"
-  # The headers refer to each other by the place that they would be installed at.
-  local file
-  while read -r file; do
-    sed -i "s|/usr/src/linux-headers|$ROOT/usr/src/linux-headers|g" "$file"
-  done < <(grep -lrsF /usr/src/linux-headers "$ROOT/usr/src/linux-headers-$RELEASE" \
-    --include=Makefile --include='*.mk' || true)
+  for name in "${PACKAGES[@]}"; do
+    file=$(package_file "$name")
+    if [[ $name == "$KERNEL" ]]; then
+      dpkg-deb --fsys-tarfile "$file" | tar -x -C "$ROOT" --wildcards './boot/vmlinuz-*' ||
+        die "the package $name ${VERSION[$name]} holds no boot/vmlinuz-*"
+    else
+      run_logged "unpacking $name" dpkg-deb -x "$file" "$ROOT"
+    fi
+  done
   [[ -f $ROOT/usr/src/linux-headers-$RELEASE/Makefile ]] ||
     die "the packages of kernel $RELEASE hold no usr/src/linux-headers-$RELEASE/Makefile"
+  # The headers refer to each other by the place that they would be installed at.
+  while read -r file; do
+    sed -i "s|/usr/src/linux-headers|$ROOT/usr/src/linux-headers|g" "$file"
+  done < <(grep -lsF /usr/src/linux-headers "$ROOT/usr/src/linux-headers-$RELEASE"/{,.}[!.]* || true)
   touch "$ROOT/complete"
 }
 
+# A module is built by the major version of GCC that built the kernel: another one
+# may not know the kernel's options. Sets KERNEL_CC.
+find_compiler() {
+  local want
+  want=$(sed -n 's/^CONFIG_GCC_VERSION=\([0-9]*\)[0-9]\{4\}$/\1/p' \
+    "$ROOT/usr/src/linux-headers-$RELEASE/.config")
+  KERNEL_CC=${CC:-gcc}
+  [[ -z ${CC:-} && -n $want ]] || return 0
+  [[ $(gcc -dumpversion | cut -d. -f1) != "$want" ]] || return 0
+  if ! have "gcc-$want"; then
+    if ! known "gcc-$want"; then
+      warn "kernel $RELEASE was built by gcc $want, which is not to be had; taking $(gcc -dumpversion)"
+      return 0
+    fi
+    need_packages "gcc-$want"
+  fi
+  KERNEL_CC=gcc-$want
+}
+
+# Builds the module in a folder, which is a copy already, and takes its .ko files.
 build_module() {
-  local source=$1 to=$2 work
-  work=$WORK/module-$(basename "$source")
-  rm -rf "$work"
-  cp -r "$source" "$work"
+  local source=$1 work=$2 to=$3
   run_logged "kernel module in $source" make -C "$ROOT/usr/src/linux-headers-$RELEASE" \
-    M="$work" CC="${CC:-gcc}" HOSTCC="${CC:-gcc}" -j "$(nproc)" modules
+    M="$work" CC="$KERNEL_CC" HOSTCC="$KERNEL_CC" -j "$(nproc)" modules
   local found=("$work"/*.ko)
   [[ -f ${found[0]} ]] || die "$source made no .ko file; see $LOG_FILE"
-  cp "${found[@]}" "$to/"
+  install -m 644 "${found[@]}" "$to/"
 }
 
 # Copies a program of the distribution with the libraries that it needs.
 add_dynamic() {
-  local program=$1 to=$2 root=$3 library
+  local program=$1 to=$2 root=$3 path line library
   install -D -m 755 "$program" "$root$to"
-  while read -r library; do
-    install -D -m 755 "$(realpath "$library")" "$root/lib/$(basename "$library")"
-  done < <(LD_LIBRARY_PATH=$(find "$ROOT/usr/lib" "$ROOT/lib" -maxdepth 2 -type d \
-    -name '*-linux-gnu' 2>/dev/null | paste -sd:) ldd "$program" |
-    sed -n 's/.* => \(\/[^ ]*\) .*/\1/p')
-  # The loader is named by its full path.
-  library=$(ldd "$program" | sed -n 's/^[[:space:]]*\(\/lib[^ ]*\/ld-[^ ]*\) .*/\1/p')
-  [[ -n $library ]] || die "$program names no program interpreter"
-  install -D -m 755 "$(realpath "$library")" "$root$library"
+  path=$(find "$ROOT/usr/lib" "$ROOT/lib" -maxdepth 1 -type d -name '*-linux-gnu' 2>/dev/null |
+    paste -sd:)
+  while IFS= read -r line; do
+    case $line in
+      *' => not found'*) die "${program##*/} needs a library that is not installed: ${line%% =>*}" ;;
+      *' => /'*)
+        library=${line#* => }
+        library=${library% (*}
+        install -D -m 755 "$(realpath "$library")" "$root/lib/${library##*/}"
+        ;;
+      *'/ld-'*)
+        # The program names its loader by the full path.
+        library=${line%% (*}
+        library=${library//[[:space:]]/}
+        install -D -m 755 "$(realpath "$library")" "$root$library"
+        ;;
+    esac
+  done < <(LD_LIBRARY_PATH=$path ldd "$program")
 }
 
 first_file() {
@@ -239,16 +283,20 @@ initramfs() {
   cp -L "$(first_file "$ROOT"/usr/share/misc/pci.ids)" "$root/usr/share/misc/pci.ids"
 
   say "building guest/driver against kernel $RELEASE"
-  build_module "$REPO_DIR/guest/driver" "$root/modules"
+  # The sources share guest/uapi.
+  cp -r guest "$WORK/guest"
+  build_module guest/driver "$WORK/guest/driver" "$root/modules"
   say "building guest/tools"
-  run_logged "guest/tools" make -C guest/tools OUT="$WORK/tools" CC="${CC:-gcc}"
+  run_logged "guest/tools" make -C "$WORK/guest/tools" OUT="$WORK/tools" CC="${CC:-gcc}"
   for program in "$WORK"/tools/accel-*; do
     [[ -x $program && -f $program ]] && install -m 755 "$program" "$root/bin/"
   done
   for module in "${MODULES[@]}"; do
     mkdir -p "$root/modules/user"
     say "building your module in $module"
-    build_module "$module" "$root/modules/user"
+    rm -rf "$WORK/user-module"
+    cp -r "$module" "$WORK/user-module"
+    build_module "$module" "$WORK/user-module" "$root/modules/user"
   done
   for program in "${PROGRAMS[@]}"; do
     install -m 755 "$program" "$root/bin/"
@@ -269,19 +317,25 @@ RELEASE=${KERNEL#linux-image-}
 RELEASE=${RELEASE#unsigned-}
 mapfile -t HEADERS < <(header_packages)
 PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids)
-known "linux-modules-$RELEASE" && PACKAGES+=("linux-modules-$RELEASE")
+find_versions "${PACKAGES[@]}"
 
-ELF=libelf1
-known libelf1t64 && ELF=libelf1t64
-need_packages gcc libc6-dev make cpio kmod "$ELF"
+# kmod brings the library that lspci needs; the kernel's build programs need others.
+LIBRARIES=()
+for package in "${HEADERS[@]}"; do
+  mapfile -t -O "${#LIBRARIES[@]}" LIBRARIES < <(depends "$package" | grep -E '^(lib|zlib)' || true)
+done
+need_packages gcc libc6-dev make cpio kmod "${LIBRARIES[@]}"
 
 lock_cache guest
-KEY=$(content_key "$(for p in "${PACKAGES[@]}"; do printf '%s=%s ' "$p" "$(candidate "$p")"; done)" \
-  guest scripts/build-guest.sh "$("${CC:-gcc}" --version | head -n 1)" \
+SOURCES=$(for package in "${PACKAGES[@]}"; do printf '%s=%s ' "$package" "${VERSION[$package]}"; done)
+distribution "$SOURCES"
+find_compiler
+KEY=$(content_key "$SOURCES" "$REPO_DIR/guest/init" "$REPO_DIR/guest/driver" \
+  "$REPO_DIR/guest/tools" "$REPO_DIR/guest/uapi" "$REPO_DIR/scripts/build-guest.sh" \
+  "$("$KERNEL_CC" --version | head -n 1)" "$("${CC:-gcc}" --version | head -n 1)" \
   "${MODULES[@]}" "${PROGRAMS[@]}" ${RUN:+"$RUN"})
 RESULT=$CACHE/result-$KEY
 if [[ ! -f $RESULT/complete ]]; then
-  distribution
   WORK=$CACHE/work-$$
   trap 'rm -rf "$WORK"' EXIT
   mkdir -p "$WORK/tools"

@@ -107,23 +107,109 @@ phase() {
   PHASE_BEGIN=$now
 }
 
+# ---- children --------------------------------------------------------------------
+
+# Every program runs in a session of its own, and its process group is ended when
+# this script ends, whichever way. If this script is killed, the kernel ends them.
+GROUPS_STARTED=()
+RESULT=FAIL RUN_DIR='' SOCKET_DIR='' TERMINAL='' TERMINAL_PID=''
+DIE_WITH_US=()
+if have setpriv && setpriv --pdeathsig TERM true 2>/dev/null; then
+  DIE_WITH_US=(setpriv --pdeathsig TERM)
+fi
+
+# start_child OUT ERR PROGRAM...: starts a program with no input and these outputs, "-"
+# is ours; CHILD is its process and its group. The files are opened by the child: for a
+# FIFO that takes until somebody reads.
+start_child() {
+  local out=$1 err=$2
+  shift 2
+  {
+    [[ $out == - ]] || exec >"$out"
+    [[ $err == - ]] || exec 2>"$err"
+    exec setsid "${DIE_WITH_US[@]}" "$@"
+  } </dev/null &
+  CHILD=$!
+  GROUPS_STARTED+=("$CHILD")
+}
+
+run_child() {
+  local status=0
+  start_child - - "$@"
+  wait "$CHILD" || status=$?
+  ((status == 0)) || die "$1 failed with status $status"
+}
+
+# Waits for a child for so many seconds, then ends it. STATUS is its status.
+STATUS=0
+wait_child() {
+  local child=$1 seconds=$2 what=$3 i
+  for ((i = 0; i < seconds * 20; i++)); do
+    kill -0 "$child" 2>/dev/null || break
+    sleep 0.05
+  done
+  if kill -0 "$child" 2>/dev/null; then
+    warn "$what did not end within $seconds s; ending it"
+    end_process "-$child"
+  fi
+  STATUS=0
+  wait "$child" || STATUS=$?
+}
+
+# Ends a process, or with a minus a process group: politely, then not.
+end_process() {
+  local process=$1 i
+  kill -TERM -- "$process" 2>/dev/null || return 0
+  for ((i = 0; i < 100; i++)); do
+    kill -0 -- "$process" 2>/dev/null || return 0
+    sleep 0.05
+  done
+  warn "process ${process#-} did not end within 5 s of SIGTERM; killing it"
+  kill -KILL -- "$process" 2>/dev/null || true
+}
+
+# shellcheck disable=SC2329 # called by trap
+cleanup() {
+  local status=$? group
+  trap '' INT TERM HUP
+  # The VM before its simulator, so that QEMU does not complain of a lost link.
+  [[ -z $TERMINAL_PID ]] || end_process "$TERMINAL_PID"
+  for ((group = ${#GROUPS_STARTED[@]} - 1; group >= 0; group--)); do
+    end_process "-${GROUPS_STARTED[group]}"
+  done
+  [[ -z $TERMINAL ]] || stty "$TERMINAL" 2>/dev/null || true
+  [[ -z $SOCKET_DIR ]] || rm -rf "$SOCKET_DIR"
+  if [[ -n $RUN_DIR ]]; then
+    if [[ $RESULT == PASS && $KEEP == no && $WAVES == no ]]; then
+      rm -rf "$RUN_DIR"
+    else
+      say "logs: $RUN_DIR"
+    fi
+  fi
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 # ---- what is needed --------------------------------------------------------------
 
 have cargo || [[ -n $SIM ]] ||
   die "cargo is missing: install Rust from https://rustup.rs or your distribution"
 if [[ -z $QEMU_DIR ]]; then
   QEMU_DIR=build/qemu/patched
-  scripts/build-qemus.sh --patched-only
+  run_child scripts/build-qemus.sh --patched-only
 fi
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 
 if [[ -z $SIM ]]; then
   if [[ $WAVES == yes ]]; then
-    scripts/build-sim.sh "$EXAMPLE" --waves
+    run_child scripts/build-sim.sh "$EXAMPLE" --waves
     SIM=build/sim/$EXAMPLE-waves/$EXAMPLE-waves
   else
-    scripts/build-sim.sh "$EXAMPLE"
+    run_child scripts/build-sim.sh "$EXAMPLE"
     SIM=build/sim/$EXAMPLE/$EXAMPLE
   fi
 fi
@@ -133,7 +219,7 @@ if [[ -z $GUEST ]]; then
   GUEST=build/guest
   # Your own modules and programs stay in: only a plain guest is made here.
   if [[ $MODE == example || ! -e $GUEST/vmlinuz ]]; then
-    scripts/build-guest.sh
+    run_child scripts/build-guest.sh
   fi
 fi
 for file in vmlinuz initramfs.cpio.gz; do
@@ -145,60 +231,31 @@ phase "build or find QEMU, RTL and guest"
 
 mkdir -p build/run
 RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
-chmod 700 "$RUN_DIR"
 # The path of a Unix socket is short, that of a checkout may be long.
 SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
 ENDPOINT=ipc://$SOCKET_DIR/pcie
-GROUPS_STARTED=()
-RESULT=FAIL
 
-# Ends a process group: politely, then not.
-end_group() {
-  local group=$1 i
-  kill -TERM -- "-$group" 2>/dev/null || return 0
-  for ((i = 0; i < 50; i++)); do
-    kill -0 -- "-$group" 2>/dev/null || return 0
-    sleep 0.1
-  done
-  warn "process group $group did not end within 5 s of SIGTERM; killing it"
-  kill -KILL -- "-$group" 2>/dev/null || true
-}
-
-# shellcheck disable=SC2329 # called by trap
-cleanup() {
-  local status=$? group
-  trap '' INT TERM
-  for group in "${GROUPS_STARTED[@]}"; do
-    end_group "$group"
-  done
-  rm -rf "$SOCKET_DIR"
-  if [[ $RESULT == PASS && $KEEP == no && $WAVES == no ]]; then
-    rm -rf "$RUN_DIR"
-  else
-    say "logs: $RUN_DIR"
-  fi
-  exit "$status"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# /dev/kvm may be there and a guest hang with it all the same: try one. What was
-# found holds until the machine is booted again.
+# /dev/kvm may be there and a guest hang with it all the same: boot ours and see
+# whether it comes to its end. What was found holds until the machine is booted again.
 choose_accel() {
   [[ $ACCEL == auto ]] || return 0
   ACCEL=tcg
   [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
-  local known boot
+  local known boot i
   boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
   known=$(cache_dir)/kvm-$(content_key "$boot" "$(realpath "$GUEST/vmlinuz")" "$(realpath "$QEMU")")
   if [[ ! -f $known ]]; then
-    say "trying whether KVM runs a guest"
-    # A guest with a kernel and nothing else panics, and ends QEMU, in a second.
-    timeout --kill-after=2 8 "$QEMU" -M q35 -accel kvm -cpu host -m 256 -nodefaults \
-      -display none -no-reboot -kernel "$GUEST/vmlinuz" \
-      -append 'console=ttyS0 panic=-1' -serial stdio </dev/null >"$RUN_DIR/kvm.log" 2>&1 || true
-    if grep -q 'Linux version' "$RUN_DIR/kvm.log"; then
+    say "trying whether KVM runs a guest (at most 10 s)"
+    start_child /dev/null "$RUN_DIR/kvm.err" "$QEMU" -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none \
+      -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz" \
+      -append 'console=ttyS0 quiet panic=-1 accel.run=none' -serial "file:$RUN_DIR/kvm.log"
+    for ((i = 0; i < 100; i++)); do
+      kill -0 "$CHILD" 2>/dev/null || break
+      sleep 0.1
+    done
+    end_process "-$CHILD"
+    wait "$CHILD" || true
+    if grep -q 'ACCEL phase=end' "$RUN_DIR/kvm.log" 2>/dev/null; then
       echo yes >"$known"
     else
       echo no >"$known"
@@ -211,14 +268,6 @@ choose_accel() {
   fi
 }
 
-start_simulator() {
-  local arguments=("+accelerator_endpoint=$ENDPOINT")
-  [[ $WAVES == no ]] || arguments+=("+waves=$RUN_DIR/waves.fst")
-  setsid "$SIM" "${arguments[@]}" >"$RUN_DIR/simulator.log" 2>&1 </dev/null &
-  SIM_PID=$!
-  GROUPS_STARTED+=("$SIM_PID")
-}
-
 choose_accel
 case $ACCEL in
   kvm) CPU=host ;;
@@ -228,44 +277,45 @@ case $MODE in
   example) WHAT=$EXAMPLE ;;
   *) WHAT=$MODE ARGS='' ;;
 esac
+APPEND="console=ttyS0 loglevel=5 panic=-1 accel.run=$WHAT accel.args=$ARGS"
 # shellcheck disable=SC2054 # the commas are QEMU's
 QEMU_ARGS=(-M q35 -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
   -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
-  -append "console=ttyS0 quiet panic=-1 accel.run=$WHAT accel.args=$ARGS"
   -device pcie-root-port,id=rp0
   -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}")
 
-start_simulator
+SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
+[[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
+start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
+SIM_PID=$CHILD
+
 if [[ $MODE == shell ]]; then
   say "the guest's console follows; Ctrl-A X ends it"
-  "$QEMU" "${QEMU_ARGS[@]}" -serial mon:stdio
+  TERMINAL=$(stty -g 2>/dev/null || true)
+  # Not in a session of its own: it reads the terminal.
+  "${DIE_WITH_US[@]}" "$QEMU" "${QEMU_ARGS[@]}" -append "$APPEND" -serial mon:stdio <&0 &
+  TERMINAL_PID=$!
+  wait "$TERMINAL_PID" || die "QEMU ended with status $?"
   RESULT=PASS
   exit 0
 fi
 
 say "starting $WHAT with $ACCEL: $("$QEMU" --version | head -n 1)"
+# The kernel's messages go to one serial port, what the programs say to another.
 mkfifo "$SOCKET_DIR/serial"
-setsid "$QEMU" "${QEMU_ARGS[@]}" -serial stdio </dev/null \
-  >"$SOCKET_DIR/serial" 2>"$RUN_DIR/qemu.log" &
-QEMU_PID=$!
-GROUPS_STARTED+=("$QEMU_PID")
+: >"$RUN_DIR/serial.log"
+start_child "$SOCKET_DIR/serial" "$RUN_DIR/qemu.log" "$QEMU" "${QEMU_ARGS[@]}" \
+  -append "$APPEND accel.tty=ttyS1" -serial "file:$RUN_DIR/kernel.log" -serial stdio
+QEMU_PID=$CHILD
 
 # ---- listen ----------------------------------------------------------------------
 
 declare -A VALUE=()
 LSPCI=()
-exec 8<"$SOCKET_DIR/serial"
-while true; do
-  status=0
-  IFS= read -r -t "$TIMEOUT" line <&8 || status=$?
-  if ((status != 0)); then
-    ((status <= 128)) || die "no line from the guest within $TIMEOUT s; the last lines:
-$(tail -n 5 "$RUN_DIR/serial.log" 2>/dev/null)
-simulator: $(tail -n 2 "$RUN_DIR/simulator.log")
-QEMU: $(tail -n 2 "$RUN_DIR/qemu.log")"
-    break
-  fi
-  line=${line%$'\r'}
+FAILURES=()
+
+take_line() {
+  local line=$1 name
   printf '%s\n' "$line" >>"$RUN_DIR/serial.log"
   case $line in
     'ACCEL lspci='*) LSPCI+=("${line#ACCEL lspci=}") ;;
@@ -274,30 +324,62 @@ QEMU: $(tail -n 2 "$RUN_DIR/qemu.log")"
     'ACCEL phase=end') phase "work of the guest" ;;
     'ACCEL '*=*)
       line=${line#ACCEL }
-      VALUE[${line%%=*}]=${line#*=}
-      [[ ${line%%=*} != error ]] || warn "guest: ${line#*=}"
+      name=${line%%=*}
+      VALUE[$name]=${line#*=}
+      case $name in
+        error) FAILURES+=("the guest says: ${line#*=}") ;;
+        progress) say "${line#*=}" ;;
+      esac
       ;;
     *) [[ $MODE != user ]] || printf '%s\n' "$line" ;;
   esac
+}
+
+# Ten seconds without a line are worth one of ours.
+exec 8<"$SOCKET_DIR/serial"
+part='' silent=0
+while true; do
+  status=0
+  IFS= read -r -t 10 line <&8 || status=$?
+  part+=$line
+  if ((status == 0)); then
+    take_line "${part%$'\r'}"
+    part='' silent=0
+  elif ((status > 128)); then
+    silent=$((silent + 10))
+    if ((silent >= TIMEOUT)); then
+      FAILURES+=("no line from the guest within $silent s")
+      end_process "-$QEMU_PID"
+      break
+    fi
+    say "no line from the guest for $silent s; it is given up after $TIMEOUT s"
+  else
+    break
+  fi
 done
 exec 8<&-
 
-wait "$QEMU_PID" && QEMU_STATUS=0 || QEMU_STATUS=$?
+wait_child "$QEMU_PID" 20 QEMU
+QEMU_STATUS=$STATUS
+((QEMU_STATUS == 0)) || FAILURES+=("QEMU ended with status $QEMU_STATUS")
 phase "end the VM"
-SIM_STATUS=0
 if kill -0 "$SIM_PID" 2>/dev/null; then
   kill -TERM "$SIM_PID"
-  wait "$SIM_PID" || SIM_STATUS=$?
 else
-  wait "$SIM_PID" || SIM_STATUS=$?
-  warn "the simulator ended before the VM, with status $SIM_STATUS"
-  SIM_STATUS=1
+  FAILURES+=("the simulator ended before the VM")
 fi
+wait_child "$SIM_PID" 20 "the simulator"
+((STATUS == 0)) || FAILURES+=("the simulator ended with status $STATUS")
 phase "end the simulator"
 
 # ---- summary ---------------------------------------------------------------------
 
-[[ $QEMU_STATUS == 0 && $SIM_STATUS == 0 && ${VALUE[status]:-none} == 0 ]] && RESULT=PASS
+case ${VALUE[status]:-none} in
+  0) ;;
+  none) FAILURES+=("the program in the guest did not come to its end") ;;
+  *) FAILURES+=("the program in the guest ended with status ${VALUE[status]}") ;;
+esac
+((${#FAILURES[@]})) || RESULT=PASS
 
 show() {
   printf '  %-34s %s\n' "$1" "$2"
@@ -313,7 +395,7 @@ fi
 printf '\nWhat was done\n'
 for name in $(printf '%s\n' "${!VALUE[@]}" | LC_ALL=C sort); do
   case $name in
-    kernel | cpus | status) ;;
+    kernel | cpus | status | progress | error) ;;
     *) show "${name//_/ }" "${VALUE[$name]}" ;;
   esac
 done
@@ -328,9 +410,12 @@ if [[ $WAVES == yes ]]; then
   printf '\nWaveform: %s\n' "$RUN_DIR/waves.fst"
 fi
 if [[ $RESULT != PASS ]]; then
-  printf '\nQEMU ended with %s, the simulator with %s, the program in the guest with %s\n' \
-    "$QEMU_STATUS" "$SIM_STATUS" "${VALUE[status]:-no status}"
-  tail -n 10 "$RUN_DIR/qemu.log" "$RUN_DIR/simulator.log" "$RUN_DIR/serial.log" 2>/dev/null || true
+  printf '\nThe last lines of\n'
+  for file in qemu.log simulator.log simulator.err kernel.log serial.log; do
+    sed "s/^/  $file: /" < <(tail -n 8 "$RUN_DIR/$file" 2>/dev/null)
+  done
+  printf '\n'
+  printf '%s\n' "${FAILURES[@]}"
 fi
 printf '\n%s\n' "$RESULT"
 [[ $RESULT == PASS ]]
