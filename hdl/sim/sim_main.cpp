@@ -18,6 +18,8 @@
 #include <memory>
 #include <string>
 
+#include <unistd.h>
+
 #include "Vsim.h"
 #include "verilated.h"
 #if VM_TRACE_FST
@@ -30,7 +32,15 @@ constexpr unsigned kResetClocks = 16;
 
 volatile std::sig_atomic_t stop_signal = 0;
 
-void on_signal(int number) { stop_signal = number; }
+// Seconds that a design may take to come back to the loop once it is to end.
+constexpr unsigned kPatience = 10;
+
+// The same signal may come twice, from a terminal and from a script. The alarm is not handled:
+// it ends a simulation that hangs.
+void on_signal(int number) {
+    stop_signal = number;
+    alarm(kPatience);
+}
 
 // What follows "+name" in the arguments, or null.
 const char *plusarg(int argc, char **argv, const char *name) {
@@ -62,10 +72,8 @@ int main(int argc, char **argv) {
     const unsigned long long max_clocks = number(argc, argv, "max_clocks", ~0ULL);
     const unsigned long long clock_ps = number(argc, argv, "clock_ps", 4000);
 
-    // A second signal of the same kind ends a simulation that does not come back to the loop.
     struct sigaction action {};
     action.sa_handler = on_signal;
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
     for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaction(number, &action, nullptr);
     std::setvbuf(stdout, nullptr, _IOLBF, 0);
 
@@ -123,6 +131,7 @@ int main(int argc, char **argv) {
         top->eval();
         dump();
     }
+    alarm(0);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
 
     // The bridges print their counters and say goodbye to QEMU.

@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Tests of hdl/: lint, what elaboration refuses, the prototypes of the DPI library, the
+# cocotb suites, and the main program of a simulation.
+
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/python-env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
+
+usage() {
+  cat <<'HELP'
+usage: scripts/test-hdl.sh [--quick] [--seed N] [SUITE...]
+
+Tests the SystemVerilog. The last line is: N passed, N failed.
+
+  --quick    no cocotb suites
+  --seed N   random seed of the cocotb suites, to repeat a run; each prints its own
+  SUITE      cocotb suites by name or its beginning, and nothing else: bridge, regs,
+             sort, probe; hdl/tests/run.py lists them
+
+environment:
+  ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
+HELP
+}
+
+quick=0 seed=() suites=()
+while (($#)); do
+  case $1 in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --quick) quick=1 ;;
+    --seed)
+      (($# >= 2)) || die "--seed needs a number"
+      seed=(--seed "$2")
+      shift
+      ;;
+    -*) die "unknown option '$1'; see --help" ;;
+    *) suites+=("$1") ;;
+  esac
+  shift
+done
+
+need_packages g++ make perl
+python_env
+export PATH=$PYTHON_ENV/bin:$PATH
+hdl=$REPO_DIR/hdl
+out=$REPO_DIR/build/test-hdl
+mkdir -p "$out"
+LOG_FILE=$out/test.log
+: >"$LOG_FILE"
+passed=0 failed=0
+
+# check TEXT COMMAND...: one test, that passes if the command does. Bash heeds no errexit in
+# it, so a function says itself where it ends.
+check() {
+  local text=$1
+  shift
+  printf '\n== %s\n' "$text" >>"$LOG_FILE"
+  if "$@" >>"$LOG_FILE" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    say "FAILED: $text; see $LOG_FILE"
+  fi
+}
+
+# lint LIST TOP [PARAMETER=VALUE...]
+lint() {
+  local list=$1 top=$2
+  shift 2
+  verilator --lint-only -Wall --assert --timescale 1ns/1ps --top-module "$top" \
+    "${@/#/-G}" -F "$hdl/$list"
+}
+
+# refuses TEXT PARAMETER=VALUE...: elaboration ends with an error that has TEXT in it.
+refuses() {
+  local text=$1 output
+  shift
+  if output=$(lint bridge.f accelerator_pcie_bridge "$@" 2>&1); then
+    echo "accepted: $*"
+    return 1
+  fi
+  echo "$output"
+  grep -qF -- "$text" <<<"$output"
+}
+
+# The prototypes that Verilator makes from the imports stand beside the library's header: a
+# compiler refuses two declarations that differ, and a link names what the library lacks.
+prototypes() {
+  local folder=$out/prototypes
+  rm -rf "$folder"
+  verilator --cc --assert --no-timing --timescale 1ns/1ps --prefix Vsim --Mdir "$folder" \
+    --top-module accelerator_pcie_bridge -F "$hdl/bridge.f" || return 1
+  # Every function of the header is imported, and the other way round.
+  diff <(grep -oE '\bacc_[a-z_]+\(' "$REPO_DIR/dpi-bridge/include/accelerator_dpi.h" |
+    sort -u) <(grep -oE '\bacc_[a-z_]+\(' "$folder/Vsim__Dpi.h" | sort -u) || return 1
+  cat >"$folder/both.cpp" <<'CODE'
+#include <cstdint>
+#include "accelerator_dpi.h"
+#include "Vsim__Dpi.h"
+CODE
+  local root
+  root=$(python -c 'import os, verilator; print(os.path.dirname(verilator.__file__))')
+  g++ -std=gnu++20 -Wall -Wextra -Werror -fsyntax-only -I"$folder" -I"$root/include" \
+    -I"$root/include/vltstd" -I"$REPO_DIR/dpi-bridge/include" "$folder/both.cpp"
+}
+
+# The simulation of the smallest example: ends by itself and by each signal, says its counters
+# and clocks, and does not start with what it cannot use.
+simulation=$REPO_DIR/build/sim/regs/regs
+endpoint=+accelerator_endpoint=ipc://$out/endpoint
+
+summary() {
+  grep -qE "^regs: mmio_reads=0 mmio_writes=0 .* sessions=0$" "$out/sim.out" &&
+    grep -qE "^regs: clocks=[0-9]+ seconds=[0-9.]+ clocks_per_second=[0-9]+ end=\"$1\"$" \
+      "$out/sim.out"
+}
+
+ends_by_itself() {
+  timeout 60 "$simulation" "$endpoint" +max_clocks=5000 >"$out/sim.out" || return 1
+  cat "$out/sim.out"
+  grep -q 'clocks=5000 ' "$out/sim.out" && summary '\+max_clocks'
+}
+
+ends_by_signal() {
+  local pid status=0
+  "$simulation" "$endpoint" >"$out/sim.out" &
+  pid=$!
+  sleep 0.5
+  kill -"$1" "$pid"
+  kill -"$1" "$pid" 2>/dev/null || true
+  wait "$pid" || status=$?
+  cat "$out/sim.out"
+  ((status == 0)) && summary "$2"
+}
+
+refuses_to_run() {
+  local text=$1 output
+  shift
+  if output=$(timeout 60 "$simulation" "$@" +max_clocks=10 2>&1); then
+    echo "ran: $*"
+    return 1
+  fi
+  echo "$output"
+  grep -qE -- "$text" <<<"$output"
+}
+
+if ((${#suites[@]} == 0)); then
+  say 'linting'
+  for width in 32 64 128 256 512; do
+    check "lint of the bridge, $width bits" lint bridge.f accelerator_pcie_bridge \
+      "MmioDataWidth=$width" "DmaDataWidth=$width"
+  done
+  check 'lint of the bridge, odd queues' lint bridge.f accelerator_pcie_bridge \
+    MmioWrites=3 MmioReads=1 DmaWrites=5 DmaReads=3 DmaIdWidth=1 MmioAddrWidth=20
+  for folder in "$hdl"/examples/*/; do
+    example=$(basename "$folder")
+    check "lint of $example" lint "examples/$example/$example.f" "${example}_top"
+  done
+  for width in 32 64 256 512; do
+    check "lint of sort, $width bits" lint examples/sort/sort.f sort_top "DmaDataWidth=$width"
+  done
+
+  say 'trying parameters that must be refused'
+  check 'refuses MmioDataWidth 16' refuses 'MmioDataWidth is 16;' MmioDataWidth=16
+  check 'refuses MmioDataWidth 96' refuses 'MmioDataWidth is 96;' MmioDataWidth=96
+  check 'refuses DmaDataWidth 1024' refuses 'DmaDataWidth is 1024;' DmaDataWidth=1024
+  check 'refuses MmioAddrWidth 65' refuses 'MmioAddrWidth is 65;' MmioAddrWidth=65
+  check 'refuses DmaAddrWidth 8' refuses 'DmaAddrWidth is 8;' DmaAddrWidth=8
+  check 'refuses MmioReads 0' refuses 'MmioReads is 0;' MmioReads=0
+  check 'refuses 65 DMA requests' refuses 'DmaWrites is 33, DmaReads is 32;' DmaWrites=33 \
+    DmaReads=32
+  check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
+  check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
+
+  say 'comparing the imports with the header of the DPI library'
+  check 'prototypes' prototypes
+
+  say 'running a simulation'
+  if "$REPO_DIR/scripts/build-sim.sh" regs >>"$LOG_FILE" 2>&1; then
+    check 'ends after +max_clocks' ends_by_itself
+    check 'ends by SIGTERM' ends_by_signal TERM Terminated
+    check 'ends by SIGINT' ends_by_signal INT Interrupt
+    check 'refuses an endpoint' refuses_to_run 'endpoint.*10\.0\.0\.1.*loopback' \
+      +accelerator_endpoint=tcp://10.0.0.1:7557
+    check 'the endpoint by name wins' refuses_to_run 'endpoint.*10\.0\.0\.2.*loopback' \
+      "$endpoint" +accelerator_endpoint_regs=tcp://10.0.0.2:7557
+    check 'refuses waves in a build without' refuses_to_run 'built without waves' +waves
+  else
+    failed=$((failed + 1))
+    say "FAILED: the regs simulation cannot be built; see $LOG_FILE"
+  fi
+fi
+
+if ((!quick)); then
+  say "running the cocotb suites${suites[*]:+: ${suites[*]}}"
+  status=0
+  PYTHONDONTWRITEBYTECODE=1 python "$hdl/tests/run.py" --cache "$(cache_dir)/cocotb" \
+    "${seed[@]}" "${suites[@]}" 2>>"$LOG_FILE" | tee "$out/cocotb.out" || status=$?
+  read -r p _ f _ < <(tail -n 1 "$out/cocotb.out" | tr -d ,)
+  if [[ ! $p =~ ^[0-9]+$ || ! $f =~ ^[0-9]+$ ]]; then
+    say "FAILED: the cocotb suites ended with status $status and no count; see $LOG_FILE"
+    p=0 f=1
+  elif ((status != 0 && f == 0)); then
+    say "FAILED: the cocotb suites ended with status $status; see $LOG_FILE"
+    f=1
+  fi
+  passed=$((passed + p)) failed=$((failed + f))
+fi
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0 && passed > 0))
