@@ -1,0 +1,520 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.0.
+
+The bytes are put together here from the tables of PROTOCOL.md, without the
+Rust crate, so that the two check each other. Numbers beyond 32 bits are
+strings in hex, since not every JSON reader keeps them exact.
+
+    golden/make.py > golden/v1.json
+"""
+
+import json
+import struct
+import sys
+
+SIGNATURE = b"APCI"
+TYPES = {
+    "INIT": 0x01,
+    "CONFIG": 0x02,
+    "READY": 0x03,
+    "REFUSE": 0x04,
+    "BYE": 0x05,
+    "NOOP": 0x06,
+    "MMIO_READ": 0x10,
+    "MMIO_WRITE": 0x11,
+    "MMIO_READ_DONE": 0x12,
+    "MMIO_WRITE_DONE": 0x13,
+    "DMA_READ": 0x20,
+    "DMA_WRITE": 0x21,
+    "DMA_READ_DONE": 0x22,
+    "DMA_WRITE_DONE": 0x23,
+    "MSIX": 0x30,
+    "INTX": 0x31,
+    "RESET": 0x40,
+    "RESET_DONE": 0x41,
+}
+
+
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 0), reserved=0):
+    return signature + struct.pack(
+        "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
+    )
+
+
+def number(text):
+    return int(text, 16) if isinstance(text, str) else text
+
+
+def config(f):
+    out = struct.pack(
+        "<HHHHIBBBB",
+        f["vendor"],
+        f["device"],
+        f["subsystem_vendor"],
+        f["subsystem"],
+        f["class"],
+        f["revision"],
+        f["intx_pin"],
+        f["link_speed"],
+        f["link_width"],
+    )
+    m = f["msix"]
+    if m is None:
+        out += bytes(16)
+    else:
+        out += struct.pack(
+            "<IHBBII",
+            1,
+            m["vectors"],
+            m["table_bar"],
+            m["pba_bar"],
+            m["table_offset"],
+            m["pba_offset"],
+        )
+    for b in f["bars"]:
+        flags = int(b["is_64bit"]) | int(b["prefetchable"]) << 1
+        out += struct.pack("<QQII", number(b["size"]), number(b["axi_base"]), flags, 0)
+    out += struct.pack("<IIQ", f["clock_period_ps"], len(f["capabilities"]), 0)
+    for c in f["capabilities"]:
+        body = bytes.fromhex(c["body"])
+        out += struct.pack("<BBH", c["id"], c["offset"], len(body)) + body
+    return out
+
+
+def payload(name, f):
+    """The payload of a frame, from its fields."""
+    if name == "INIT":
+        text = f["name"].encode()
+        return (
+            struct.pack(
+                "<QIIII",
+                number(f["features"]),
+                f["write_window"],
+                f["max_data"],
+                len(text),
+                0,
+            )
+            + text
+        )
+    if name == "CONFIG":
+        return config(f)
+    if name in ("READY", "NOOP", "RESET_DONE"):
+        return b""
+    if name == "REFUSE":
+        text = f["text"].encode()
+        return struct.pack("<II", f["reason"], len(text)) + text
+    if name == "BYE":
+        return struct.pack("<II", f["reason"], 0)
+    if name == "MMIO_READ":
+        return struct.pack("<BB6xQ", f["bar"], f["len"], number(f["offset"]))
+    if name == "MMIO_WRITE":
+        return struct.pack(
+            "<BB6xQQ", f["bar"], f["len"], number(f["offset"]), number(f["data"])
+        )
+    if name == "MMIO_READ_DONE":
+        return struct.pack("<IIQ", f["status"], 0, number(f["data"]))
+    if name in ("MMIO_WRITE_DONE", "DMA_WRITE_DONE"):
+        return struct.pack("<II", f["status"], 0)
+    if name == "DMA_READ":
+        return struct.pack("<QII", number(f["addr"]), f["len"], 0)
+    if name == "DMA_WRITE":
+        data = bytes.fromhex(f["data"])
+        enables = f["enables"]
+        flags = 0 if enables is None else 1
+        return (
+            struct.pack("<QII", number(f["addr"]), len(data), flags)
+            + data
+            + bytes.fromhex(enables or "")
+        )
+    if name == "DMA_READ_DONE":
+        data = bytes.fromhex(f["data"])
+        return struct.pack("<II", f["status"], len(data)) + data
+    if name == "MSIX":
+        return struct.pack("<II", f["vector"], 0)
+    if name == "INTX":
+        return struct.pack("<II", int(f["level"]), 0)
+    if name == "RESET":
+        return struct.pack("<II", f["kind"], 0)
+    raise KeyError(name)
+
+
+frames = []
+refused = []
+SESSION = 0x0123_4567_89AB_CDEF
+
+
+def good(title, sender, frame, /, tag=0, session=SESSION, **fields):
+    body = payload(frame, fields)
+    data = header(TYPES[frame], session, tag, len(body)) + body
+    frames.append(
+        {
+            "title": title,
+            "sender": sender,
+            "frame": frame,
+            "session": hex(session),
+            "tag": tag,
+            "fields": fields,
+            "bytes": data.hex(),
+        }
+    )
+    return data
+
+
+def bad(title, data, error):
+    refused.append({"title": title, "bytes": data.hex(), "error": error})
+
+
+def bar(size=0, axi_base=0, is_64bit=False, prefetchable=False):
+    return {
+        "size": hex(size),
+        "axi_base": hex(axi_base),
+        "is_64bit": is_64bit,
+        "prefetchable": prefetchable,
+    }
+
+
+FULL = {
+    "vendor": 0x10EE,
+    "device": 0x7024,
+    "subsystem_vendor": 0x10EE,
+    "subsystem": 0x0007,
+    "class": 0x120000,
+    "revision": 1,
+    "intx_pin": 2,
+    "link_speed": 3,
+    "link_width": 8,
+    "msix": {
+        "vectors": 33,
+        "table_bar": 2,
+        "pba_bar": 4,
+        "table_offset": 0x1000,
+        "pba_offset": 0x88,
+    },
+    "bars": [
+        bar(0x10000, 0xFEDC_BA98_0000_0000, is_64bit=True),
+        bar(),
+        bar(0x100_0000_0000, 0, is_64bit=True, prefetchable=True),
+        bar(),
+        bar(0x8000_0000, 0x8000_0000, prefetchable=True),
+        bar(16, 0x10),
+    ],
+    "clock_period_ps": 4000,
+    "capabilities": [
+        {"id": 9, "offset": 0xE0, "body": "0a112233445566"},
+        {"id": 3, "offset": 0, "body": "ff"},
+    ],
+}
+PLAIN = {
+    "vendor": 1,
+    "device": 0,
+    "subsystem_vendor": 0,
+    "subsystem": 0,
+    "class": 0,
+    "revision": 0,
+    "intx_pin": 0,
+    "link_speed": 1,
+    "link_width": 1,
+    "msix": None,
+    "bars": [bar() for _ in range(6)],
+    "clock_period_ps": 0,
+    "capabilities": [],
+}
+
+MAX32 = 0xFFFF_FFFF
+MAX64 = 0xFFFF_FFFF_FFFF_FFFF
+
+init = good(
+    "asks for a session",
+    "host",
+    "INIT",
+    features="0x0",
+    write_window=64,
+    max_data=65536,
+    name="QEMU 10.1.3, device card0",
+)
+good(
+    "smallest values, no name, all features, largest session",
+    "host",
+    "INIT",
+    session=MAX64,
+    features=hex(MAX64),
+    write_window=1,
+    max_data=64,
+    name="",
+)
+good(
+    "largest window, a name of 64 bytes that is not ASCII",
+    "host",
+    "INIT",
+    features="0x8000000000000001",
+    write_window=4096,
+    max_data=4096,
+    name="ü" * 32,
+)
+conf = good("everything that there is", "device", "CONFIG", **FULL)
+good("nothing that may be absent", "device", "CONFIG", session=0, **PLAIN)
+good("accepts the configuration", "host", "READY")
+good("no", "device", "REFUSE", reason=4, text="another host is here")
+good(
+    "no, with a long text",
+    "host",
+    "REFUSE",
+    reason=3,
+    text="configuration field bar[2].size is 0x3000, expected a power of two",
+)
+good("no, without a word", "device", "REFUSE", reason=1, text="")
+bye = good("goodbye", "host", "BYE", reason=0)
+good("goodbye because of the protocol", "device", "BYE", reason=2)
+noop = good("nothing", "device", "NOOP")
+read = good(
+    "four bytes", "host", "MMIO_READ", tag=1, bar=0, len=4, offset="0x14"
+)
+good(
+    "eight bytes at an odd offset of a large BAR",
+    "host",
+    "MMIO_READ",
+    tag=MAX32,
+    bar=5,
+    len=8,
+    offset="0xfffffffff7",
+)
+good("one byte", "host", "MMIO_READ", tag=0, bar=2, len=1, offset="0x0")
+write = good(
+    "four bytes",
+    "host",
+    "MMIO_WRITE",
+    tag=1,
+    bar=0,
+    len=4,
+    offset="0x14",
+    data="0xdeadbeef",
+)
+good(
+    "eight bytes",
+    "host",
+    "MMIO_WRITE",
+    tag=0x8000_0000,
+    bar=4,
+    len=8,
+    offset="0x1",
+    data="0x8877665544332211",
+)
+good(
+    "three bytes, which a host may combine",
+    "host",
+    "MMIO_WRITE",
+    tag=3,
+    bar=1,
+    len=3,
+    offset="0x7",
+    data="0x332211",
+)
+read_done = good(
+    "answered", "device", "MMIO_READ_DONE", tag=1, status=0, data="0x54524f53"
+)
+good(
+    "AXI error response",
+    "device",
+    "MMIO_READ_DONE",
+    tag=MAX32,
+    status=1,
+    data="0x0",
+)
+good("done up to 64", "device", "MMIO_WRITE_DONE", tag=64, status=0)
+good("AXI error response", "device", "MMIO_WRITE_DONE", tag=65, status=1)
+dma_read = good(
+    "a page", "device", "DMA_READ", tag=1, addr="0x12345000", len=4096
+)
+good(
+    "the last byte there is",
+    "device",
+    "DMA_READ",
+    tag=0x7FFF_FFFF,
+    addr=hex(MAX64),
+    len=1,
+)
+good("the most", "device", "DMA_READ", tag=2, addr="0x0", len=65536)
+dma_write = good(
+    "four bytes",
+    "device",
+    "DMA_WRITE",
+    tag=7,
+    addr="0x100000002",
+    data="00112233",
+    enables=None,
+)
+holes = good(
+    "eleven bytes with holes",
+    "device",
+    "DMA_WRITE",
+    tag=8,
+    addr="0x1000",
+    data="000102030405060708090a",
+    enables="a505",
+)
+good(
+    "sixteen bytes, none enabled",
+    "device",
+    "DMA_WRITE",
+    tag=9,
+    addr="0x1000",
+    data="ff" * 16,
+    enables="0000",
+)
+dma_read_done = good(
+    "data", "host", "DMA_READ_DONE", tag=1, status=0, data="a1b2c3d4e5"
+)
+good("address fault", "host", "DMA_READ_DONE", tag=2, status=2, data="")
+good("bus mastering is off", "host", "DMA_READ_DONE", tag=3, status=1, data="")
+good("done", "host", "DMA_WRITE_DONE", tag=7, status=0)
+good("aborted by a reset", "host", "DMA_WRITE_DONE", tag=8, status=3)
+msix = good("vector 0", "device", "MSIX", vector=0)
+good("vector 2047", "device", "MSIX", vector=2047)
+intx = good("asserted", "device", "INTX", level=True)
+good("deasserted", "device", "INTX", level=False)
+good("function level reset", "host", "RESET", tag=1, kind=1)
+good("hot reset", "host", "RESET", tag=2, kind=2)
+good("cold reset", "host", "RESET", tag=MAX32, kind=3)
+good("out of reset", "device", "RESET_DONE", tag=1)
+
+
+def change(data, at, value):
+    return data[:at] + value + data[at + len(value) :]
+
+
+def u32(value):
+    return struct.pack("<I", value)
+
+
+bad("nothing at all", b"", "frame header needs 24 bytes, the message has 0")
+bad("a header cut short", read[:23], "frame header needs 24 bytes, the message has 23")
+bad("a payload cut short", read[:-1], "frame payload needs 16 bytes, the message has 15")
+bad(
+    "another signature",
+    change(read, 0, b"HTTP"),
+    'signature is 0x50545448, expected 0x49435041 ("APCI")',
+)
+bad(
+    "another major version",
+    change(read, 4, b"\x02\x07"),
+    "protocol version of the peer is 2.7, ours is 1.0",
+)
+bad(
+    "a type that does not exist",
+    change(noop, 6, b"\x7f"),
+    "frame type is 0x7f, which is none of ours",
+)
+bad(
+    "the reserved byte of the header",
+    change(noop, 7, b"\x01"),
+    "reserved header byte is 1 (0x1), expected 0",
+)
+bad(
+    "a tag where there is none",
+    change(noop, 16, u32(5)),
+    "tag is 5 (0x5), expected 0 for a frame without one",
+)
+bad(
+    "the largest length",
+    change(read, 20, u32(MAX32)),
+    "payload length is 4294967295 (0xffffffff), expected at most 73744",
+)
+bad(
+    "too short for its type",
+    header(TYPES["MMIO_READ"], SESSION, 1, 8) + bytes(8),
+    "MMIO_READ payload is 8 bytes, expected 16",
+)
+bad(
+    "too long for its type",
+    header(TYPES["MSIX"], SESSION, 0, 12) + bytes(12),
+    "MSIX payload is 12 bytes, expected 8",
+)
+bad("a BAR that does not exist", change(read, 24, b"\x06"), "BAR is 6 (0x6), expected 0 to 5")
+bad(
+    "no bytes",
+    change(read, 25, b"\x00"),
+    "access length is 0 (0x0), expected 1 to 8",
+)
+bad(
+    "nine bytes",
+    change(read, 25, b"\x09"),
+    "access length is 9 (0x9), expected 1 to 8",
+)
+bad(
+    "data beyond the length",
+    change(write, 25, b"\x03"),
+    "data beyond the access length is 3735928559 (0xdeadbeef), expected 0",
+)
+bad("a status that does not exist", change(read_done, 24, u32(4)), "status is 4 (0x4), expected 0 to 3")
+bad("DMA of nothing", change(dma_read, 32, u32(0)), "DMA length is 0 (0x0), expected 1 to 65536")
+bad(
+    "DMA of too much",
+    change(dma_read, 32, u32(65537)),
+    "DMA length is 65537 (0x10001), expected 1 to 65536",
+)
+bad(
+    "DMA beyond the last address",
+    change(dma_read, 24, struct.pack("<Q", MAX64)),
+    "DMA address is 18446744073709551615 (0xffffffffffffffff)",
+)
+bad(
+    "an unknown flag",
+    change(dma_write, 36, u32(2)),
+    "DMA_WRITE flags is 2 (0x2), expected 0 or 1",
+)
+bad(
+    "enables announced that are not there",
+    change(dma_write, 36, u32(1)),
+    "DMA_WRITE payload is 20 bytes, expected 21",
+)
+bad(
+    "an enable beyond the last byte",
+    change(holes, len(holes) - 1, b"\x0d"),
+    "last byte of the enables is 13 (0xd)",
+)
+bad(
+    "data with an error",
+    change(dma_read_done, 24, u32(1)),
+    "DMA length is 5 (0x5), expected data exactly if the status is 0",
+)
+bad(
+    "a vector beyond 16 bits",
+    change(msix, 24, u32(0x10000)),
+    "MSI-X vector is 65536 (0x10000)",
+)
+bad("a level of two", change(intx, 24, u32(2)), "INTx level is 2 (0x2), expected 0 or 1")
+bad("a reason that does not exist", change(bye, 24, u32(5)), "reason is 5 (0x5), expected 0 to 4")
+bad("no window", change(init, 32, u32(0)), "write window is 0 (0x0), expected 1 to 4096")
+bad("too small a request", change(init, 36, u32(63)), "max_data is 63 (0x3f), expected 64 to 65536")
+bad("a name too long", change(init, 40, u32(65)), "name length is 65 (0x41), expected at most 64")
+bad("a name that is not UTF-8", change(init, 48, b"\xff"), "INIT name is not UTF-8")
+bad("an unknown flag of a BAR", change(conf, 24 + 32 + 16, u32(4)), "BAR flags is 4 (0x4), expected 0 to 3")
+bad(
+    "MSI-X fields without MSI-X",
+    change(conf, 24 + 16, u32(0)),
+    "msix.vectors is 33 (0x21), expected 0 without MSI-X",
+)
+bad(
+    "more capabilities than there may be",
+    change(conf, 24 + 180, u32(17)),
+    "capability count is 17 (0x11), expected at most 16",
+)
+bad(
+    "a capability cut short",
+    change(conf, 24 + 180, u32(3)),
+    "CONFIG needs 1 bytes, the message has 0",
+)
+
+json.dump(
+    {
+        "protocol": "accelerator-pcie",
+        "version": "1.0",
+        "frames": frames,
+        "refused": refused,
+    },
+    sys.stdout,
+    indent=1,
+    ensure_ascii=True,
+)
+print()

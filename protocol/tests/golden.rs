@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The golden vectors, both ways. Their bytes were put together by
+//! `golden/make.py`, which knows PROTOCOL.md and not this crate.
+
+use accelerator_protocol::{
+    wire::{split, Init, Reason, ResetKind, Status},
+    Bar, Capability, Config, Frame, Msix,
+};
+use serde_json::Value;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../golden/v1.json")).unwrap()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    assert_eq!(text.len() % 2, 0, "{text}");
+    (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+        .collect()
+}
+
+/// A number, or a string in hex.
+fn number(value: &Value) -> u64 {
+    match value {
+        Value::String(s) => u64::from_str_radix(s.strip_prefix("0x").unwrap(), 16).unwrap(),
+        _ => value.as_u64().unwrap(),
+    }
+}
+
+fn small<T: TryFrom<u64>>(value: &Value) -> T
+where
+    T::Error: std::fmt::Debug,
+{
+    number(value).try_into().unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn status(value: &Value) -> Status {
+    [Status::Ok, Status::Refused, Status::Fault, Status::Aborted][number(value) as usize]
+}
+
+fn reason(value: &Value) -> Reason {
+    [
+        Reason::Closing,
+        Reason::Version,
+        Reason::Protocol,
+        Reason::Configuration,
+        Reason::Busy,
+    ][number(value) as usize]
+}
+
+fn config(f: &Value) -> Config {
+    let mut config = Config {
+        vendor: small(&f["vendor"]),
+        device: small(&f["device"]),
+        subsystem_vendor: small(&f["subsystem_vendor"]),
+        subsystem: small(&f["subsystem"]),
+        class: small(&f["class"]),
+        revision: small(&f["revision"]),
+        intx_pin: small(&f["intx_pin"]),
+        link_speed: small(&f["link_speed"]),
+        link_width: small(&f["link_width"]),
+        clock_period_ps: small(&f["clock_period_ps"]),
+        ..Config::default()
+    };
+    let m = &f["msix"];
+    if !m.is_null() {
+        config.msix = Some(Msix {
+            vectors: small(&m["vectors"]),
+            table_bar: small(&m["table_bar"]),
+            pba_bar: small(&m["pba_bar"]),
+            table_offset: small(&m["table_offset"]),
+            pba_offset: small(&m["pba_offset"]),
+        });
+    }
+    for (bar, b) in config.bars.iter_mut().zip(f["bars"].as_array().unwrap()) {
+        *bar = Bar {
+            size: number(&b["size"]),
+            axi_base: number(&b["axi_base"]),
+            is_64bit: b["is_64bit"].as_bool().unwrap(),
+            prefetchable: b["prefetchable"].as_bool().unwrap(),
+        };
+    }
+    for c in f["capabilities"].as_array().unwrap() {
+        config.capabilities.push(Capability {
+            id: small(&c["id"]),
+            offset: small(&c["offset"]),
+            body: hex(text(&c["body"])),
+        });
+    }
+    config
+}
+
+/// Builds the frame of a vector from its fields. `data` and `enables` lend it
+/// the bytes.
+fn build<'a>(
+    vector: &'a Value,
+    data: &'a mut Vec<u8>,
+    enables: &'a mut Option<Vec<u8>>,
+) -> Frame<'a> {
+    let f = &vector["fields"];
+    let tag = small(&vector["tag"]);
+    let name = text(&vector["frame"]);
+    if name.starts_with("DMA") && f["data"].is_string() {
+        *data = hex(text(&f["data"]));
+        *enables = f["enables"].as_str().map(hex);
+    }
+    match name {
+        "INIT" => Frame::Init(Init {
+            features: number(&f["features"]),
+            write_window: small(&f["write_window"]),
+            max_data: small(&f["max_data"]),
+            name: text(&f["name"]),
+        }),
+        "CONFIG" => Frame::Config(config(f)),
+        "READY" => Frame::Ready,
+        "REFUSE" => Frame::Refuse {
+            reason: reason(&f["reason"]),
+            text: text(&f["text"]),
+        },
+        "BYE" => Frame::Bye {
+            reason: reason(&f["reason"]),
+        },
+        "NOOP" => Frame::Noop,
+        "MMIO_READ" => Frame::MmioRead {
+            tag,
+            bar: small(&f["bar"]),
+            len: small(&f["len"]),
+            offset: number(&f["offset"]),
+        },
+        "MMIO_WRITE" => Frame::MmioWrite {
+            tag,
+            bar: small(&f["bar"]),
+            len: small(&f["len"]),
+            offset: number(&f["offset"]),
+            data: number(&f["data"]),
+        },
+        "MMIO_READ_DONE" => Frame::MmioReadDone {
+            tag,
+            status: status(&f["status"]),
+            data: number(&f["data"]),
+        },
+        "MMIO_WRITE_DONE" => Frame::MmioWriteDone {
+            tag,
+            status: status(&f["status"]),
+        },
+        "DMA_READ" => Frame::DmaRead {
+            tag,
+            addr: number(&f["addr"]),
+            len: small(&f["len"]),
+        },
+        "DMA_WRITE" => Frame::DmaWrite {
+            tag,
+            addr: number(&f["addr"]),
+            data,
+            enables: enables.as_deref(),
+        },
+        "DMA_READ_DONE" => Frame::DmaReadDone {
+            tag,
+            status: status(&f["status"]),
+            data,
+        },
+        "DMA_WRITE_DONE" => Frame::DmaWriteDone {
+            tag,
+            status: status(&f["status"]),
+        },
+        "MSIX" => Frame::Msix {
+            vector: small(&f["vector"]),
+        },
+        "INTX" => Frame::Intx {
+            level: f["level"].as_bool().unwrap(),
+        },
+        "RESET" => Frame::Reset {
+            tag,
+            kind: [ResetKind::Flr, ResetKind::Hot, ResetKind::Cold]
+                [number(&f["kind"]) as usize - 1],
+        },
+        "RESET_DONE" => Frame::ResetDone { tag },
+        other => panic!("no frame {other}"),
+    }
+}
+
+#[test]
+fn frames_encode_to_their_bytes_and_back() {
+    let vectors = vectors();
+    let frames = vectors["frames"].as_array().unwrap();
+    let mut names = std::collections::BTreeSet::new();
+    for vector in frames {
+        let title = format!("{}: {}", text(&vector["frame"]), text(&vector["title"]));
+        let bytes = hex(text(&vector["bytes"]));
+        let session = number(&vector["session"]);
+        let (mut data, mut enables) = (Vec::new(), None);
+        let frame = build(vector, &mut data, &mut enables);
+        names.insert(frame.name());
+        assert_eq!(frame.name(), text(&vector["frame"]));
+
+        let mut encoded = Vec::new();
+        frame.encode(session, &mut encoded);
+        assert_eq!(encoded, bytes, "{title}");
+
+        let (header, payload, rest) = split(&bytes).expect(&title);
+        assert_eq!(header.session, session, "{title}");
+        assert_eq!(u64::from(header.tag), number(&vector["tag"]), "{title}");
+        assert!(rest.is_empty(), "{title}");
+        assert_eq!(Frame::decode(&header, payload).expect(&title), frame);
+    }
+    assert_eq!(names.len(), 18, "not every frame has a vector: {names:?}");
+}
+
+#[test]
+fn configurations_keep_the_rules() {
+    for vector in vectors()["frames"].as_array().unwrap() {
+        if vector["frame"] == "CONFIG" {
+            config(&vector["fields"]).check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn bad_frames_are_refused_with_both_values() {
+    let vectors = vectors();
+    for vector in vectors["refused"].as_array().unwrap() {
+        let bytes = hex(text(&vector["bytes"]));
+        let result = split(&bytes).and_then(|(header, payload, _)| {
+            Frame::decode(&header, payload).map(|frame| format!("{frame:?}"))
+        });
+        match result {
+            Ok(frame) => panic!("{}: decoded as {frame}", vector["title"]),
+            Err(e) => {
+                let (found, expected) = (e.to_string(), text(&vector["error"]));
+                assert!(
+                    found.starts_with(expected),
+                    "{}: {found:?}, expected {expected:?}",
+                    vector["title"]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn several_frames_in_one_message() {
+    let vectors = vectors();
+    let frames = vectors["frames"].as_array().unwrap();
+    let message: Vec<u8> = frames.iter().flat_map(|v| hex(text(&v["bytes"]))).collect();
+    let mut rest: &[u8] = &message;
+    let mut count = 0;
+    while !rest.is_empty() {
+        let (header, payload, tail) = split(rest).unwrap();
+        Frame::decode(&header, payload).unwrap();
+        rest = tail;
+        count += 1;
+    }
+    assert_eq!(count, frames.len());
+}
