@@ -529,7 +529,8 @@ int acc_msix(void *h, int vector);
  * Drives the INTx pin. `level`: 1 asserted, 0 not.
  *
  * The level is remembered: while it cannot be told, without a link or in a
- * reset, it is told afterwards.
+ * reset, it is told afterwards. A reset and the end of the link, once fetched,
+ * set it to 0.
  *
  * Returns 0, -ACC_EINVAL, or -ACC_ENOTSUP without a pin.
  */

@@ -1255,6 +1255,9 @@ impl Run {
         self.writes.clear();
         self.dma.clear();
         self.assembly = None;
+        // RTL in reset does not assert its pin, and the host knows that.
+        self.intx = false;
+        self.intx_told = false;
     }
 
     fn get_mmio(&mut self, c: &mut Context<'_>) -> Result<Mmio> {
@@ -1654,8 +1657,6 @@ impl Run {
         self.control.reset = None;
         self.in_reset = Some((tag, Instant::now()));
         self.excused = false;
-        // The host takes the pin as not asserted after a reset.
-        self.intx_told = false;
         self.forget();
         Ok(kind)
     }
@@ -1686,7 +1687,6 @@ impl Run {
             Some(Announced::Up) => {
                 self.control.up = false;
                 self.link_up = true;
-                self.intx_told = false;
                 self.tell_intx();
                 Ok(true)
             }

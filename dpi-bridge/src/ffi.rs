@@ -676,7 +676,8 @@ pub extern "C" fn acc_msix(h: *mut c_void, vector: c_int) -> c_int {
 /// Drives the INTx pin. `level`: 1 asserted, 0 not.
 ///
 /// The level is remembered: while it cannot be told, without a link or in a
-/// reset, it is told afterwards.
+/// reset, it is told afterwards. A reset and the end of the link, once fetched,
+/// set it to 0.
 ///
 /// Returns 0, -ACC_EINVAL, or -ACC_ENOTSUP without a pin.
 #[no_mangle]

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The C interface, exercised by a C program under AddressSanitizer,
+//! UndefinedBehaviorSanitizer and LeakSanitizer that plays the simulator
+//! (`tests/c/consumer.c`), while the tests play the host.
+
+mod calls;
+mod hostile;
+mod link;
+mod process;
+mod support;
+mod traffic;
