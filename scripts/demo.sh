@@ -89,8 +89,12 @@ esac
 ARGS=''
 case $EXAMPLE in
   sort) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
-  probe) ARGS="--rounds,$ROUNDS" ;;
-  regs) ;;
+  probe) ARGS="--rounds,$ROUNDS,--seed,$SEED" ;;
+  # ID and SCRATCH, and then every size and alignment in the RAM.
+  regs)
+    ARGS="--seed,$SEED,expect,4,0,0x53474552,write,4,4,0x01234567,write,1,6,0x89"
+    ARGS+=",expect,4,4,0x01894567,test,0x10,0x80"
+    ;;
   *) [[ -n $SIM || $MODE != example ]] ||
     die "no example $EXAMPLE: sort, regs and probe have a program in the guest; use --shell or --run" ;;
 esac
