@@ -724,7 +724,9 @@ debian_firmware() {
     done
     mv "$store.part" "$store"
   fi
-  FIRMWARE=("$store"/usr/share/seabios/*.bin "$store"/usr/lib/ipxe/qemu/*.rom)
+  # Releases of Debian and Ubuntu put the ROMs into different folders.
+  mapfile -t FIRMWARE < <(find "$store" -path '*/seabios/*.bin' -o -name 'efi-*.rom' -o -name 'pxe-*.rom')
+  ((${#FIRMWARE[@]})) || die "Debian's packages seabios and ipxe-qemu hold no firmware that is known here"
 }
 
 # The patched QEMU has the device, the baseline has not.
