@@ -1,0 +1,975 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Both halves of a session against each other, their messages delivered at
+//! random times, with a model that knows what has to come of each request.
+
+mod common;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use accelerator_protocol::{
+    device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
+    host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS},
+    wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
+    Config, WireError,
+};
+use common::{config, up, Random};
+
+/// What a read of this tag is answered with.
+fn answer(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// What a DMA read at this address returns.
+fn memory(addr: u64, len: u32) -> Vec<u8> {
+    (0..u64::from(len))
+        .map(|i| (addr + i) as u8 ^ 0x3c)
+        .collect()
+}
+
+/// What the device side of the model has to do.
+#[derive(Debug)]
+enum Todo {
+    Read { tag: u32, len: u8 },
+    Write { tag: u32 },
+    Reset { tag: u32 },
+}
+
+/// Both halves, what is on its way between them, and what has to come of it.
+struct World {
+    random: Random,
+    host: HostSession,
+    device: DeviceSession,
+    to_device: VecDeque<Vec<u8>>,
+    to_host: VecDeque<Vec<u8>>,
+    sessions: u64,
+
+    // The host's requests.
+    reads: HashMap<u32, u8>,
+    given_up: HashSet<u32>,
+    writes_sent: VecDeque<u32>,
+    window: u32,
+    // The device's requests, and what it has to answer.
+    todo: VecDeque<Todo>,
+    dma: HashMap<u32, Option<(u64, u32)>>,
+    vectors_sent: u64,
+
+    // What happened, so that a test that tests nothing is noticed.
+    counts: HashMap<&'static str, u64>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let window = 1 + random.below(8) as u32;
+        let mut world = Self {
+            random,
+            host: HostSession::new(1, window),
+            device: DeviceSession::new(config()).unwrap(),
+            to_device: VecDeque::new(),
+            to_host: VecDeque::new(),
+            sessions: 0,
+            reads: HashMap::new(),
+            given_up: HashSet::new(),
+            writes_sent: VecDeque::new(),
+            window,
+            todo: VecDeque::new(),
+            dma: HashMap::new(),
+            vectors_sent: 0,
+            counts: HashMap::new(),
+        };
+        world.new_session();
+        world
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// The host starts over, whatever is on its way.
+    fn new_session(&mut self) {
+        self.sessions += 1;
+        self.host = HostSession::new(self.sessions, self.window);
+        self.void_host();
+        let mut out = Vec::new();
+        self.host.init("model", &mut out);
+        self.to_device.push_back(out);
+    }
+
+    fn void_host(&mut self) {
+        self.reads.clear();
+        self.given_up.clear();
+        self.writes_sent.clear();
+    }
+
+    fn void_device(&mut self) {
+        self.todo.clear();
+        self.dma.clear();
+    }
+
+    /// Sends a message, or puts it together with the one before it, as a
+    /// sender may.
+    fn send(&mut self, to_host: bool, out: Vec<u8>) {
+        if out.is_empty() {
+            return;
+        }
+        let join = self.random.one_in(3);
+        let queue = if to_host {
+            &mut self.to_host
+        } else {
+            &mut self.to_device
+        };
+        match queue.back_mut() {
+            Some(last) if join => last.extend_from_slice(&out),
+            _ => queue.push_back(out),
+        }
+    }
+
+    // Steps of the host.
+
+    fn host_read(&mut self) {
+        let len = 1 + self.random.below(8) as u8;
+        let mut out = Vec::new();
+        let tag = self.host.read(0, self.random.below(0xff0), len, &mut out);
+        assert_eq!(tag.is_some(), self.host.is_up());
+        if let Some(tag) = tag {
+            assert!(self.reads.insert(tag, len).is_none(), "tag used twice");
+            self.count("read");
+        }
+        self.send(false, out);
+    }
+
+    fn host_write(&mut self) {
+        let mut out = Vec::new();
+        let room = self.writes_sent.len() < self.window as usize;
+        assert_eq!(self.host.can_write(), self.host.is_up() && room);
+        let tag = self.host.write(2, 8, 4, u64::MAX, &mut out);
+        assert_eq!(tag.is_some(), self.host.is_up() && room);
+        if let Some(tag) = tag {
+            assert!(!self.host.write_is_done(tag));
+            self.writes_sent.push_back(tag);
+            self.count("write");
+        }
+        self.send(false, out);
+    }
+
+    fn host_gives_up(&mut self) {
+        if let Some(&tag) = self.reads.keys().next() {
+            self.reads.remove(&tag);
+            self.given_up.insert(tag);
+            self.host.abandon(tag);
+            self.count("given up");
+        }
+    }
+
+    fn host_reset(&mut self) {
+        let was_up = self.host.is_up();
+        let mut out = Vec::new();
+        self.host.reset(ResetKind::Flr, &mut out);
+        assert_eq!(!out.is_empty(), was_up);
+        if was_up {
+            self.void_host();
+            assert!(self.host.reset_pending());
+            self.count("reset");
+        }
+        self.send(false, out);
+    }
+
+    fn host_receives(&mut self) {
+        let Some(message) = self.to_host.pop_front() else {
+            return;
+        };
+        let mut rest: &[u8] = &message;
+        while !rest.is_empty() {
+            if self.host.state() == State::Closed {
+                // What comes after the end is nobody's.
+                return;
+            }
+            let (event, tail) = match self.host.frame(rest) {
+                Ok(ok) => ok,
+                Err(e) => panic!("an honest device was refused: {e}"),
+            };
+            rest = tail;
+            let mut out = Vec::new();
+            match event {
+                HostEvent::Configured(c) => {
+                    assert_eq!(&c, self.device.config());
+                    self.host.accept(&mut out);
+                    self.count("session");
+                }
+                HostEvent::ReadDone { tag, status, data } => {
+                    let len = self.reads.remove(&tag).expect("a read that is outstanding");
+                    assert_eq!(status, Status::Ok);
+                    let expected = accelerator_protocol::host::mask(answer(tag), len);
+                    assert_eq!(data, expected);
+                    self.count("read done");
+                }
+                HostEvent::LateRead { tag } => {
+                    assert!(self.given_up.remove(&tag), "a read that was given up");
+                    self.count("late read");
+                }
+                HostEvent::WritesDone { count, status } => {
+                    assert_eq!(status, Status::Ok);
+                    for _ in 0..count {
+                        let tag = self.writes_sent.pop_front().expect("a write outstanding");
+                        assert!(self.host.write_is_done(tag));
+                    }
+                    assert_eq!(
+                        self.host.writes_outstanding() as usize,
+                        self.writes_sent.len()
+                    );
+                    self.count("writes done");
+                }
+                HostEvent::DmaRead { tag, addr, len } => {
+                    // Now and then the guest resets the function while the DMA
+                    // is done; the completion is then not sent.
+                    if self.random.one_in(50) {
+                        self.host_reset();
+                    }
+                    let (status, data) = if addr >> 63 != 0 {
+                        (Status::Fault, Vec::new())
+                    } else {
+                        (Status::Ok, memory(addr, len))
+                    };
+                    self.host.dma_read_done(tag, status, &data, &mut out);
+                    // Once only.
+                    self.host.dma_read_done(tag, status, &data, &mut out);
+                    self.count("DMA read served");
+                }
+                HostEvent::DmaWrite {
+                    tag, addr, data, ..
+                } => {
+                    assert_eq!(data, memory(addr, data.len() as u32));
+                    if self.random.one_in(50) {
+                        self.host_reset();
+                    }
+                    self.host.dma_write_done(tag, Status::Ok, &mut out);
+                    self.count("DMA write served");
+                }
+                HostEvent::Msix { vector } => {
+                    assert!(vector < 4);
+                    self.vectors_sent -= 1;
+                    self.count("interrupt");
+                }
+                HostEvent::Intx { .. } => self.count("INTx"),
+                HostEvent::ResetDone => {
+                    assert!(!self.host.reset_pending());
+                    self.count("reset done");
+                }
+                HostEvent::Closed { reason } => {
+                    assert_eq!(reason, Reason::Closing);
+                    self.void_host();
+                    self.count("closed by the device");
+                }
+                HostEvent::Ignored(Ignored::Stale { session }) => {
+                    assert!(session < self.sessions);
+                    self.count("stale for the host");
+                }
+                HostEvent::Ignored(Ignored::Void) => self.count("void"),
+                HostEvent::Ignored(Ignored::Noop) => {}
+                HostEvent::Refused { .. } | HostEvent::BadVector { .. } => {
+                    panic!("{event:?} of an honest device")
+                }
+            }
+            self.send(false, out);
+        }
+    }
+
+    // Steps of the device.
+
+    fn device_receives(&mut self) {
+        let Some(message) = self.to_device.pop_front() else {
+            return;
+        };
+        let mut rest: &[u8] = &message;
+        while !rest.is_empty() {
+            let mut reply = Vec::new();
+            let (event, tail) = match self.device.frame(rest, &mut reply) {
+                Ok(ok) => ok,
+                Err(e) => panic!("an honest host was refused: {e}"),
+            };
+            rest = tail;
+            match event {
+                DeviceEvent::Offered { host, .. } => {
+                    assert_eq!(host, "model");
+                    self.void_device();
+                }
+                DeviceEvent::Up => self.count("up"),
+                DeviceEvent::Down { .. } => {
+                    self.void_device();
+                    self.count("closed by the host");
+                }
+                DeviceEvent::Read { tag, len, .. } => self.todo.push_back(Todo::Read { tag, len }),
+                DeviceEvent::Write { tag, data, .. } => {
+                    assert_eq!(data, 0xffff_ffff);
+                    self.todo.push_back(Todo::Write { tag });
+                }
+                DeviceEvent::DmaReadDone { tag, status, data } => {
+                    let (addr, len) = self
+                        .dma
+                        .remove(&tag)
+                        .flatten()
+                        .expect("a DMA read that is outstanding");
+                    if addr >> 63 != 0 {
+                        assert_eq!((status, data), (Status::Fault, &[][..]));
+                    } else {
+                        assert_eq!((status, data), (Status::Ok, &memory(addr, len)[..]));
+                    }
+                    self.count("DMA read done");
+                }
+                DeviceEvent::DmaWriteDone { tag, status } => {
+                    let dma = self.dma.remove(&tag).expect("a DMA that is outstanding");
+                    assert_eq!((dma, status), (None, Status::Ok));
+                    self.count("DMA write done");
+                }
+                DeviceEvent::Reset { tag, .. } => {
+                    self.void_device();
+                    self.todo.push_back(Todo::Reset { tag });
+                }
+                DeviceEvent::Ignored => self.count("stale for the device"),
+            }
+            self.send(true, reply);
+        }
+    }
+
+    /// Answers one of the things to answer: the oldest, or any read.
+    fn device_answers(&mut self) {
+        let mut pick = 0;
+        if self.random.one_in(3) && !self.todo.is_empty() {
+            pick = self.random.below(self.todo.len() as u64) as usize;
+            if !matches!(self.todo[pick], Todo::Read { .. }) {
+                pick = 0;
+            }
+        }
+        let mut out = Vec::new();
+        match self.todo.remove(pick) {
+            None => {}
+            Some(Todo::Read { tag, len }) => {
+                let done = self
+                    .device
+                    .read_done(tag, len, Status::Ok, answer(tag), &mut out);
+                assert!(done);
+                let again = self.device.read_done(tag, len, Status::Ok, 0, &mut out);
+                assert!(!again, "a read was answered twice");
+            }
+            Some(Todo::Write { tag }) => {
+                assert!(!self.device.write_done(tag + 1, Status::Ok, &mut out));
+                assert!(self.device.write_done(tag, Status::Ok, &mut out));
+            }
+            Some(Todo::Reset { tag }) => {
+                assert!(self.device.reset_done(tag, &mut out));
+                assert!(!self.device.reset_done(tag, &mut out));
+            }
+        }
+        self.send(true, out);
+    }
+
+    fn device_dma(&mut self) {
+        let addr = if self.random.one_in(8) {
+            1 << 63
+        } else {
+            self.random.below(1 << 40)
+        };
+        let len = 1 + self.random.below(64) as u32;
+        let mut out = Vec::new();
+        let read = self.random.one_in(2) || addr >> 63 != 0;
+        let tag = if read {
+            self.device.dma_read(addr, len, &mut out)
+        } else {
+            let data = memory(addr, len);
+            self.device.dma_write(addr, &data, None, &mut out)
+        };
+        let may = self.device.can_send() && self.dma.len() < MAX_DMA;
+        assert_eq!(tag.is_some(), may);
+        if let Some(tag) = tag {
+            let old = self.dma.insert(tag, read.then_some((addr, len)));
+            assert!(old.is_none(), "tag used twice");
+            self.count("DMA");
+        }
+        assert_eq!(self.device.dma_outstanding(), self.dma.len());
+        self.send(true, out);
+    }
+
+    fn device_interrupt(&mut self) {
+        let mut out = Vec::new();
+        let sent = if self.random.one_in(4) {
+            self.device.intx(self.random.one_in(2), &mut out)
+        } else {
+            let sent = self.device.msix(self.random.below(4) as u16, &mut out);
+            self.vectors_sent += u64::from(sent);
+            sent
+        };
+        assert_eq!(sent, self.device.can_send());
+        self.send(true, out);
+    }
+
+    /// One random step.
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..=14 => self.host_read(),
+            15..=29 => self.host_write(),
+            30..=32 => self.host_gives_up(),
+            33 => self.host_reset(),
+            34..=52 => self.host_receives(),
+            53..=71 => self.device_receives(),
+            72..=84 => self.device_answers(),
+            85..=92 => self.device_dma(),
+            93..=96 => self.device_interrupt(),
+            97 if self.random.one_in(4) => {
+                // The host forgets everything; what is on its way is stale.
+                self.new_session();
+                self.count("host over again");
+            }
+            98 if self.random.one_in(4) => {
+                let mut out = Vec::new();
+                self.device.close(&mut out);
+                self.void_device();
+                self.send(true, out);
+            }
+            99 if self.random.one_in(4) => {
+                // The connection is lost with all that is on its way.
+                self.to_device.clear();
+                self.to_host.clear();
+                self.host.disconnected();
+                self.device.disconnected();
+                self.void_device();
+                self.new_session();
+                self.count("connection lost");
+            }
+            _ => {
+                if self.host.state() == State::Closed {
+                    self.new_session();
+                } else {
+                    let mut out = Vec::new();
+                    Frame::Noop.encode(self.host.session(), &mut out);
+                    self.send(false, out);
+                }
+            }
+        }
+    }
+
+    /// No more requests: all that is outstanding comes to its end.
+    fn drain(&mut self) {
+        for _ in 0..100_000 {
+            if self.host.state() == State::Closed {
+                self.new_session();
+            }
+            let idle = self.to_device.is_empty() && self.to_host.is_empty() && self.todo.is_empty();
+            if idle {
+                break;
+            }
+            self.device_receives();
+            self.host_receives();
+            self.device_answers();
+        }
+        assert!(self.host.is_up() && self.device.is_up());
+        assert!(!self.host.reset_pending() && self.device.can_send());
+        assert_eq!(self.reads.len() + self.given_up.len(), 0);
+        assert_eq!(self.host.writes_outstanding(), 0);
+        assert!(self.writes_sent.is_empty());
+        assert!(self.dma.is_empty(), "DMA without an answer: {:?}", self.dma);
+        assert_eq!(self.device.dma_outstanding(), 0);
+    }
+}
+
+#[test]
+fn random_interleavings() {
+    let mut counts = HashMap::new();
+    for seed in 1..=200 {
+        let mut world = World::new(seed * 0x1234_5678_9abc);
+        for _ in 0..2000 {
+            world.step();
+        }
+        world.drain();
+        for (what, n) in world.counts {
+            *counts.entry(what).or_insert(0) += n;
+        }
+    }
+    for what in [
+        "read",
+        "read done",
+        "given up",
+        "late read",
+        "write",
+        "writes done",
+        "reset",
+        "reset done",
+        "void",
+        "DMA",
+        "DMA read served",
+        "DMA read done",
+        "DMA write served",
+        "DMA write done",
+        "interrupt",
+        "INTx",
+        "session",
+        "up",
+        "stale for the host",
+        "stale for the device",
+        "host over again",
+        "closed by the device",
+        "connection lost",
+    ] {
+        assert!(
+            counts.get(what).copied().unwrap_or(0) > 100,
+            "{what} was hardly tried: {counts:?}"
+        );
+    }
+}
+
+/// A frame of the host's session as a message.
+fn frame(host: &HostSession, frame: &Frame<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame.encode(host.session(), &mut out);
+    out
+}
+
+#[test]
+fn reads_that_were_given_up_count_as_outstanding() {
+    let (mut host, mut device) = up(5, 1);
+    let mut out = Vec::new();
+    for _ in 0..MAX_READS {
+        let tag = host.read(0, 0, 4, &mut out).unwrap();
+        host.abandon(tag);
+    }
+    assert_eq!(host.read(0, 0, 4, &mut Vec::new()), None);
+    // The device agrees: it has room for exactly those.
+    let mut rest: &[u8] = &out;
+    while !rest.is_empty() {
+        rest = device.frame(rest, &mut Vec::new()).unwrap().1;
+    }
+    // One late answer makes room for one read.
+    let mut late = Vec::new();
+    assert!(device.read_done(17, 4, Status::Ok, 0, &mut late));
+    let event = host.frame(&late).unwrap().0;
+    assert_eq!(event, HostEvent::LateRead { tag: 17 });
+    out.clear();
+    assert!(host.read(0, 0, 4, &mut out).is_some());
+    device.frame(&out, &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_completion_of_a_read_after_the_reset_is_taken_before_its_answer() {
+    let (mut host, _) = up(5, 1);
+    let mut out = Vec::new();
+    let before = host.read(0, 0, 4, &mut out).unwrap();
+    host.reset(ResetKind::Hot, &mut out);
+    let after = host.read(0, 0, 4, &mut out).unwrap();
+    let done = |tag| Frame::MmioReadDone {
+        tag,
+        status: Status::Ok,
+        data: 3,
+    };
+    let message = frame(&host, &done(before));
+    let void = host.frame(&message).unwrap().0;
+    assert_eq!(void, HostEvent::Ignored(Ignored::Void));
+    let message = frame(&host, &done(after));
+    let event = host.frame(&message).unwrap().0;
+    assert!(matches!(event, HostEvent::ReadDone { tag, .. } if tag == after));
+    // The same with writes.
+    let write = host.write(0, 0, 4, 0, &mut out).unwrap();
+    let message = frame(
+        &host,
+        &Frame::MmioWriteDone {
+            tag: write,
+            status: Status::Ok,
+        },
+    );
+    let event = host.frame(&message).unwrap().0;
+    assert!(matches!(event, HostEvent::WritesDone { count: 1, .. }));
+}
+
+#[test]
+fn an_answer_to_a_reset_answers_those_before_it() {
+    let (mut host, _) = up(5, 1);
+    let mut out = Vec::new();
+    for _ in 0..3 {
+        host.reset(ResetKind::Flr, &mut out);
+    }
+    let done = |host: &mut HostSession, tag| {
+        let message = frame(host, &Frame::ResetDone { tag });
+        let result = host.frame(&message).map(|(e, _)| e == HostEvent::ResetDone);
+        result
+    };
+    assert!(matches!(done(&mut host, 0), Err(Violation::Tag { .. })));
+    assert!(matches!(done(&mut host, 4), Err(Violation::Tag { .. })));
+    assert_eq!(done(&mut host, 2), Ok(false));
+    assert!(host.reset_pending());
+    assert!(matches!(done(&mut host, 1), Err(Violation::Tag { .. })));
+    assert_eq!(done(&mut host, 3), Ok(true));
+    assert!(!host.reset_pending());
+    assert!(matches!(done(&mut host, 3), Err(Violation::Tag { .. })));
+}
+
+#[test]
+fn a_host_does_not_take_more_dma_than_the_limit_nor_a_tag_twice() {
+    let (mut host, _) = up(5, 1);
+    let read = |tag| Frame::DmaRead {
+        tag,
+        addr: 0,
+        len: 4,
+    };
+    for tag in 0..MAX_DMA as u32 {
+        let message = frame(&host, &read(tag));
+        host.frame(&message).unwrap();
+    }
+    let message = frame(&host, &read(MAX_DMA as u32));
+    assert!(matches!(host.frame(&message), Err(Violation::Tag { .. })));
+    let mut out = Vec::new();
+    host.dma_read_done(3, Status::Ok, &[0; 4], &mut out);
+    let message = frame(&host, &read(4));
+    assert!(matches!(host.frame(&message), Err(Violation::Tag { .. })));
+    let message = frame(&host, &read(3));
+    host.frame(&message).unwrap();
+}
+
+#[test]
+fn interrupts_that_the_function_does_not_have() {
+    let (mut host, device) = up(5, 1);
+    let mut out = Vec::new();
+    assert!(!device.msix(4, &mut out) && out.is_empty());
+    let message = frame(&host, &Frame::Msix { vector: 4 });
+    assert_eq!(
+        host.frame(&message).unwrap().0,
+        HostEvent::BadVector {
+            vector: 4,
+            vectors: 4
+        }
+    );
+    // A level of a pin that is not there.
+    let mut plain = DeviceSession::new(Config {
+        intx_pin: 0,
+        ..config()
+    })
+    .unwrap();
+    let mut host = HostSession::new(6, 1);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    host.init("", &mut a);
+    plain.frame(&a, &mut b).unwrap();
+    host.frame(&b).unwrap();
+    a.clear();
+    host.accept(&mut a);
+    plain.frame(&a, &mut b).unwrap();
+    assert!(!plain.intx(true, &mut Vec::new()));
+    let message = frame(&host, &Frame::Intx { level: true });
+    let e = host.frame(&message).unwrap_err().to_string();
+    assert!(e.contains("INTx") && e.contains("intx_pin"), "{e}");
+}
+
+#[test]
+fn accesses_outside_their_bar_are_refused_with_its_size() {
+    let (host, mut device) = up(5, 4);
+    for (bar, offset, len, ok) in [
+        (0, 0xffc, 4, true),
+        (0, 0xffd, 4, false),
+        (0, 0x1000, 1, false),
+        (0, u64::MAX, 8, false),
+        (1, 0, 1, false),
+        (3, 0, 1, false),
+    ] {
+        let message = frame(
+            &host,
+            &Frame::MmioRead {
+                tag: offset as u32 ^ len,
+                bar,
+                len: len as u8,
+                offset,
+            },
+        );
+        match device.frame(&message, &mut Vec::new()) {
+            Ok(_) => assert!(ok, "BAR {bar} offset {offset:#x}"),
+            Err(e) => {
+                let size = if bar == 0 { "0x1000" } else { "0x0" };
+                let text = e.to_string();
+                assert!(!ok && text.contains(size), "{text}");
+                assert!(text.contains(&format!("{offset:#x}")), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tags_that_a_host_may_not_use() {
+    let (host, mut device) = up(5, 2);
+    let write = |tag| Frame::MmioWrite {
+        tag,
+        bar: 0,
+        len: 1,
+        offset: 0,
+        data: 0,
+    };
+    let mut give = |f: &Frame<'_>| device.frame(&frame(&host, f), &mut Vec::new()).map(|_| ());
+    // Writes count up by one from 1.
+    assert!(matches!(give(&write(2)), Err(Violation::Tag { .. })));
+    give(&write(1)).unwrap();
+    assert!(matches!(give(&write(1)), Err(Violation::Tag { .. })));
+    give(&write(2)).unwrap();
+    // Beyond the window of INIT.
+    assert!(matches!(give(&write(3)), Err(Violation::Tag { .. })));
+    let read = Frame::MmioRead {
+        tag: 9,
+        bar: 0,
+        len: 1,
+        offset: 0,
+    };
+    give(&read).unwrap();
+    assert!(matches!(give(&read), Err(Violation::Tag { .. })));
+    let reset = |tag| Frame::Reset {
+        tag,
+        kind: ResetKind::Hot,
+    };
+    assert!(matches!(give(&reset(2)), Err(Violation::Tag { .. })));
+    give(&reset(1)).unwrap();
+    give(&reset(2)).unwrap();
+    // Completions for nothing.
+    for done in [
+        Frame::DmaWriteDone {
+            tag: 1,
+            status: Status::Ok,
+        },
+        Frame::DmaReadDone {
+            tag: 1,
+            status: Status::Fault,
+            data: &[],
+        },
+    ] {
+        assert!(matches!(give(&done), Err(Violation::Tag { .. })));
+    }
+}
+
+#[test]
+fn completions_of_the_wrong_kind_or_length() {
+    let (host, mut device) = up(5, 1);
+    let mut out = Vec::new();
+    let read = device.dma_read(0, 8, &mut out).unwrap();
+    let write = device.dma_write(0, &[0; 8], None, &mut out).unwrap();
+    let mut give = |f: &Frame<'_>| device.frame(&frame(&host, f), &mut Vec::new()).map(|_| ());
+    let status = Status::Ok;
+    let bad = give(&Frame::DmaWriteDone { tag: read, status });
+    assert!(matches!(bad, Err(Violation::Tag { .. })));
+    let data = &[0; 8][..];
+    let bad = give(&Frame::DmaReadDone {
+        tag: write,
+        status,
+        data,
+    });
+    assert!(matches!(bad, Err(Violation::Tag { .. })));
+    let bad = give(&Frame::DmaReadDone {
+        tag: read,
+        status,
+        data: &[0; 7],
+    });
+    assert_eq!(
+        bad.unwrap_err().to_string(),
+        "DMA_READ_DONE carries 7 bytes, requested were 8"
+    );
+}
+
+#[test]
+fn enables_beyond_the_data_are_sent_as_zero() {
+    let (mut host, mut device) = up(5, 1);
+    for len in 1..=16usize {
+        let mut out = Vec::new();
+        let ones = vec![0xff; len.div_ceil(8)];
+        let tag = device.dma_write(64, &[7; 16][..len], Some(&ones), &mut out);
+        match host.frame(&out).unwrap().0 {
+            HostEvent::DmaWrite {
+                tag: t,
+                enables: Some(enables),
+                ..
+            } => {
+                assert_eq!(Some(t), tag);
+                let set: u32 = enables.iter().map(|e| e.count_ones()).sum();
+                assert_eq!(set as usize, len);
+            }
+            other => panic!("{other:?}"),
+        }
+        out.clear();
+        host.dma_write_done(tag.unwrap(), Status::Ok, &mut out);
+        device.frame(&out, &mut Vec::new()).unwrap();
+    }
+    // Enables of another length are not sent at all.
+    let mut out = Vec::new();
+    for bytes in [0, 1, 3] {
+        assert_eq!(
+            device.dma_write(0, &[0; 16], Some(&vec![0xff; bytes]), &mut out),
+            None
+        );
+    }
+    assert!(out.is_empty());
+}
+
+#[test]
+fn requests_that_a_device_may_not_make() {
+    let (_, mut device) = up(5, 1);
+    let mut out = Vec::new();
+    let most = MAX_DATA as u32;
+    assert_eq!(device.dma_read(0, 0, &mut out), None);
+    assert_eq!(device.dma_read(0, most + 1, &mut out), None);
+    assert_eq!(device.dma_read(u64::MAX, 2, &mut out), None);
+    assert_eq!(device.dma_write(0, &[], None, &mut out), None);
+    assert_eq!(
+        device.dma_write(u64::MAX - 2, &[0; 4], None, &mut out),
+        None
+    );
+    assert!(out.is_empty() && device.dma_outstanding() == 0);
+    assert!(device.dma_read(u64::MAX - 3, 4, &mut out).is_some());
+    // Nothing at all without a session.
+    device.disconnected();
+    out.clear();
+    assert_eq!(device.dma_read(0, 4, &mut out), None);
+    assert!(!device.msix(0, &mut out) && !device.intx(true, &mut out));
+    assert!(!device.reset_done(1, &mut out));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_host_that_takes_less_data() {
+    let mut device = DeviceSession::new(config()).unwrap();
+    let mut message = Vec::new();
+    let init = Init {
+        features: 0,
+        write_window: 1,
+        max_data: 128,
+        name: "small",
+    };
+    Frame::Init(init).encode(3, &mut message);
+    Frame::Ready.encode(3, &mut message);
+    let mut rest: &[u8] = &message;
+    while !rest.is_empty() {
+        rest = device.frame(rest, &mut Vec::new()).unwrap().1;
+    }
+    assert_eq!(device.max_data(), 128);
+    assert!(device.dma_read(0, 128, &mut Vec::new()).is_some());
+    assert_eq!(device.dma_read(0, 129, &mut Vec::new()), None);
+    assert_eq!(device.dma_write(0, &[0; 129], None, &mut Vec::new()), None);
+}
+
+#[test]
+fn another_version_is_told_to_who_has_it() {
+    let mut device = DeviceSession::new(config()).unwrap();
+    let mut init = Vec::new();
+    HostSession::new(0x77, 1).init("newer", &mut init);
+    init[4] = 2;
+    let e = device.frame(&init, &mut Vec::new()).unwrap_err();
+    assert!(matches!(
+        e,
+        Violation::Wire(WireError::Version { found: (2, 0) })
+    ));
+    let mut out = Vec::new();
+    device.fail(Reason::Version, &e.to_string(), &mut out);
+    let (header, payload, _) = split(&out).unwrap();
+    assert_eq!(header.session, 0x77, "the answer has to reach its session");
+    match Frame::decode(&header, payload).unwrap() {
+        Frame::Refuse {
+            reason: Reason::Version,
+            text,
+        } => assert!(text.contains("2.0") && text.contains("1.0"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_second_host_is_refused_without_touching_the_first() {
+    let (mut host, device) = up(5, 1);
+    let mut init = Vec::new();
+    HostSession::new(6, 1).init("second", &mut init);
+    let mut out = Vec::new();
+    refuse_message(&init, Reason::Busy, "taken", &mut out);
+    let mut second = HostSession::new(6, 1);
+    second.init("second", &mut Vec::new());
+    let event = second.frame(&out).unwrap().0;
+    assert_eq!(
+        event,
+        HostEvent::Refused {
+            reason: Reason::Busy,
+            text: "taken"
+        }
+    );
+    assert_eq!(second.state(), State::Closed);
+    // The first one goes on.
+    out.clear();
+    device.msix(0, &mut out);
+    let event = host.frame(&out).unwrap().0;
+    assert_eq!(event, HostEvent::Msix { vector: 0 });
+    // Nobody answers what is none of the protocol.
+    out.clear();
+    refuse_message(b"GET / HTTP/1.1", Reason::Busy, "", &mut out);
+    refuse_message(&init[..20], Reason::Busy, "", &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn frames_in_the_wrong_state() {
+    // Before INIT a host knows nobody.
+    let mut host = HostSession::new(5, 1);
+    let message = frame(&host, &Frame::Config(config()));
+    let e = host.frame(&message).unwrap_err();
+    assert_eq!(e.to_string(), "frame CONFIG may not come in state Idle");
+    // Between CONFIG and READY a device is silent.
+    host.init("", &mut Vec::new());
+    host.frame(&message).unwrap();
+    let early = frame(&host, &Frame::Msix { vector: 0 });
+    let e = host.frame(&early).unwrap_err();
+    assert_eq!(e.to_string(), "frame MSIX may not come in state Configured");
+    // After the end nothing comes.
+    host.close(&mut Vec::new());
+    assert!(host.frame(&early).is_err());
+    // A device gets nothing but READY after CONFIG.
+    let mut device = DeviceSession::new(config()).unwrap();
+    let mut init = Vec::new();
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut init);
+    device.frame(&init, &mut Vec::new()).unwrap();
+    let reset = frame(
+        &host,
+        &Frame::Reset {
+            tag: 1,
+            kind: ResetKind::Hot,
+        },
+    );
+    assert!(matches!(
+        device.frame(&reset, &mut Vec::new()),
+        Err(Violation::Unexpected { .. })
+    ));
+}
+
+#[test]
+fn a_configuration_that_breaks_a_rule_is_refused() {
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut Vec::new());
+    let mut bad = config();
+    bad.bars[0].size = 0x1001;
+    let message = frame(&host, &Frame::Config(bad.clone()));
+    let e = host.frame(&message).unwrap_err().to_string();
+    assert!(e.contains("bar[0].size") && e.contains("0x1001"), "{e}");
+    assert!(!host.is_up());
+    // And a device does not even begin with one.
+    assert!(DeviceSession::new(bad).is_err());
+}
+
+#[test]
+fn ending_leaves_nothing_outstanding() {
+    for end in 0..3 {
+        let (mut host, _) = up(5, 2);
+        let mut out = Vec::new();
+        host.read(0, 0, 4, &mut out);
+        let tag = host.write(0, 0, 4, 0, &mut out).unwrap();
+        host.reset(ResetKind::Hot, &mut out);
+        let tag2 = host.write(0, 0, 4, 0, &mut out).unwrap();
+        match end {
+            0 => host.close(&mut out),
+            1 => host.refuse(Reason::Protocol, "", &mut out),
+            _ => host.disconnected(),
+        }
+        assert_eq!(host.writes_outstanding(), 0);
+        assert!(host.write_is_done(tag) && host.write_is_done(tag2));
+        assert!(!host.reset_pending() && !host.can_write());
+        out.clear();
+        assert_eq!(host.read(0, 0, 4, &mut out), None);
+        assert_eq!(host.write(0, 0, 4, 0, &mut out), None);
+        host.reset(ResetKind::Hot, &mut out);
+        host.dma_read_done(1, Status::Ok, &[0], &mut out);
+        assert!(out.is_empty());
+    }
+}
