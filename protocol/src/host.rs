@@ -224,7 +224,7 @@ pub enum Ignored {
         /// That session.
         session: u64,
     },
-    /// The device sent it before it saw the reset.
+    /// The device sent it before it saw the reset or the end of the session.
     Void,
     /// A NOOP.
     Noop,
@@ -512,7 +512,9 @@ impl HostSession {
         };
         match (&self.state, frame) {
             (_, Frame::Noop) => Ok(HostEvent::Ignored(Ignored::Noop)),
-            (State::Closed | State::Idle, _) => Err(unexpected),
+            // What was on its way when the session ended.
+            (State::Closed, _) => Ok(HostEvent::Ignored(Ignored::Void)),
+            (State::Idle, _) => Err(unexpected),
             (_, Frame::Refuse { reason, text }) => {
                 self.disconnected();
                 Ok(HostEvent::Refused { reason, text })
