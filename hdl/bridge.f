@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bridge, in compile order. Paths are relative to this file: verilator -F, xsim -F.
+// The bridge, in compile order: the one list that every flow uses. Paths are relative to this
+// file, as `verilator -F` takes them.
 rtl/accelerator_dpi_pkg.sv
 rtl/accelerator_stable_check.sv
 rtl/accelerator_mmio_master.sv
