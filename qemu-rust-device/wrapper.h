@@ -26,6 +26,7 @@ typedef enum memory_order {
 #include "system/memory.h"
 #include "system/reset.h"
 #include "system/runstate.h"
+#include "system/system.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pcie.h"
 #include "hw/pci/pcie_aer.h"

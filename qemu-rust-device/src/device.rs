@@ -7,7 +7,7 @@ use std::{
     mem::{offset_of, MaybeUninit},
     ptr::{addr_of, addr_of_mut, NonNull},
     sync::{
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
         Arc,
     },
     time::Duration,
@@ -79,9 +79,9 @@ impl Mmio for Bar {
     }
 }
 
-/// Called when QEMU is about to end.
+/// Called when QEMU is about to end, or does end.
 #[repr(C)]
-struct ShutdownNotifier {
+struct EndNotifier {
     notifier: Opaque<bindings::Notifier>,
     device: NonNull<AcceleratorPcie>,
 }
@@ -101,7 +101,8 @@ pub struct AcceleratorPcie {
     bars: [Bar; BARS],
     link: BqlRefCell<Option<Arc<Link>>>,
     config: BqlRefCell<Option<Config>>,
-    shutdown: ShutdownNotifier,
+    shutdown: EndNotifier,
+    exit: EndNotifier,
     /// QEMU is about to end.
     quitting: AtomicBool,
     /// Between the handshake and the loss of the simulator.
@@ -110,9 +111,15 @@ pub struct AcceleratorPcie {
     link_status: AtomicU16,
     /// A function level reset is under way.
     flr: AtomicBool,
-    /// A reset of the machine is under way.
-    machine_reset: AtomicBool,
+    /// Resets of the machine that the device has seen, of [`MACHINE_RESETS`].
+    machine_resets: AtomicU32,
 }
+
+/// Resets of the machine. One handler counts them for all devices: one for
+/// each could not be removed when a device is unplugged by such a reset, while
+/// QEMU walks the list of handlers.
+static MACHINE_RESETS: AtomicU32 = AtomicU32::new(0);
+static COUNTING_RESETS: AtomicBool = AtomicBool::new(false);
 
 // SAFETY: the struct begins with its parent, whose drop is inhibited by
 // `ParentField`.
@@ -282,10 +289,15 @@ impl AcceleratorPcie {
             }
             addr_of_mut!((*device).link).write(BqlRefCell::new(None));
             addr_of_mut!((*device).config).write(BqlRefCell::new(None));
-            addr_of_mut!((*device).shutdown).write(ShutdownNotifier {
-                notifier: Opaque::zeroed(),
-                device: NonNull::new_unchecked(device),
-            });
+            for notifier in [
+                addr_of_mut!((*device).shutdown),
+                addr_of_mut!((*device).exit),
+            ] {
+                notifier.write(EndNotifier {
+                    notifier: Opaque::zeroed(),
+                    device: NonNull::new_unchecked(device),
+                });
+            }
         }
     }
 
@@ -390,10 +402,16 @@ impl AcceleratorPcie {
                 None,
                 this.cast_mut().cast(),
             );
-            bindings::qemu_register_reset(Some(machine_reset), this.cast_mut().cast());
             (*self.shutdown.notifier.as_mut_ptr()).notify = Some(shutdown);
             bindings::qemu_register_shutdown_notifier(self.shutdown.notifier.as_mut_ptr());
+            (*self.exit.notifier.as_mut_ptr()).notify = Some(qemu_exits);
+            bindings::qemu_add_exit_notifier(self.exit.notifier.as_mut_ptr());
+            if !COUNTING_RESETS.swap(true, Ordering::Relaxed) {
+                bindings::qemu_register_reset(Some(machine_reset), std::ptr::null_mut());
+            }
         }
+        self.machine_resets
+            .store(MACHINE_RESETS.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
         link.accept(config);
@@ -504,12 +522,11 @@ impl AcceleratorPcie {
         let Some(link) = self.link.borrow_mut().take() else {
             return;
         };
-        let this: *const Self = self;
         // SAFETY: undoes what `realize` did, with the same arguments.
         unsafe {
             bindings::qemu_set_fd_handler(link.descriptor(), None, None, std::ptr::null_mut());
-            bindings::qemu_unregister_reset(Some(machine_reset), this.cast_mut().cast());
             bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
+            bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
         link.close();
         let config = self.config.borrow_mut().take();
@@ -555,8 +572,8 @@ impl AcceleratorPcie {
     }
 
     fn reset_exit(&self, _type: ResetType) {
-        let machine = self.machine_reset.swap(false, Ordering::Relaxed);
-        let kind = if machine {
+        let resets = MACHINE_RESETS.load(Ordering::Relaxed);
+        let kind = if self.machine_resets.swap(resets, Ordering::Relaxed) != resets {
             ResetKind::Cold
         } else if self.flr.load(Ordering::Relaxed) {
             ResetKind::Flr
@@ -581,19 +598,26 @@ unsafe extern "C" fn readable(opaque: *mut c_void) {
 
 /// Called in the hold phase of a reset of the machine, before the exit phase
 /// of any device.
-unsafe extern "C" fn machine_reset(opaque: *mut c_void) {
-    // SAFETY: as in `readable`.
-    let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
-    device.machine_reset.store(true, Ordering::Relaxed);
+unsafe extern "C" fn machine_reset(_opaque: *mut c_void) {
+    MACHINE_RESETS.fetch_add(1, Ordering::Relaxed);
 }
 
 unsafe extern "C" fn shutdown(notifier: *mut bindings::Notifier, _data: *mut c_void) {
-    // SAFETY: the notifier is the first field of a `ShutdownNotifier`, which
-    // is a part of the device.
-    let device = unsafe { (*notifier.cast::<ShutdownNotifier>()).device.as_ref() };
+    // SAFETY: the notifier is the first field of an `EndNotifier`, which is a
+    // part of the device.
+    let device = unsafe { (*notifier.cast::<EndNotifier>()).device.as_ref() };
     device.quitting.store(true, Ordering::Relaxed);
     if let Some(link) = device.link() {
         link.quit();
+    }
+}
+
+/// Says goodbye, so that the simulator need not find out by itself.
+unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c_void) {
+    // SAFETY: as in `shutdown`.
+    let device = unsafe { (*notifier.cast::<EndNotifier>()).device.as_ref() };
+    if let Some(link) = with_bql(|| device.link()) {
+        link.close();
     }
 }
 

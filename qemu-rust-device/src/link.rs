@@ -239,6 +239,8 @@ pub struct Counters {
 }
 
 struct Shared {
+    /// `None` after [`Link::close`].
+    context: Option<zmq::Context>,
     wire: Option<Wire>,
     session: HostSession,
     /// Configuration that waits for a decision.
@@ -251,6 +253,8 @@ struct Shared {
     retry_at: Option<Instant>,
     /// Completions whose reader has not picked them up.
     answers: Vec<(u32, Status, u64)>,
+    /// The guest has been told that the link is up.
+    up: bool,
     /// Counts resets and losses of the link: what was sent in an earlier
     /// epoch is answered by nobody.
     epoch: u64,
@@ -275,7 +279,6 @@ pub struct Link {
     retry: OwnedFd,
     inner: OwnedFd,
     outer: OwnedFd,
-    context: zmq::Context,
 }
 
 thread_local! {
@@ -424,6 +427,7 @@ impl Link {
             settings,
             root,
             shared: Mutex::new(Shared {
+                context: Some(context),
                 wire: Some(wire),
                 session,
                 offered: None,
@@ -431,6 +435,7 @@ impl Link {
                 failure: None,
                 retry_at: None,
                 answers: Vec::new(),
+                up: false,
                 epoch: 0,
                 leader: false,
                 watched: false,
@@ -444,7 +449,6 @@ impl Link {
             retry,
             inner,
             outer,
-            context,
         }))
     }
 
@@ -483,14 +487,14 @@ impl Link {
             let more = self.serve(BATCH);
             {
                 let mut shared = self.lock();
-                if let Some(config) = shared.offered.take() {
-                    return Ok(config);
-                }
                 if let Some(why) = shared.failure.take() {
                     return Err(LinkError::Peer {
                         endpoint: endpoint(),
                         why,
                     });
+                }
+                if let Some(config) = shared.offered.take() {
+                    return Ok(config);
                 }
                 if begin.elapsed() >= timeout {
                     return Err(LinkError::Timeout {
@@ -547,6 +551,7 @@ impl Link {
             shared.session.session(),
             self.settings.endpoint
         );
+        shared.up = true;
         self.root.link(true);
     }
 
@@ -559,13 +564,14 @@ impl Link {
         self.drop_wire(&mut shared);
     }
 
-    /// Ends the link. Everything that waits is answered with all ones, and
-    /// nothing is served any more.
+    /// Ends the link: says goodbye, which takes at most a tenth of a second.
+    /// Everything that waits is answered with all ones, and nothing is served
+    /// any more.
     pub fn close(&self) {
         let mut shared = self.lock();
-        if shared.wire.is_none() && shared.retry_at.is_none() {
+        let Some(context) = shared.context.take() else {
             return;
-        }
+        };
         shared.watched = false;
         shared.retry_at = None;
         if matches!(shared.session.state(), State::Configured | State::Up) {
@@ -589,7 +595,12 @@ impl Link {
             c.stale
         );
         self.drop_wire(&mut shared);
+        shared.up = false;
+        self.root.link(false);
         self.void(&mut shared);
+        drop(shared);
+        // Waits for the goodbye to leave, as long as the socket lingers.
+        drop(context);
     }
 
     fn drop_wire(&self, shared: &mut Shared) {
@@ -1112,11 +1123,10 @@ impl Link {
             }
             HostEvent::Ignored(Ignored::Stale { session }) => {
                 shared.counters.stale += 1;
-                debug!(
-                    "{}: frame of session {session:016x} ignored, ours is {:016x}",
-                    self.name(),
-                    shared.session.session()
-                );
+                let ours = shared.session.session();
+                self.complain(&mut shared, || {
+                    format!("frame of session {session:016x} ignored, ours is {ours:016x}")
+                });
             }
             HostEvent::Ignored(Ignored::Void | Ignored::Noop) => {}
         }
@@ -1223,7 +1233,8 @@ impl Link {
     /// Ends the session because of the peer, telling it the `reason` if it can
     /// still be told, and begins to connect anew.
     fn fail(&self, shared: &mut Shared, why: String, reason: Option<Reason>) {
-        let was_up = shared.session.is_up();
+        // The session may know already that it is over.
+        let was_up = std::mem::replace(&mut shared.up, false);
         if let Some(reason) = reason {
             let mut out = Vec::new();
             shared.session.refuse(reason, &why, &mut out);
@@ -1244,8 +1255,13 @@ impl Link {
         } else if shared.accepted.is_some() && reason.is_some() {
             self.complain(shared, || format!("no session with the simulator: {why}"));
         }
+        if shared.context.is_none() {
+            // Closed: there is nothing to go back to.
+            return;
+        }
         if shared.accepted.is_none() {
             // Still in the handshake: realize reports it.
+            shared.offered = None;
             shared.failure = Some(why);
             return;
         }
@@ -1291,7 +1307,10 @@ impl Link {
         }
         shared.retry_at = None;
         drain(&self.retry);
-        let wire = Wire::new(&self.context, &self.settings).and_then(|wire| {
+        let Some(context) = &shared.context else {
+            return;
+        };
+        let wire = Wire::new(context, &self.settings).and_then(|wire| {
             for fd in wire.descriptors()? {
                 epoll(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
             }
