@@ -79,3 +79,19 @@ macro_rules! fail {
     };
 }
 pub(crate) use fail;
+
+/// A value that has to lie in a range, with a name for the message.
+///
+/// # Errors
+///
+/// `Code::Invalid` with the name, the value and the range.
+pub fn within(name: &str, value: i32, min: i32, max: i32) -> Result<i32> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        fail!(
+            Invalid,
+            "{name} is {value} ({value:#x}), expected {min} to {max:#x}"
+        )
+    }
+}

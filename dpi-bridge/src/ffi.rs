@@ -12,9 +12,10 @@ use std::{
 use accelerator_protocol::{default_endpoint, parse_endpoint, wire::MAX_NAME, PORT_VARIABLE};
 
 use crate::{
-    bridge::{Bridge, BEAT_BYTES},
+    bridge::Bridge,
     error::{fail, Code, Error, Result},
     logger, registry,
+    run::BEAT_BYTES,
 };
 
 /// Version of this interface, as `acc_abi_version` returns it.

@@ -9,7 +9,8 @@
 //!
 //! * [`order`] decides which event the RTL gets next: the ordering rules of
 //!   PCI Express, without any I/O;
-//! * [`bridge`] keeps the session with the host and what the RTL knows of it;
+//! * [`bridge`] has the configuration, and the session with the host and what
+//!   the RTL knows of it from `acc_start` on;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call;
@@ -23,5 +24,6 @@ pub mod ffi;
 pub mod logger;
 pub mod order;
 pub mod registry;
+pub mod run;
 pub mod transport;
 pub mod watcher;

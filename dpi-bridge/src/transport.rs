@@ -25,8 +25,9 @@ use crate::{
 };
 
 /// Messages that libzmq keeps in each direction; beyond it the one side stops
-/// reading and the other side's backlog fills.
-const HIGH_WATER: i32 = 1024;
+/// reading and the other side's backlog fills. With [`MAX_MESSAGE`] it bounds
+/// what a hostile peer can make us keep.
+const HIGH_WATER: i32 = 256;
 
 /// How long libzmq may try to get rid of what was sent when the socket closes.
 const LINGER_MS: i32 = 300;

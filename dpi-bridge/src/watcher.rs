@@ -275,14 +275,18 @@ impl Watcher {
     }
 
     /// Has the thread look at the socket again. Only when a receive has just
-    /// found nothing.
-    pub fn arm(&mut self) {
+    /// found nothing. False if there is no thread any more.
+    pub fn arm(&mut self) -> bool {
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return false;
+        }
         // Before the look at `armed`: if the thread disarms itself in between,
         // it either sets the bit again or is armed by us and looks again.
         self.shared.attention.fetch_and(!SOCKET, Ordering::AcqRel);
         if !self.shared.armed.swap(true, Ordering::AcqRel) {
             self.command(ARM);
         }
+        true
     }
 
     fn command(&mut self, byte: u8) {
@@ -383,7 +387,7 @@ impl Thread {
                 Ok(_) | Err(zmq::Error::EINTR) => {}
                 Err(e) => {
                     log::error!(target: &target, "the watcher thread cannot poll: {e}");
-                    // Without it the bridge still works, by receiving itself.
+                    // Without this thread the bridge receives by itself.
                     self.attend(SOCKET);
                     return;
                 }

@@ -232,7 +232,7 @@ fn fetching_what_was_not_announced_is_refused() {
         assert!(results[1..].iter().all(|&r| r == POISON), "{results:?}");
         assert!(sim
             .last_error()
-            .contains("expected an acc_poll that returned"));
+            .contains("without an acc_poll that returned"));
     }
     sim.fails("dma_write_end", ESTATE, &["without acc_dma_write_begin"]);
     assert_eq!(sim.write_beat(0, 1, &[0; 64], 1), ESTATE);

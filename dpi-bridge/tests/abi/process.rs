@@ -329,6 +329,7 @@ fn long_waits_are_mentioned() {
     nap();
     guest.pump_for(Duration::from_millis(50)).unwrap();
     sim.expect(READY, DMA_READ_DONE);
+    assert_eq!(sim.call("get_dma_read"), 0);
     // The RTL stays in reset.
     guest.start_reset(ResetKind::Hot).unwrap();
     sim.reset();

@@ -614,6 +614,17 @@ impl Raw {
             .expect("no message from the device")
     }
 
+    /// Has the simulator poll until there is a message. Nothing happens that
+    /// the RTL hears of.
+    #[track_caller]
+    pub fn wait(&self, sim: &mut Simulator) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.socket.poll(zmq::POLLIN, 0).unwrap() == 0 {
+            assert_eq!(sim.poll(READY), NONE);
+            assert!(Instant::now() < deadline, "the device sends nothing");
+        }
+    }
+
     /// Whether nothing comes for some time.
     pub fn is_silent(&self) -> bool {
         self.socket.poll(zmq::POLLIN, 150).unwrap() == 0
@@ -660,11 +671,7 @@ impl Raw {
     #[track_caller]
     pub fn up(&self, sim: &mut Simulator) {
         self.init();
-        let deadline = Instant::now() + PATIENCE;
-        while self.socket.poll(zmq::POLLIN, 0).unwrap() == 0 {
-            assert_eq!(sim.poll(READY), NONE);
-            assert!(Instant::now() < deadline, "no CONFIG");
-        }
+        self.wait(sim);
         self.config();
         self.put(&Frame::Ready);
         sim.link(true);

@@ -409,9 +409,9 @@ fn a_poll_keeps_the_order_of_pci_express() {
 
     sim.expect(READY_WRITE, MMIO_WRITE);
     // The response to the DMA write may pass all of them.
-    assert_eq!(
-        sim.poll(READY_DMA_WRITE | READY_DMA_READ | READY_READ),
-        DMA_WRITE_DONE
+    sim.expect(
+        READY_DMA_WRITE | READY_DMA_READ | READY_READ,
+        DMA_WRITE_DONE,
     );
     assert_eq!(sim.results("get_dma_write"), [0, write_tag, 0]);
     // The read and the data wait for the write.
@@ -424,7 +424,7 @@ fn a_poll_keeps_the_order_of_pci_express() {
     assert_eq!(sim.poll(READY_DMA_READ | READY_WRITE), DMA_READ_DONE);
     assert_eq!(sim.results("get_dma_read"), [0, tag, 0, 4]);
     // The second write passes the waiting read.
-    assert_eq!(sim.poll(READY_WRITE), MMIO_WRITE);
+    sim.expect(READY_WRITE, MMIO_WRITE);
     assert_eq!(sim.get_mmio().addr, BAR0_BASE + 8);
     assert_eq!(sim.poll(READY_WRITE), NONE);
     assert_eq!(sim.poll(READY), MMIO_READ);
@@ -520,47 +520,30 @@ fn several_resets_become_one() {
     let folder = Folder::new();
     let endpoint = folder.endpoint("s");
     let mut sim = Simulator::with_bridge(&endpoint);
-    let mut guest = connect(&mut sim, &endpoint);
-    for _ in 0..1000 {
-        guest.start_reset(ResetKind::Flr).unwrap();
+    let host = Raw::connect(&endpoint);
+    host.up(&mut sim);
+    let reset = |tag, kind| host.encode(&Frame::Reset { tag, kind });
+    let mut message = Vec::new();
+    for tag in 1..=1000 {
+        message.extend(reset(tag, ResetKind::Flr));
     }
-    guest.start_reset(ResetKind::Cold).unwrap();
-    guest.start_reset(ResetKind::Hot).unwrap();
-    sim.expect_nothing_but_reset();
+    message.extend(reset(1001, ResetKind::Cold));
+    message.extend(reset(1002, ResetKind::Hot));
+    host.send(&message);
+    sim.expect(READY, RESET);
     assert_eq!(sim.results("get_reset"), [0, 3]);
     // And one more while the RTL is in reset.
-    guest.start_reset(ResetKind::Flr).unwrap();
+    host.send(&reset(1003, ResetKind::Flr));
     sim.expect(READY, RESET);
     assert_eq!(sim.call("reset_done"), 0);
+    assert!(host.frame(|f| *f == Frame::ResetDone { tag: 1002 }));
+    // It did not answer that one.
     assert_eq!(sim.poll(READY), RESET);
     assert_eq!(sim.results("get_reset"), [0, 1]);
-    guest
-        .pump_for(std::time::Duration::from_millis(100))
-        .unwrap();
-    assert!(guest.session().reset_pending());
+    assert!(host.is_silent());
     assert_eq!(sim.call("reset_done"), 0);
-    guest
-        .pump_until("answer to the last reset", PATIENCE, |g| {
-            !g.session().reset_pending()
-        })
-        .unwrap();
-    let tag = guest.start_read(0, 0, 1).unwrap();
-    let read = sim.next_mmio(MMIO_READ);
-    assert_eq!(sim.call(&format!("mmio_read_done {} 0 9", read.tag)), 0);
-    assert_eq!(guest.finish_read(tag, PATIENCE).unwrap(), 9);
+    assert!(host.frame(|f| *f == Frame::ResetDone { tag: 1003 }));
     sim.finish();
-}
-
-impl Simulator {
-    /// Polls for a while, after which the host's messages are all there.
-    fn expect_nothing_but_reset(&mut self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_millis(300);
-        while std::time::Instant::now() < deadline {
-            let event = self.poll(READY);
-            assert!(event == NONE || event == RESET, "{event}");
-        }
-        assert_eq!(self.poll(READY), RESET);
-    }
 }
 
 /// A host that does not read: the RTL is told to wait, nothing is lost, and
@@ -647,7 +630,7 @@ fn messages_of_many_frames_are_taken_apart() {
     let mut sim = Simulator::with_bridge(&endpoint);
     let host = Raw::connect(&endpoint);
     host.init_with(4096);
-    sim.expect_nothing(READY);
+    host.wait(&mut sim);
     host.config();
     let mut message = host.encode(&Frame::Ready);
     for tag in 1..=4096 {

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A bridge from `acc_start` on: the session with the host, and what the RTL
+//! was told of it.
+//!
+//! Frames are taken in and the session's state changes in [`Run::poll`] only,
+//! so what a poll announced stays there until it is fetched. Everything that a
+//! call has to say to the host is sent before the call returns.
+//!
+//! This file has the state and the poll; `host.rs` is the side towards the
+//! host, `rtl.rs` the side towards the RTL.
+
+mod host;
+mod rtl;
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use accelerator_protocol::{
+    device::{DeviceSession, MAX_DMA},
+    wire::{ResetKind, Status},
+};
+use log::warn;
+
+use crate::{
+    error::{Code, Error, Result},
+    order::{Kind, Queue},
+    transport::{Sent, Transport},
+    watcher::{Waiting, LOCAL, PEER_GONE, SOCKET},
+};
+
+/// Bytes of one DMA request. An AXI burst never crosses a 4 KiB boundary.
+pub const MAX_DMA_BYTES: u32 = 4096;
+
+/// Bytes of the vectors that carry beats: the widest AXI data bus that fits is
+/// 512 bits.
+pub const BEAT_BYTES: usize = 64;
+
+/// Polls with nothing to receive after which the socket is left to the
+/// watcher: first each poll tries, then every fourth one. A try costs about as
+/// much as a microsecond, being told by the watcher takes about ten.
+const EAGER_TRIES: u32 = 32;
+const ALL_TRIES: u32 = 160;
+const LAZY_MASK: u32 = 3;
+
+/// Unsent bytes are gathered into messages of about this size.
+const GATHER: usize = 128 * 1024;
+
+/// How long closing waits for the host to take what was not sent yet.
+const CLOSE_LIMIT: Duration = Duration::from_millis(200);
+
+/// What a poll returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Event {
+    /// Nothing.
+    None = 0,
+    /// MMIO read.
+    MmioRead = 1,
+    /// MMIO write.
+    MmioWrite = 2,
+    /// A DMA read is answered.
+    DmaReadDone = 3,
+    /// A DMA write is answered.
+    DmaWriteDone = 4,
+    /// The function is reset.
+    Reset = 5,
+    /// A host is there.
+    LinkUp = 6,
+    /// The host is gone.
+    LinkDown = 7,
+}
+
+impl Event {
+    /// Its name in the header, without the prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::MmioRead => "MMIO_READ",
+            Self::MmioWrite => "MMIO_WRITE",
+            Self::DmaReadDone => "DMA_READ_DONE",
+            Self::DmaWriteDone => "DMA_WRITE_DONE",
+            Self::Reset => "RESET",
+            Self::LinkUp => "LINK_UP",
+            Self::LinkDown => "LINK_DOWN",
+        }
+    }
+}
+
+/// Counters, by the number that `acc_stat` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Stat {
+    /// MMIO reads handed out.
+    MmioReads = 0,
+    /// MMIO writes handed out.
+    MmioWrites = 1,
+    /// Bytes that DMA reads brought.
+    DmaReadBytes = 2,
+    /// Bytes that DMA writes put into host memory.
+    DmaWriteBytes = 3,
+    /// MSI-X requests sent.
+    Msix = 4,
+    /// Sessions that came up.
+    Sessions = 5,
+    /// Polls that received or handed out something.
+    BusyPolls = 6,
+}
+
+/// How many there are.
+pub const STATS: usize = 7;
+
+/// An MMIO request, as the RTL sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mmio {
+    /// For the answer.
+    pub tag: u32,
+    /// 0 to 5.
+    pub bar: u8,
+    /// 1 to 8 bytes.
+    pub len: u8,
+    /// The BAR's AXI base plus the offset.
+    pub addr: u64,
+    /// Of a write.
+    pub data: u64,
+}
+
+/// What the queue holds.
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Mmio(Mmio),
+    Dma { tag: u32 },
+}
+
+/// A request that the RTL has and did not answer.
+#[derive(Clone, Copy, Debug)]
+struct InRtl {
+    mmio: Mmio,
+    since: Instant,
+}
+
+/// How many requests the RTL has, for messages.
+fn of_them(count: usize, oldest: Option<&InRtl>) -> String {
+    match oldest {
+        None => "none".to_owned(),
+        Some(oldest) => format!("{count}, the oldest has tag {}", oldest.mmio.tag),
+    }
+}
+
+#[derive(Debug)]
+enum DmaState {
+    /// The host has it.
+    Waiting,
+    /// The host has answered, `pos` bytes of the data were fetched.
+    Done {
+        status: Status,
+        data: Vec<u8>,
+        pos: usize,
+        announced: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Dma {
+    tag: u32,
+    write: bool,
+    addr: u64,
+    bytes: u32,
+    /// Of a write: bytes that are enabled.
+    enabled: u32,
+    since: Instant,
+    state: DmaState,
+}
+
+/// A DMA write that the RTL is telling beat by beat.
+#[derive(Debug, Default)]
+struct Assembly {
+    addr: u64,
+    data: Vec<u8>,
+    enables: Vec<u8>,
+    enabled: u32,
+}
+
+/// The host whose session it is.
+struct Peer {
+    id: Vec<u8>,
+    /// Messages that its queue did not take.
+    backlog: VecDeque<Vec<u8>>,
+    backlog_since: Option<Instant>,
+    handshake_since: Instant,
+}
+
+/// A host that asked while another one had the session.
+struct Candidate {
+    id: Vec<u8>,
+    message: Vec<u8>,
+    deadline: Instant,
+    probe: Instant,
+}
+
+/// Events about the link as a whole, in the order in which they are told. All
+/// else that waits came after them.
+#[derive(Debug, Default)]
+struct Control {
+    down: bool,
+    up: bool,
+    reset: Option<(u32, ResetKind)>,
+}
+
+/// What the last poll announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    Queued(Kind),
+    Reset,
+    Down,
+    Up,
+}
+
+/// Logs the first of a kind of message and then fewer and fewer of them.
+#[derive(Default)]
+struct Rarely(u64);
+
+impl Rarely {
+    fn now(&mut self) -> bool {
+        self.0 += 1;
+        self.0 <= 8 || self.0.is_power_of_two()
+    }
+}
+
+/// A bridge from `acc_start` on.
+pub struct Run {
+    transport: Transport,
+    session: DeviceSession,
+    peer: Option<Peer>,
+    candidate: Option<Candidate>,
+    /// The peer cannot be reached; noticed by the next poll.
+    lost: bool,
+    queue: Queue<Item>,
+    control: Control,
+    announced: Option<Announced>,
+    /// What the RTL knows about the link.
+    link_up: bool,
+    /// The reset that the RTL is in.
+    in_reset: Option<(u32, Instant)>,
+    /// `acc_reset_done` may come without a reset, since the link went down
+    /// while it was in progress.
+    excused: bool,
+    /// Requests that the RTL has, oldest first.
+    reads: Vec<InRtl>,
+    writes: VecDeque<InRtl>,
+    /// In the order in which they were requested.
+    dma: Vec<Dma>,
+    assembly: Option<Assembly>,
+    /// Level of the INTx pin that the RTL drives, and that the host knows.
+    intx: bool,
+    intx_told: bool,
+    /// Frames for the peer, sent at the end of the call.
+    out: Vec<u8>,
+    /// Tries to receive that found nothing; `ALL_TRIES` if the watcher looks.
+    tries: u32,
+    polls: u32,
+    foreign: Rarely,
+    refused: Rarely,
+    violations: Rarely,
+}
+
+/// What a [`Run`] uses of its bridge.
+pub struct Context<'a> {
+    /// Name of the bridge as log lines show it.
+    pub target: &'a str,
+    /// The counters.
+    pub stats: &'a mut [u64; STATS],
+    /// After which time a wait is mentioned.
+    pub warn: Option<Duration>,
+    /// What a poll has to look at.
+    pub attention: &'static AtomicU32,
+}
+
+impl Context<'_> {
+    fn count(&mut self, stat: Stat, by: u64) {
+        self.stats[stat as usize] += by;
+    }
+}
+
+impl Run {
+    /// A bridge without a host.
+    pub fn new(transport: Transport, session: DeviceSession) -> Self {
+        Self {
+            transport,
+            session,
+            peer: None,
+            candidate: None,
+            lost: false,
+            queue: Queue::default(),
+            control: Control::default(),
+            announced: None,
+            link_up: false,
+            in_reset: None,
+            excused: false,
+            reads: Vec::new(),
+            writes: VecDeque::new(),
+            dma: Vec::with_capacity(MAX_DMA),
+            assembly: None,
+            intx: false,
+            intx_told: false,
+            out: Vec::with_capacity(GATHER),
+            // Not left to the watcher before a first receive found nothing.
+            tries: 0,
+            polls: 0,
+            foreign: Rarely::default(),
+            refused: Rarely::default(),
+            violations: Rarely::default(),
+        }
+    }
+
+    /// Says goodbye and closes the socket.
+    pub fn close(mut self, target: &str) {
+        self.session.close(&mut self.out);
+        if let (Some(peer), false) = (&mut self.peer, self.lost) {
+            peer.backlog.push_back(std::mem::take(&mut self.out));
+            let deadline = Instant::now() + CLOSE_LIMIT;
+            while let Some(message) = peer.backlog.front() {
+                match self.transport.send(&peer.id, message) {
+                    Ok(Sent::Yes) => {
+                        peer.backlog.pop_front();
+                    }
+                    Ok(Sent::Full) if Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    Ok(Sent::Gone) => break,
+                    Ok(Sent::Full) | Err(_) => {
+                        warn!(
+                            target: target,
+                            "{} messages were not taken by the host before the bridge closed",
+                            peer.backlog.len()
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+        self.transport.close();
+    }
+
+    /// Tells the watcher what is waited for, and the next poll whether it has
+    /// work.
+    pub fn publish(&mut self, c: &Context<'_>) {
+        if c.warn.is_some() {
+            let dma = self
+                .dma
+                .iter()
+                .find(|d| matches!(d.state, DmaState::Waiting));
+            let waits = [
+                self.reads.first().map(|r| {
+                    let Mmio { tag, addr, len, .. } = r.mmio;
+                    (Waiting::Read { tag, addr, len }, r.since)
+                }),
+                self.writes.front().map(|w| {
+                    let Mmio { tag, addr, len, .. } = w.mmio;
+                    (Waiting::Write { tag, addr, len }, w.since)
+                }),
+                dma.map(|d| {
+                    (
+                        Waiting::Dma {
+                            tag: d.tag,
+                            write: d.write,
+                            addr: d.addr,
+                            bytes: d.bytes,
+                        },
+                        d.since,
+                    )
+                }),
+                self.in_reset
+                    .map(|(tag, since)| (Waiting::Reset { tag }, since)),
+                self.peer
+                    .as_ref()
+                    .and_then(|p| p.backlog_since)
+                    .map(|since| (Waiting::Host, since)),
+            ];
+            self.transport.watcher().waits(waits);
+        }
+        let work = self.lost
+            || self.tries < ALL_TRIES
+            || self.control.down
+            || self.control.up
+            || self.control.reset.is_some()
+            || self.candidate.is_some()
+            || !self.queue.is_empty()
+            || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
+        let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
+        if work != known {
+            if work {
+                c.attention.fetch_or(LOCAL, Ordering::AcqRel);
+            } else {
+                c.attention.fetch_and(!LOCAL, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// `acc_poll`.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` if the socket fails.
+    pub fn poll(&mut self, ready: u32, c: &mut Context<'_>) -> Result<Event> {
+        self.transport.watcher().polled();
+        self.announced = None;
+        let received = self.service(c)?;
+        self.tell_intx();
+        self.announced = self.choose(ready);
+        let event = self.announced_event();
+        if received || event != Event::None {
+            c.count(Stat::BusyPolls, 1);
+        }
+        Ok(event)
+    }
+
+    /// What the last poll announced and was not fetched yet.
+    fn announced_event(&self) -> Event {
+        match self.announced {
+            None => Event::None,
+            Some(Announced::Queued(Kind::Read)) => Event::MmioRead,
+            Some(Announced::Queued(Kind::Write)) => Event::MmioWrite,
+            Some(Announced::Queued(Kind::DmaRead)) => Event::DmaReadDone,
+            Some(Announced::Queued(Kind::DmaWrite)) => Event::DmaWriteDone,
+            Some(Announced::Reset) => Event::Reset,
+            Some(Announced::Down) => Event::LinkDown,
+            Some(Announced::Up) => Event::LinkUp,
+        }
+    }
+
+    /// The error of a call that fetches something else than was announced.
+    fn not_announced(&self, call: &str, expected: &str) -> Error {
+        Error::new(
+            Code::State,
+            format!(
+                "{call} without an acc_poll that returned {expected}; to be fetched is {}",
+                self.announced_event().name()
+            ),
+        )
+    }
+
+    fn choose(&mut self, ready: u32) -> Option<Announced> {
+        if self.control.down {
+            Some(Announced::Down)
+        } else if self.control.up {
+            Some(Announced::Up)
+        } else if self.control.reset.is_some() {
+            Some(Announced::Reset)
+        } else if self.in_reset.is_some() {
+            // What comes after a reset is for the RTL that has left it.
+            None
+        } else {
+            self.queue
+                .select(ready, self.reads.len())
+                .map(Announced::Queued)
+        }
+    }
+
+    /// Takes in what came and looks after the peer; whether anything came.
+    fn service(&mut self, c: &mut Context<'_>) -> Result<bool> {
+        let attention = c.attention.load(Ordering::Acquire);
+        if attention & PEER_GONE != 0 {
+            c.attention.fetch_and(!PEER_GONE, Ordering::AcqRel);
+        }
+        let flagged = attention & SOCKET != 0 && self.tries == ALL_TRIES;
+        let hint = attention & PEER_GONE != 0;
+        self.polls = self.polls.wrapping_add(1);
+        let eager = self.tries < EAGER_TRIES || self.polls & LAZY_MASK == 0;
+        let mut received = false;
+        if flagged || hint || self.lost || (self.tries < ALL_TRIES && eager) {
+            let (count, drained) = self.receive(c)?;
+            received = count != 0;
+            if received {
+                self.tries = 0;
+            } else if flagged || self.tries < ALL_TRIES {
+                // If only the watcher said so, there were only commands between
+                // the socket and its threads.
+                self.tries = (self.tries + 1).min(ALL_TRIES);
+                if self.tries == ALL_TRIES && !self.transport.watcher().arm() {
+                    self.tries = EAGER_TRIES;
+                }
+            }
+            // All that the peer has sent counts, before it is given up.
+            if drained && hint && self.peer.is_some() && !self.probe(c) {
+                self.lost = true;
+            } else if hint && !drained {
+                c.attention.fetch_or(PEER_GONE, Ordering::AcqRel);
+            }
+            if self.lost && drained {
+                self.peer_lost(c);
+            }
+        }
+        if self.candidate.is_some() {
+            self.look_after_candidate(c);
+        }
+        Ok(received)
+    }
+}

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Towards the host: sending, receiving, and who it is.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use accelerator_protocol::{
+    device::{refuse_message, DeviceEvent},
+    host::Violation,
+    wire::{frame_type, split, Frame, Reason, Status, WireError},
+};
+use log::{debug, error, info, log_enabled, trace, warn, Level};
+
+use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, GATHER};
+use crate::{
+    error::Result,
+    order::Kind,
+    transport::{Received, Sent},
+};
+
+/// Messages taken in at one poll. More of them wait for the next one, so that
+/// a flood does not stop the simulation.
+const MESSAGES_PER_POLL: usize = 64;
+
+/// How long a second host waits for the first one to prove gone, and how often
+/// that is tried. A QEMU that is restarted can be here before the end of the
+/// old connection is known.
+const CANDIDATE_WAIT: Duration = Duration::from_millis(250);
+const CANDIDATE_PROBE: Duration = Duration::from_millis(5);
+
+/// After this time in the handshake a host has to make room for another one.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Run {
+    /// Sends what the call had to say, after what could not be sent before.
+    pub fn flush(&mut self, c: &Context<'_>) -> Result<()> {
+        let backlog = self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
+        if self.out.is_empty() && !backlog {
+            return Ok(());
+        }
+        let (Some(peer), false) = (&mut self.peer, self.lost) else {
+            self.out.clear();
+            return Ok(());
+        };
+        // What the socket had to tell may have been processed by the send: its
+        // descriptor cannot be relied on before a receive found nothing.
+        self.tries = 0;
+        let sent = loop {
+            let Some(message) = peer.backlog.front() else {
+                break Ok(Sent::Yes);
+            };
+            match self.transport.send(&peer.id, message) {
+                Ok(Sent::Yes) => {
+                    peer.backlog.pop_front();
+                }
+                other => break other,
+            }
+        };
+        let sent = match sent {
+            Ok(Sent::Yes) if !self.out.is_empty() => self.transport.send(&peer.id, &self.out),
+            other => other,
+        };
+        match sent {
+            Ok(Sent::Yes) => {
+                if peer.backlog_since.take().is_some() {
+                    debug!(target: c.target, "the host takes frames again");
+                }
+                self.out.clear();
+                Ok(())
+            }
+            Ok(Sent::Full) => {
+                if peer.backlog_since.is_none() {
+                    debug!(target: c.target, "the host does not take frames, they wait");
+                    peer.backlog_since = Some(Instant::now());
+                }
+                match peer.backlog.back_mut() {
+                    Some(last) if last.len() + self.out.len() <= GATHER => {
+                        last.append(&mut self.out);
+                    }
+                    _ if self.out.is_empty() => {}
+                    _ => peer.backlog.push_back(std::mem::take(&mut self.out)),
+                }
+                Ok(())
+            }
+            Ok(Sent::Gone) => {
+                self.lost = true;
+                self.out.clear();
+                Ok(())
+            }
+            Err(e) => {
+                self.lost = true;
+                self.out.clear();
+                error!(target: c.target, "{e}");
+                Err(e)
+            }
+        }
+    }
+
+    /// Sends to a host that has no session.
+    fn send_stranger(&mut self, id: &[u8], message: &[u8], c: &Context<'_>) {
+        if message.is_empty() {
+            return;
+        }
+        self.tries = 0;
+        if let Err(e) = self.transport.send(id, message) {
+            error!(target: c.target, "{e}");
+        }
+    }
+
+    /// Whether the host whose session it is can still be reached.
+    pub(super) fn probe(&mut self, c: &Context<'_>) -> bool {
+        let Some(peer) = &self.peer else {
+            return false;
+        };
+        if self.lost {
+            return false;
+        }
+        let mut noop = Vec::new();
+        Frame::Noop.encode(self.session.session(), &mut noop);
+        self.tries = 0;
+        match self.transport.send(&peer.id, &noop) {
+            Ok(Sent::Yes | Sent::Full) => true,
+            Ok(Sent::Gone) => false,
+            Err(e) => {
+                error!(target: c.target, "{e}");
+                false
+            }
+        }
+    }
+
+    /// Receives until nothing is left, or enough for one poll. How many
+    /// messages, and whether nothing is left.
+    pub(super) fn receive(&mut self, c: &mut Context<'_>) -> Result<(usize, bool)> {
+        for count in 0..MESSAGES_PER_POLL {
+            match self.transport.receive()? {
+                Received::Nothing => return Ok((count, true)),
+                Received::Message { peer, body } => self.message(&peer, &body, c),
+                Received::Parts { peer, parts } => self.odd_parts(&peer, parts, c),
+            }
+        }
+        Ok((MESSAGES_PER_POLL, false))
+    }
+
+    fn is_peer(&self, id: &[u8]) -> bool {
+        self.peer.as_ref().is_some_and(|p| p.id == id)
+    }
+
+    fn odd_parts(&mut self, id: &[u8], parts: usize, c: &mut Context<'_>) {
+        let text = format!("a message has {parts} parts, expected 1");
+        if self.is_peer(id) {
+            self.violation(Reason::Protocol, &text, c);
+        } else if self.foreign.now() {
+            warn!(target: c.target, "ignored, from a peer without a session: {text}");
+        }
+    }
+
+    fn message(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
+        match &self.peer {
+            Some(peer) if peer.id == id => self.frames(body, c),
+            Some(_) => self.stranger(id, body, c),
+            None => self.newcomer(id, body, c),
+        }
+    }
+
+    /// A message while there is no session. Only INIT begins one.
+    fn newcomer(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
+        if !self.begins(id, body, c) {
+            return;
+        }
+        self.peer = Some(Peer {
+            id: id.to_vec(),
+            backlog: VecDeque::new(),
+            backlog_since: None,
+            handshake_since: Instant::now(),
+        });
+        self.lost = false;
+        self.frames(body, c);
+    }
+
+    /// Whether a message of somebody without a session begins with an INIT of
+    /// our version. If not, whoever speaks another version is told, and all
+    /// else is ignored.
+    fn begins(&mut self, id: &[u8], body: &[u8], c: &Context<'_>) -> bool {
+        match split(body) {
+            Ok((header, ..)) if header.frame_type == frame_type::INIT => true,
+            Ok((header, ..)) => {
+                if self.foreign.now() {
+                    debug!(
+                        target: c.target,
+                        "ignored, from a peer without a session: frame type {:#04x} of session \
+                         {:#x}",
+                        header.frame_type, header.session
+                    );
+                }
+                false
+            }
+            Err(e @ WireError::Version { .. }) => {
+                self.refuse(id, body, Reason::Version, &e.to_string(), c);
+                false
+            }
+            Err(e) => {
+                if self.foreign.now() {
+                    warn!(target: c.target, "ignored, from a peer without a session: {e}");
+                }
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: &[u8], body: &[u8], reason: Reason, text: &str, c: &Context<'_>) {
+        if self.refused.now() {
+            warn!(target: c.target, "a host is refused: {text}");
+        }
+        let mut message = Vec::new();
+        refuse_message(body, reason, text, &mut message);
+        self.send_stranger(id, &message, c);
+    }
+
+    /// A message of somebody else while there is a session.
+    fn stranger(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
+        if !self.begins(id, body, c) {
+            return;
+        }
+        let now = Instant::now();
+        let stuck = self
+            .peer
+            .as_ref()
+            .is_some_and(|p| !self.session.is_up() && p.handshake_since + HANDSHAKE_LIMIT < now);
+        if stuck {
+            self.violation(
+                Reason::Busy,
+                "the handshake was not finished, and another host asks",
+                c,
+            );
+            self.newcomer(id, body, c);
+            return;
+        }
+        if !self.probe(c) {
+            self.lost = true;
+            self.peer_lost(c);
+            self.newcomer(id, body, c);
+            return;
+        }
+        match &self.candidate {
+            Some(other) if other.id != id => {
+                self.refuse(id, body, Reason::Busy, "another host has the session", c);
+            }
+            _ => {
+                self.candidate = Some(Candidate {
+                    id: id.to_vec(),
+                    message: body.to_vec(),
+                    deadline: now + CANDIDATE_WAIT,
+                    probe: now + CANDIDATE_PROBE,
+                });
+            }
+        }
+    }
+
+    pub(super) fn look_after_candidate(&mut self, c: &mut Context<'_>) {
+        let Some(mut candidate) = self.candidate.take() else {
+            return;
+        };
+        if self.peer.is_none() {
+            self.newcomer(&candidate.id, &candidate.message, c);
+            return;
+        }
+        let now = Instant::now();
+        if now < candidate.probe {
+            self.candidate = Some(candidate);
+            return;
+        }
+        if !self.probe(c) {
+            // What the old host sent last was received before this.
+            self.lost = true;
+            self.candidate = Some(candidate);
+        } else if now >= candidate.deadline {
+            let Candidate { id, message, .. } = candidate;
+            self.refuse(
+                &id,
+                &message,
+                Reason::Busy,
+                "another host has the session",
+                c,
+            );
+        } else {
+            candidate.probe = now + CANDIDATE_PROBE;
+            self.candidate = Some(candidate);
+        }
+    }
+
+    /// Frames of the host whose session it is.
+    fn frames(&mut self, body: &[u8], c: &mut Context<'_>) {
+        let mut rest = body;
+        loop {
+            match self.session.frame(rest, &mut self.out) {
+                Ok((event, more)) => {
+                    rest = more;
+                    self.event(event, c);
+                }
+                Err(violation) => {
+                    let reason = match violation {
+                        Violation::Wire(WireError::Version { .. }) => Reason::Version,
+                        _ => Reason::Protocol,
+                    };
+                    self.violation(reason, &violation.to_string(), c);
+                    return;
+                }
+            }
+            if rest.is_empty() || self.peer.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The host broke the protocol: tells it, and ends the session.
+    fn violation(&mut self, reason: Reason, text: &str, c: &mut Context<'_>) {
+        if self.violations.now() {
+            error!(target: c.target, "the session is ended, the host broke the protocol: {text}");
+        }
+        self.session.fail(reason, text, &mut self.out);
+        // The peer is forgotten, so the REFUSE goes out here.
+        if let Err(e) = self.flush(c) {
+            debug!(target: c.target, "the host was not told: {e}");
+        }
+        self.link_down(c, "protocol error");
+        self.peer = None;
+    }
+
+    /// The peer cannot be reached any more.
+    pub(super) fn peer_lost(&mut self, c: &mut Context<'_>) {
+        self.lost = false;
+        if self.peer.take().is_some() {
+            self.session.disconnected();
+            self.link_down(c, "the host disconnected");
+        }
+    }
+
+    fn event(&mut self, event: DeviceEvent<'_>, c: &mut Context<'_>) {
+        if log_enabled!(target: c.target, Level::Trace) {
+            trace!(target: c.target, "{event:?}");
+        }
+        match event {
+            DeviceEvent::Offered { host, replaced } => {
+                if replaced {
+                    self.link_down(c, "the host began another session");
+                }
+                if let Some(peer) = &mut self.peer {
+                    peer.handshake_since = Instant::now();
+                }
+                debug!(
+                    target: c.target,
+                    "{host:?} asks for session {:#x}",
+                    self.session.session()
+                );
+            }
+            DeviceEvent::Up => {
+                c.count(Stat::Sessions, 1);
+                info!(
+                    target: c.target,
+                    "link up, session {:#x}",
+                    self.session.session()
+                );
+                self.control.up = true;
+            }
+            DeviceEvent::Down { reason, text } => {
+                let text = format!("the host ended it: {reason:?} {text}");
+                self.link_down(c, text.trim_end());
+                self.peer = None;
+            }
+            DeviceEvent::Read {
+                tag,
+                bar,
+                len,
+                offset,
+            } => self.mmio(Kind::Read, tag, bar, len, offset, 0),
+            DeviceEvent::Write {
+                tag,
+                bar,
+                len,
+                offset,
+                data,
+            } => self.mmio(Kind::Write, tag, bar, len, offset, data),
+            DeviceEvent::DmaReadDone { tag, status, data } => {
+                self.dma_done(Kind::DmaRead, tag, status, data);
+            }
+            DeviceEvent::DmaWriteDone { tag, status } => {
+                self.dma_done(Kind::DmaWrite, tag, status, &[]);
+            }
+            DeviceEvent::Reset { tag, kind } => {
+                debug!(target: c.target, "tag={tag} reset {kind:?}");
+                self.queue.clear();
+                // Of several that the RTL has not heard of the last one is
+                // answered, which answers them all, and the strongest told.
+                let kind = match self.control.reset {
+                    Some((_, waiting)) if waiting as u32 > kind as u32 => waiting,
+                    _ => kind,
+                };
+                self.control.reset = Some((tag, kind));
+            }
+            DeviceEvent::Ignored => {}
+        }
+    }
+
+    fn mmio(&mut self, kind: Kind, tag: u32, bar: u8, len: u8, offset: u64, data: u64) {
+        // The session has checked the range, and the configuration that the
+        // base is a multiple of the size.
+        let base = self.session.config().bars[usize::from(bar)].axi_base;
+        self.queue.push(
+            kind,
+            Item::Mmio(Mmio {
+                tag,
+                bar,
+                len,
+                addr: base + offset,
+                data,
+            }),
+        );
+    }
+
+    fn dma_done(&mut self, kind: Kind, tag: u32, status: Status, data: &[u8]) {
+        // The session knows the tag, so it is in the table.
+        if let Some(dma) = self.dma.iter_mut().find(|d| d.tag == tag) {
+            dma.state = DmaState::Done {
+                status,
+                data: data.to_vec(),
+                pos: 0,
+                announced: false,
+            };
+            self.queue.push(kind, Item::Dma { tag });
+        }
+    }
+
+    fn link_down(&mut self, c: &Context<'_>, why: &str) {
+        self.queue.clear();
+        self.control.reset = None;
+        if self.control.up {
+            // The RTL never heard of that session.
+            self.control.up = false;
+            info!(target: c.target, "link down: {why}");
+        } else if self.link_up && !self.control.down {
+            self.control.down = true;
+            info!(target: c.target, "link down: {why}");
+        } else {
+            debug!(target: c.target, "no link: {why}");
+        }
+    }
+}
