@@ -21,7 +21,7 @@ pub const QUIET: Duration = Duration::from_millis(200);
 pub struct Options {
     /// Further properties of the device, separated by commas.
     pub properties: String,
-    /// Further arguments of QEMU, separated by blanks.
+    /// Further arguments of QEMU, before those of the card, separated by blanks.
     pub args: String,
     /// Environment variables.
     pub env: Vec<(&'static str, &'static str)>,
@@ -71,8 +71,8 @@ impl Machine {
         let endpoint = scratch.endpoint();
         let mut hdl = HdlEndpoint::bind(&endpoint, config).expect("cannot bind");
         let mut launch = Launch::new()
-            .args(&device_args(&endpoint, &options.properties))
             .args(&options.args)
+            .args(&device_args(&endpoint, &options.properties))
             .env("ACCELERATOR_LOG_LEVEL", "debug");
         for (name, value) in &options.env {
             launch = launch.env(name, value);
