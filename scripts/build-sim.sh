@@ -101,12 +101,14 @@ library=$target/release/libaccelerator_dpi.a
 
 # What the macros say: assertions stay on; every module has a timescale.
 design=(--timescale 1ns/1ps --assert --top-module "$top" "${extra[@]}" -F "$files")
-flags=(--cc --exe --build -j "$(nproc)" --prefix Vsim -Wall -O3 --x-assign fast
+flags=(--cc --exe --build -j "$(nproc)" --prefix Vsim -O3 --x-assign fast
   --x-initial fast --no-timing
   -CFLAGS "-std=gnu++20 -DVL_TIME_CONTEXT -O2 -DSIM_NAME='\"$name\"'"
   -MAKEFLAGS 'CFG_CXXFLAGS_PCH_I=-include'
   -LDFLAGS "$library -lpthread -ldl -lm")
-((waves)) && flags+=(--trace-fst --trace-structs)
+((!waves)) || flags+=(--trace-fst --trace-structs)
+# Our own RTL has no warnings; those of the user's are told and do not stop the build.
+if [[ -n $example ]]; then flags+=(-Wall); else flags+=(-Wno-fatal); fi
 
 # The text after the preprocessor is all that the design is made of.
 source=$out/preprocessed.v
@@ -126,6 +128,8 @@ if [[ ! -x $folder/program ]]; then
     run_logged 'building the simulation' "$verilator" "${flags[@]}" --Mdir "$folder" \
       "${design[@]}" "$REPO_DIR/hdl/sim/sim_main.cpp"
     mv "$folder/Vsim" "$folder/program"
+    warnings=$(grep -c '^%Warning' "$LOG_FILE" || true)
+    ((!warnings)) || warn "$name: Verilator has $warnings warnings; see $LOG_FILE"
     # Only the program is needed from here on.
     find "$folder" -mindepth 1 -not -name program -delete
   fi

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests share."""
 
+import functools
 import itertools
 import os
 import random
@@ -9,8 +10,11 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-SUITE = os.environ["SUITE"]
 PARAMETERS = eval(os.environ["SUITE_PARAMETERS"])  # pylint: disable=eval-used
+
+
+# No test waits for ever: the longest takes a quarter of this.
+test = functools.partial(cocotb.test, timeout_time=2, timeout_unit="ms")
 
 
 async def start_clock(dut):

@@ -103,8 +103,7 @@ def run(name, args):
         log_file=log,
         seed=args.seed,
         test_filter=args.filter,
-        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"]),
-                   "SUITE": name},
+        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"])},
     )
     passed, failed = 0, []
     for case in xml.etree.ElementTree.parse(results).iter("testcase"):

@@ -10,7 +10,7 @@ from cocotbext.axi import AxiBurstType, AxiBus, AxiMaster, AxiResp, AxiSlave, Me
 from cocotbext.axi.axi_channels import (
     AxiARBus, AxiARSource, AxiAWBus, AxiAWSource, AxiBBus, AxiBSink, AxiRBus, AxiRSink, AxiWBus,
     AxiWSource)
-from common import PARAMETERS, clocks, pauses, random_bytes, start_clock
+from common import PARAMETERS, clocks, pauses, random_bytes, start_clock, test
 from standin import (DELIVERED, DMA_READ, DMA_WRITE, INTX, MSIX, READ_DONE, RESET_DONE,
                      WRITE_DONE, Host)
 
@@ -181,7 +181,7 @@ async def start(dut, **settings):
 ####################
 
 
-@cocotb.test()
+@test()
 async def configuration(dut):
     host, _ = await start(dut)
     config = host.config()
@@ -194,7 +194,7 @@ async def configuration(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def reset_length(dut):
     """user_resetn is low for the stated clocks, and QEMU is told when it is over."""
     host, _ = await start(dut)
@@ -215,7 +215,7 @@ async def reset_length(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def reset_again_before_it_is_over(dut):
     host, _ = await start(dut)
     host.push_reset(1)
@@ -233,7 +233,7 @@ async def reset_again_before_it_is_over(dut):
 ##################
 
 
-@cocotb.test()
+@test()
 async def every_size_and_alignment(dut):
     """Writes and reads of 1 to 8 bytes at every offset, without and with back-pressure."""
     host, bench = await start(dut)
@@ -267,7 +267,7 @@ async def every_size_and_alignment(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def stream_of_writes(dut):
     """Posted writes, many under way, arrive in order; reads see all writes before them."""
     host, bench = await start(dut)
@@ -302,7 +302,7 @@ async def stream_of_writes(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def writes_pass_a_waiting_read(dut):
     host, bench = await start(dut)
     bench.slave.read_if.r_channel.pause = True
@@ -317,7 +317,7 @@ async def writes_pass_a_waiting_read(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def outstanding_limits(dut):
     """As many as the parameters say, and one write in front of the bus."""
     host, bench = await start(dut)
@@ -348,7 +348,7 @@ async def outstanding_limits(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def errors_of_the_slave(dut):
     """SLVERR reaches QEMU, of the access that it belongs to."""
     host, bench = await start(dut)
@@ -372,7 +372,7 @@ async def errors_of_the_slave(dut):
 #######
 
 
-@cocotb.test()
+@test()
 async def dma_reads(dut):
     """Random lengths, offsets, sizes, delays, order of completion, back-pressure."""
     host, bench = await start(dut, delay_max=50, reorder=1)
@@ -399,7 +399,7 @@ async def dma_reads(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def dma_writes(dut):
     """The same for writes; each has a place of its own in host memory."""
     host, bench = await start(dut, delay_max=50, reorder=1)
@@ -432,7 +432,7 @@ async def dma_writes(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def strobes_with_holes(dut):
     """Random holes in every beat, beats without any strobe, bursts without any, all sizes."""
     host, _ = await start(dut, delay_max=10)
@@ -472,7 +472,7 @@ async def strobes_with_holes(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def every_pattern_in_a_beat(dut):
     """All 256 patterns of 8 neighbouring strobes, at every place on the bus."""
     host, _ = await start(dut)
@@ -503,7 +503,7 @@ async def every_pattern_in_a_beat(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def responses_keep_their_order(dut):
     """IDs come back as they came, in order, while the host answers out of order."""
     host, _ = await start(dut, delay_max=200, reorder=1)
@@ -532,7 +532,7 @@ async def responses_keep_their_order(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def dma_limits(dut):
     """As many requests under way as the parameters say."""
     host, bench = await start(dut, hold=1)
@@ -549,7 +549,7 @@ async def dma_limits(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def throughput(dut):
     """4 KiB requests, as many under way as fit: at least 0.95 beats per clock both ways."""
     host, bench = await start(dut)
@@ -585,7 +585,7 @@ async def throughput(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def refused_bursts(dut):
     """FIXED, WRAP, wider than the bus, across 4 KiB: SLVERR, and nothing reaches the host."""
     host, _ = await start(dut)
@@ -615,7 +615,7 @@ async def refused_bursts(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def refused_by_the_host(dut):
     """A fault of the host is SLVERR of its own request only."""
     host, bench = await start(dut, delay_max=20)
@@ -634,7 +634,7 @@ async def refused_by_the_host(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def everything_at_once(dut):
     """Guest accesses, DMA both ways and interrupts together, all with back-pressure."""
     host, bench = await start(dut, delay_max=30, again_percent=10, reorder=1)
@@ -699,7 +699,7 @@ async def everything_at_once(dut):
 ##############
 
 
-@cocotb.test()
+@test()
 async def msix_never_overtakes_data(dut):
     """A vector that is asked for once B came is sent behind the write."""
     host, bench = await start(dut, delay_max=40, again_percent=30)
@@ -717,7 +717,7 @@ async def msix_never_overtakes_data(dut):
     host.check()
 
 
-@cocotb.test(skip=not PARAMETERS.get("IntxPin"))
+@test(skip=not PARAMETERS.get("IntxPin"))
 async def intx_level(dut):
     host, _ = await start(dut)
     await clocks(dut, 10)
@@ -785,7 +785,7 @@ def answers(host):
     return {r.tag: r.status for r in host.pull() if r.what in (READ_DONE, WRITE_DONE)}
 
 
-@cocotb.test()
+@test()
 async def reset_in_full_flight(dut):
     host, bench = await start(dut)
     master = bench.master()
@@ -806,7 +806,7 @@ async def reset_in_full_flight(dut):
         await works(host, bench, master)
 
 
-@cocotb.test()
+@test()
 async def link_down_in_full_flight(dut):
     """RTL gets an answer to everything, SLVERR from then on, and a reset when QEMU is back."""
     host, bench = await start(dut)
@@ -847,7 +847,31 @@ async def link_down_in_full_flight(dut):
         await works(host, bench, master)
 
 
-@cocotb.test()
+@test()
+async def late_answers_are_swallowed(dut):
+    """RTL answers an access after the link went: neither read nor write is told of."""
+    host, bench = await start(dut)
+    for write, channel in ((0, bench.slave.read_if.r_channel), (1, bench.slave.write_if.b_channel)):
+        channel.pause = True
+        if write:
+            host.push_write(0x20, 4, 7)
+        else:
+            host.push_read(0x20, 4)
+        await host.until(lambda: host.outstanding()[3] == 0)
+        await clocks(dut, 20)
+        host.push_link(False)
+        await host.until(lambda: host.outstanding()[3] == 0)
+        channel.pause = False
+        await clocks(dut, 40)
+        assert not answers(host)
+        host.push_link(True)
+        await host.until(lambda: not int(dut.user_resetn.value))
+        await host.until(lambda: int(dut.user_resetn.value))
+    assert await host.read(0x20, 4) == 7
+    host.check()
+
+
+@test()
 async def link_lost_and_back_in_full_flight(dut):
     """QEMU is back before RTL answered anything of the session before."""
     host, bench = await start(dut)
@@ -870,7 +894,7 @@ async def link_lost_and_back_in_full_flight(dut):
         await works(host, bench, master)
 
 
-@cocotb.test()
+@test()
 async def aresetn_in_full_flight(dut):
     """A testbench that pulls aresetn: the guest gets errors instead of waiting."""
     host, bench = await start(dut)
@@ -892,7 +916,32 @@ async def aresetn_in_full_flight(dut):
         await works(host, bench, master)
 
 
-@cocotb.test()
+@test()
+async def aresetn_with_full_windows(dut):
+    """As many accesses as fit wait when aresetn comes: each gets its error."""
+    host, bench = await start(dut)
+    for write, most, channel in (
+            (1, MMIO_WRITES + 1, bench.slave.write_if.b_channel),
+            (0, MMIO_READS, bench.slave.read_if.r_channel)):
+        channel.pause = True
+        for n in range(most):
+            if write:
+                host.push_write(8 * n, 4, n)
+            else:
+                host.push_read(8 * n, 4)
+        await clocks(dut, 20 * most + 100)
+        assert host.outstanding()[3] == 0 and not answers(host)
+        dut.aresetn.value = 0
+        await clocks(dut, 4)
+        assert list(answers(host).values()) == [1] * most
+        host.log.clear()
+        dut.aresetn.value = 1
+        channel.pause = False
+        await host.until(lambda: int(dut.user_resetn.value))
+    host.check()
+
+
+@test()
 async def power_on_without_a_link(dut):
     """RTL is released from reset although no QEMU is there, and gets SLVERR."""
     host, bench = await start(dut)

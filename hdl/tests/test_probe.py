@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probe, and with it the promises of the bridge that the end-to-end tests rely on."""
 
-import cocotb
-from common import clocks, start_clock
+from common import clocks, start_clock, test
 from standin import DMA_READ, DMA_WRITE, MSIX, READ_DONE, Host
 
 RD_ADDR, RD_STATUS, RD_DATA, HOLD, RELEASE = 0x10, 0x18, 0x20, 0x28, 0x2C
@@ -22,7 +21,7 @@ async def start(dut, **settings):
     return host
 
 
-@cocotb.test()
+@test()
 async def identity(dut):
     host = await start(dut)
     config = host.config()
@@ -34,7 +33,7 @@ async def identity(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def dma_in_the_middle_of_a_read(dut):
     """The register read is answered with what is in host memory now."""
     host = await start(dut, delay_min=5, delay_max=40)
@@ -52,7 +51,7 @@ async def dma_in_the_middle_of_a_read(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def dma_completion_passes_waiting_reads(dut):
     """Reads queue up behind one that waits for its DMA; writes go by, and all is answered."""
     host = await start(dut, delay_min=50, delay_max=50)
@@ -69,7 +68,7 @@ async def dma_completion_passes_waiting_reads(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def a_write_passes_a_waiting_read(dut):
     host = await start(dut)
     tag = host.push_read(HOLD, 4)
@@ -81,7 +80,7 @@ async def a_write_passes_a_waiting_read(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def every_pattern_of_holes(dut):
     """All 256 patterns in every beat of a burst, against untouched memory."""
     host = await start(dut, delay_max=10)
@@ -133,20 +132,20 @@ async def rounds(dut, control, **settings):
     return host
 
 
-@cocotb.test()
+@test()
 async def done_is_never_ahead_of_the_data(dut):
     host = await rounds(dut, 0, delay_max=30)
     assert not host.find(MSIX)
     host.check()
 
 
-@cocotb.test()
+@test()
 async def done_after_the_response(dut):
     host = await rounds(dut, 1, delay_max=30)
     host.check()
 
 
-@cocotb.test()
+@test()
 async def interrupt_is_never_ahead_of_the_data(dut):
     host = await rounds(dut, 2 | 5 << 8, delay_max=30, again_percent=30)
     order = [r.what for r in host.log if r.what in (DMA_WRITE, MSIX)]
@@ -156,7 +155,7 @@ async def interrupt_is_never_ahead_of_the_data(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def interrupts(dut):
     host = await start(dut, again_percent=50)
     vectors = [host.random.randrange(8) for _ in range(50)]
@@ -168,7 +167,7 @@ async def interrupts(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def bytes_and_strobes(dut):
     """Every length at every offset, with exactly its strobes on the bus."""
     host = await start(dut)
@@ -192,7 +191,7 @@ async def bytes_and_strobes(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def reset_while_a_read_waits(dut):
     host = await start(dut)
     tag = host.push_read(HOLD, 4)
@@ -203,7 +202,7 @@ async def reset_while_a_read_waits(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def link_goes_while_a_read_waits(dut):
     host = await start(dut, hold=1)
     host.push_write(RD_ADDR, 8, BASE)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The regs example, as a guest sees it."""
 
-import cocotb
-from common import clocks, start_clock
+from common import clocks, start_clock, test
 from standin import MSIX, Host
 
 
@@ -13,7 +12,7 @@ async def start(dut):
     return host
 
 
-@cocotb.test()
+@test()
 async def identity(dut):
     host = await start(dut)
     config = host.config()
@@ -25,7 +24,7 @@ async def identity(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def counter_counts_clocks(dut):
     host = await start(dut)
     first = await host.read(0x8, 4)
@@ -36,7 +35,7 @@ async def counter_counts_clocks(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def bytes_of_every_access(dut):
     """Every length at every offset, on SCRATCH and RAM, against a model."""
     host = await start(dut)
@@ -57,7 +56,7 @@ async def bytes_of_every_access(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def interrupts(dut):
     host = await start(dut)
     for vector in [0, 7, 3, 3, 1]:
@@ -68,7 +67,7 @@ async def interrupts(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def reset_clears(dut):
     host = await start(dut)
     await host.write(0x4, 4, 0xFFFFFFFF)

@@ -3,8 +3,7 @@
 
 import struct
 
-import cocotb
-from common import PARAMETERS, clocks, start_clock
+from common import PARAMETERS, clocks, start_clock, test
 from standin import DMA_WRITE, MSIX, Host
 
 CONTROL, STATUS, IRQ_ENABLE = 0x0C, 0x10, 0x18
@@ -97,7 +96,7 @@ def random_keys(rng):
     return [rng.choice((0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)) for _ in range(1024)]
 
 
-@cocotb.test()
+@test()
 async def identity(dut):
     host, _ = await start(dut)
     config = host.config()
@@ -117,7 +116,7 @@ async def identity(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def sorts(dut):
     """A ring that wraps, both orders, delays of every length, in place and not."""
     host, sorter = await start(dut, log2=3, delay_max=60, again_percent=10, reorder=1)
@@ -150,7 +149,7 @@ async def sorts(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def order_of_what_the_host_sees(dut):
     """Data, then status, then interrupt."""
     host, sorter = await start(dut)
@@ -165,7 +164,7 @@ async def order_of_what_the_host_sees(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def bad_descriptors(dut):
     host, sorter = await start(dut)
     good = random_keys(host.random)
@@ -210,27 +209,27 @@ async def one_failure(dut, code, begin, end, kinds, skip=0):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def block_read_fails_at_the_start(dut):
     await one_failure(dut, 3, 0, 4, kinds=1)
 
 
-@cocotb.test()
+@test()
 async def block_read_fails_at_the_end(dut):
     await one_failure(dut, 3, 4092, 4096, kinds=1)
 
 
-@cocotb.test()
+@test()
 async def write_back_fails_at_the_start(dut):
     await one_failure(dut, 4, 0, 4, kinds=2)
 
 
-@cocotb.test()
+@test()
 async def write_back_fails_at_the_end(dut):
     await one_failure(dut, 4, 4092, 4096, kinds=2)
 
 
-@cocotb.test()
+@test()
 async def status_write_fails(dut):
     host, sorter = await start(dut)
     keys = random_keys(host.random)
@@ -245,7 +244,7 @@ async def status_write_fails(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def fetch_fails_and_is_tried_again(dut):
     host, sorter = await start(dut)
     keys = random_keys(host.random)
@@ -265,7 +264,7 @@ async def fetch_fails_and_is_tried_again(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def soft_reset_at_any_time(dut):
     """In every phase of a block: it stops, forgets, and sorts again."""
     host, sorter = await start(dut, delay_max=30)
@@ -294,7 +293,7 @@ async def soft_reset_at_any_time(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def function_reset_at_any_time(dut):
     """A reset by the guest, with everything under way."""
     host, sorter = await start(dut, delay_max=30)
@@ -317,7 +316,7 @@ async def function_reset_at_any_time(dut):
     host.check()
 
 
-@cocotb.test()
+@test()
 async def disabled_and_masked(dut):
     """Without ENABLE nothing happens; without IRQ_ENABLE no interrupt comes."""
     host, sorter = await start(dut)
