@@ -104,6 +104,34 @@ fn a_device_written_in_c_or_cxx_behaves() {
     }
 }
 
+/// The example of the README, as a user builds and runs it.
+#[test]
+fn the_example_is_a_card() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let program = build("examples/memory.c", Language::C99, true);
+    let mut process = Process::start(&program, &[&endpoint], &[]);
+    let mut guest = GuestEndpoint::connect(&endpoint, MEMORY, 4096, PATIENCE).unwrap();
+    assert_eq!(process.line(), "link up");
+    for i in 1..=100_u32 {
+        let target = MEMORY + 8 * u64::from(i);
+        guest.write(0, 4088, 4, target, PATIENCE).unwrap();
+        guest.write(0, 4092, 4, i.into(), PATIENCE).unwrap();
+        guest.wait_msix(0, PATIENCE).unwrap();
+        assert_eq!(guest.memory()[8 * i as usize..][..4], i.to_le_bytes());
+    }
+    assert_eq!(
+        guest.read(0, 4087, 8, PATIENCE).unwrap(),
+        (MEMORY + 800) << 8 | 100 << 40
+    );
+    guest.reset(ResetKind::Flr, PATIENCE).unwrap();
+    assert_eq!(guest.read(0, 4088, 8, PATIENCE).unwrap(), 0);
+    guest.close().unwrap();
+    assert_eq!(process.line(), "link down");
+    process.terminate();
+    process.finish();
+}
+
 struct Random(u64);
 
 impl Random {

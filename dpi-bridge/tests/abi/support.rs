@@ -84,17 +84,19 @@ fn compiler(language: Language) -> Command {
         .to_command()
 }
 
-/// Builds the consumer against the header and the static library. With
+/// Builds a C program against the header and the static library. With
 /// `sanitize` under AddressSanitizer and UndefinedBehaviorSanitizer.
-fn build(language: Language, sanitize: bool) -> PathBuf {
+pub fn build(source: &str, language: Language, sanitize: bool) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let library = build_folder().join("libaccelerator_dpi.a");
     let name = format!(
-        "consumer-{language:?}-{}{}",
+        "{}-{language:?}-{}",
+        Path::new(source).file_stem().unwrap().to_string_lossy(),
         if sanitize { "sanitized" } else { "plain" },
-        std::process::id()
     );
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Renamed at the end, since another run of the tests may use it.
+    let made = program.with_extension(std::process::id().to_string());
     let mut command = compiler(language);
     command
         .arg("-I")
@@ -108,7 +110,7 @@ fn build(language: Language, sanitize: bool) -> PathBuf {
                 "c++"
             },
         ])
-        .arg(root.join("tests/c/consumer.c"))
+        .arg(root.join(source))
         .args(["-x", "none"]);
     if sanitize {
         command.args([
@@ -121,7 +123,7 @@ fn build(language: Language, sanitize: bool) -> PathBuf {
     command
         .arg(&library)
         .args(["-lstdc++", "-lpthread", "-ldl", "-lm", "-o"])
-        .arg(&program);
+        .arg(&made);
     let output = command.output().unwrap_or_else(|e| {
         panic!(
             "{command:?} cannot be run: {e}; a C and C++ compiler is needed (apt-get install g++)"
@@ -132,6 +134,7 @@ fn build(language: Language, sanitize: bool) -> PathBuf {
         "{command:?} failed:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    fs::rename(&made, &program).unwrap();
     program
 }
 
@@ -139,7 +142,7 @@ fn build(language: Language, sanitize: bool) -> PathBuf {
 pub fn program(language: Language, sanitize: bool) -> &'static Path {
     static BUILT: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
     let index = usize::from(language == Language::Cxx11) * 2 + usize::from(sanitize);
-    BUILT[index].get_or_init(|| build(language, sanitize))
+    BUILT[index].get_or_init(|| build("tests/c/consumer.c", language, sanitize))
 }
 
 /// A folder of the test's own, gone at its end.
@@ -276,6 +279,14 @@ impl Process {
 
     pub fn kill(&mut self) {
         let _ = self.child.kill();
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&mut self) {
+        // SAFETY: no memory is involved; the child was not waited for, so the
+        // number is still its.
+        let result = unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        assert_eq!(result, 0);
     }
 }
 
