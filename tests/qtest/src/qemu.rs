@@ -400,6 +400,22 @@ impl Qemu {
         self.said().iter().filter(has_all).count()
     }
 
+    /// Waits for `count` lines on standard error that contain all of `parts`;
+    /// there must not be more of them.
+    ///
+    /// # Panics
+    ///
+    /// There are fewer, or more.
+    #[track_caller]
+    pub fn expect_lines(&self, parts: &[&str], count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.count_lines(parts) < count && Instant::now() < deadline {
+            thread::sleep(TICK);
+        }
+        let found = self.count_lines(parts);
+        assert_eq!(found, count, "lines with {parts:?} on standard error");
+    }
+
     // The process.
 
     /// Waits until the process has ended.

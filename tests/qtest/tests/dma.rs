@@ -198,6 +198,7 @@ fn a_flood_of_refused_requests_does_not_flood_the_log() {
         let read = m.hdl.dma_read(RAM_END, 4).map(|_| ());
         assert_eq!(status(read), Status::Fault);
     }
+    m.qemu.expect_line(&["ERROR"]);
     let lines = m.qemu.count_lines(&["ERROR"]);
     assert!((1..100).contains(&lines), "{lines} lines");
     m.check_alive();

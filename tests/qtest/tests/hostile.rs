@@ -598,7 +598,7 @@ fn good_frames_before_a_bad_one_count() {
     bad[0] ^= 1;
     message.extend_from_slice(&bad);
     v.session_ends(&message, &["signature"]);
-    assert_eq!(v.m.qemu.count_lines(&["vector 9 ", "4 vectors"]), 1);
+    v.m.qemu.expect_lines(&["vector 9 ", "4 vectors"], 1);
 }
 
 #[test]
@@ -730,6 +730,7 @@ fn a_flood_of_frames_that_the_guest_has_not_asked_for() {
         ok(v.m.hdl.inject_raw(&message));
     }
     v.m.check_alive();
+    v.m.qemu.expect_line(&["vector 4000"]);
     let lines = v.m.qemu.count_lines(&["vector 4000"]);
     assert!((1..100).contains(&lines), "{lines} lines");
     v.memory_is_untouched();

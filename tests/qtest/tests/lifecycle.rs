@@ -259,7 +259,7 @@ fn a_killed_simulator_reads_as_all_ones_and_is_told_once() {
     assert_eq!(CARD.get(&mut m.qemu, express + 0x12, 2) & 0x3ff, 0);
     m.qemu.qmp("system_reset", json!({}));
     m.qemu.expect_event("RESET");
-    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+    m.qemu.expect_lines(&DOWN, 1);
     m.qemu.terminate();
     assert!(m.qemu.wait_exit(Duration::from_secs(10)).success());
 }
@@ -272,7 +272,7 @@ fn a_simulator_killed_in_the_middle_of_a_read() {
     m.kill_endpoint();
     assert_eq!(m.qemu.reply_value(), u64::MAX);
     m.qemu.expect_line(&DOWN);
-    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+    m.qemu.expect_lines(&DOWN, 1);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_simulator_killed_while_a_write_waits_for_room() {
     ok(m.hdl.expect_write(0, 0, 4, 1));
     m.kill_endpoint();
     m.qemu.reply();
-    assert_eq!(m.qemu.count_lines(&DOWN), 1);
+    m.qemu.expect_lines(&DOWN, 1);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_simulator_that_comes_back_is_taken_again() {
         m.settle_resets();
         m.check_alive();
     }
-    assert_eq!(m.qemu.count_lines(&DOWN), 3);
+    m.qemu.expect_lines(&DOWN, 3);
 }
 
 #[test]
