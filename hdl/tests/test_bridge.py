@@ -924,6 +924,7 @@ async def aresetn_with_full_windows(dut):
             (1, MMIO_WRITES + 1, bench.slave.write_if.b_channel),
             (0, MMIO_READS, bench.slave.read_if.r_channel)):
         channel.pause = True
+        channel.queue_occupancy_limit = -1
         for n in range(most):
             if write:
                 host.push_write(8 * n, 4, n)
