@@ -169,16 +169,23 @@ static void *read_hold(void *argument)
 	return NULL;
 }
 
-/* A read of one CPU waits for a write of the other. */
+/*
+ * A read of one CPU waits for a write of the other. While it waits, the first CPU does
+ * nothing else, as with any card, and nobody may wait for it: the other one spins.
+ */
 static void write_passes_read(void)
 {
+	uint64_t end;
+
+	pin_to_cpu(0);
 	for (unsigned int i = 0; i < 20; i++) {
 		uint32_t value = (uint32_t)random64(&dice), got = 0;
 		pthread_t thread;
 
 		atomic_store(&held, true);
 		start_thread(&thread, read_hold, &got);
-		usleep(20 * 1000);
+		for (end = now_ms() + 10; now_ms() < end;)
+			;
 		if (!atomic_load(&held))
 			fail("HOLD was answered with %#x before RELEASE was written", got);
 		write32(RELEASE, value);
