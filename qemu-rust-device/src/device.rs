@@ -717,6 +717,7 @@ impl Root for Machine {
 
 const _: () = assert!(std::mem::size_of::<c_int>() == 4);
 
+// SAFETY: called once, before `main`; the description lives as long as QEMU.
 module_init! {
     MODULE_INIT_QOM => unsafe {
         static TYPE: Type = Type(c::TypeInfo {
