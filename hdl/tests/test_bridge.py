@@ -57,6 +57,22 @@ class Watch:
                 self.seen.append(now)
 
 
+class Memory(MemoryRegion):
+    """Memory with a word that answers with an error."""
+
+    bad = -1
+
+    async def _read(self, address, length, **kwargs):
+        if address <= self.bad < address + length:
+            raise RuntimeError("a bad word")
+        return await super()._read(address, length, **kwargs)
+
+    async def _write(self, address, data, **kwargs):
+        if address <= self.bad < address + len(data):
+            raise RuntimeError("a bad word")
+        await super()._write(address, data, **kwargs)
+
+
 class Bench:
     """A bridge with memory on m_axi, and a master or nothing yet on s_axi."""
 
@@ -64,7 +80,7 @@ class Bench:
         self.dut = dut
         self.host = host
         bus = AxiBus.from_prefix(dut, "m_axi")
-        self.memory = MemoryRegion(BAR_BYTES)
+        self.memory = Memory(BAR_BYTES)
         self.slave = AxiSlave(bus, dut.aclk, dut.user_resetn, self.memory,
                               reset_active_level=False)
         self.aw = Watch(dut, "m_axi", "aw", ["addr", "len", "size", "burst", "id"])
@@ -362,6 +378,11 @@ async def errors_of_the_slave(dut):
     # An access of two transactions, of which one fails, fails.
     await host.write(BAR_BYTES - 3, 8, 1, status=1)
     await host.read(BAR_BYTES - 3, 8, status=1)
+    # The page boundary is one between transactions on every bus.
+    for bad in (4096 - 1, 4096):
+        bench.memory.bad = bad
+        await host.write(4096 - 3, 8, 1, status=1)
+        await host.read(4096 - 3, 8, status=1)
     await host.write(BAR_BYTES - 64, 8, 0x1122334455667788)
     assert await host.read(BAR_BYTES - 64, 8) == 0x1122334455667788
     host.check()
