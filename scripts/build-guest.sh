@@ -311,19 +311,31 @@ initramfs() {
 
 # ---- the whole -------------------------------------------------------------------
 
-need_lists
-find_kernel
-RELEASE=${KERNEL#linux-image-}
-RELEASE=${RELEASE#unsigned-}
-mapfile -t HEADERS < <(header_packages)
-PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids)
-find_versions "${PACKAGES[@]}"
+# Asking apt takes seconds; what it said holds until its lists or sources change.
+APT_STATE=$(stat -c '%n %Y' /etc/apt /etc/apt/sources.list* /etc/apt/preferences* \
+  /var/lib/apt/lists 2>/dev/null || true)
+RESOLVED=$CACHE/resolved-$(content_key "$APT_STATE" "$KERNEL" "$REPO_DIR/scripts/build-guest.sh")
+if [[ ! -f $RESOLVED ]]; then
+  need_lists
+  find_kernel
+  RELEASE=${KERNEL#linux-image-}
+  RELEASE=${RELEASE#unsigned-}
+  mapfile -t HEADERS < <(header_packages)
+  PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids)
+  find_versions "${PACKAGES[@]}"
+  # Libraries of the kernel's build programs.
+  LIBRARIES=()
+  for package in "${HEADERS[@]}"; do
+    mapfile -t -O "${#LIBRARIES[@]}" LIBRARIES < <(depends "$package" | grep -E '^(lib|zlib|pahole$)' || true)
+  done
+  rm -f "$CACHE"/resolved-*
+  declare -p KERNEL RELEASE PACKAGES VERSION LIBRARIES >"$RESOLVED.$$"
+  mv "$RESOLVED.$$" "$RESOLVED"
+fi
+# shellcheck source=/dev/null
+. "$RESOLVED"
 
-# kmod brings the library that lspci needs; the kernel's build programs need others.
-LIBRARIES=()
-for package in "${HEADERS[@]}"; do
-  mapfile -t -O "${#LIBRARIES[@]}" LIBRARIES < <(depends "$package" | grep -E '^(lib|zlib)' || true)
-done
+# kmod brings the library that lspci needs.
 need_packages gcc libc6-dev make cpio kmod "${LIBRARIES[@]}"
 
 lock_cache guest

@@ -431,8 +431,15 @@ static const char *accel_sort_error_name(u32 code)
 static int accel_sort_check_error(struct accel_sort *accel)
 {
 	struct device *dev = &accel->pdev->dev;
+	unsigned int known_head;
 	u32 status, info, head;
 	unsigned long flags;
+	u64 retired;
+
+	spin_lock_irqsave(&accel->lock, flags);
+	known_head = accel->head;
+	retired = accel->retired;
+	spin_unlock_irqrestore(&accel->lock, flags);
 
 	status = accel_sort_read(accel, ACCEL_SORT_REG_STATUS);
 	if (status != ACCEL_SORT_ALL_ONES && !(status & ACCEL_SORT_STATUS_ERROR))
@@ -451,9 +458,15 @@ static int accel_sort_check_error(struct accel_sort *accel)
 	if (ACCEL_SORT_ERR_CODE(info) == ACCEL_SORT_ERR_FETCH)
 		return -EIO;
 
-	/* A status that could not be written is missing. */
+	/*
+	 * A status that could not be written is missing. The interrupt may have gone
+	 * on since HEAD was read: then HEAD is old, and says nothing any more.
+	 */
 	spin_lock_irqsave(&accel->lock, flags);
-	accel_sort_retire(accel, head, -EIO);
+	if (accel->retired - retired < ((head - known_head) & accel->mask))
+		accel_sort_retire(accel, head, -EIO);
+	else
+		accel_sort_retire(accel, accel->head, 0);
 	spin_unlock_irqrestore(&accel->lock, flags);
 	return 0;
 }
