@@ -17,11 +17,18 @@ PARAMETERS = eval(os.environ["SUITE_PARAMETERS"])  # pylint: disable=eval-used
 test = functools.partial(cocotb.test, timeout_time=2, timeout_unit="ms")
 
 
-async def start_clock(dut):
-    """Clock and power-on reset. Each test has its own, since cocotb ends tasks with a test."""
+async def start_clock(dut, inputs=()):
+    """Clock and power-on reset. Each test has its own, since cocotb ends tasks with a test.
+
+    The inputs, on which an earlier test may have left anything, become 0 in reset.
+    """
     dut.aresetn.value = 0
     cocotb.start_soon(Clock(dut.aclk, 4, unit="ns").start())
-    for _ in range(4):
+    for _ in range(2):
+        await RisingEdge(dut.aclk)
+    for name in inputs:
+        getattr(dut, name).value = 0
+    for _ in range(2):
         await RisingEdge(dut.aclk)
     dut.aresetn.value = 1
     for _ in range(2):

@@ -176,16 +176,13 @@ class RawMaster:
         return beats
 
 
+INPUTS = ([f"s_axi_{n}" for n in ("awvalid", "wvalid", "bready", "arvalid", "rready")] +
+          [f"m_axi_{n}" for n in ("awready", "wready", "bvalid", "arready", "rvalid")] +
+          ["msix_valid", "msix_vector", "intx"])
+
+
 async def start(dut, **settings):
-    # Whatever an earlier test left on the inputs.
-    for name in ("awvalid", "wvalid", "bready", "arvalid", "rready"):
-        getattr(dut, "s_axi_" + name).value = 0
-    for name in ("awready", "wready", "bvalid", "arready", "rvalid"):
-        getattr(dut, "m_axi_" + name).value = 0
-    dut.msix_valid.value = 0
-    dut.msix_vector.value = 0
-    dut.intx.value = 0
-    await start_clock(dut)
+    await start_clock(dut, INPUTS)
     host = Host(dut.aclk, base=BASE, **settings)
     bench = Bench(dut, host)
     await host.connect(dut.user_resetn)
