@@ -58,8 +58,12 @@ suite_format() {
 
 suite_shellcheck() {
   need_packages shellcheck
-  local files
-  mapfile -t files < <(git grep -lIE '^#!.*\b(ba)?sh\b' -- . ':!patches')
+  local file line files=()
+  while IFS= read -r file; do
+    line=''
+    [[ ! -f $file ]] || IFS= read -r line <"$file" 2>/dev/null || true
+    [[ ! $line =~ ^#!.*[/\ ](ba)?sh$ ]] || files+=("$file")
+  done < <(git ls-files -- ':!patches')
   shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" scripts/lib.sh
   printf '%s files\n' "${#files[@]}"
 }
