@@ -865,6 +865,10 @@ impl Link {
                 break got;
             }
             if self.root.quitting() {
+                // Nobody picks up the answer that may still come.
+                if let Want::Read(tag) = want {
+                    shared.session.abandon(tag);
+                }
                 break Got::Void;
             }
             let now = Instant::now();
