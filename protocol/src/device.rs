@@ -181,6 +181,11 @@ impl DeviceSession {
         self.state == State::Up
     }
 
+    /// Whether a host has a session: the handshake has begun, or the link is up.
+    pub fn is_open(&self) -> bool {
+        self.state != State::Idle
+    }
+
     /// Number of the current or last session.
     pub const fn session(&self) -> u64 {
         self.session

@@ -306,7 +306,7 @@ impl HdlEndpoint {
     /// Takes a message: its events go to the queue.
     fn take(&mut self, peer: Vec<u8>, message: &[u8]) -> Result<(), Error> {
         if peer != self.peer {
-            if self.session.is_up() && self.peer_is_there() {
+            if self.session.is_open() && self.peer_is_there() {
                 let mut out = Vec::new();
                 refuse_message(
                     message,
