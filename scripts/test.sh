@@ -14,6 +14,7 @@ SUITES=(
   'clippy:the workspace without QEMU'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
+  'flows:what is made for Vivado and other simulators, without them'
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
   'clippy-qemu:the device against the QEMU that was built'
   'qtest:the device in QEMU against an HDL endpoint without a simulator'
@@ -80,6 +81,10 @@ suite_rust() {
 
 suite_hdl() {
   scripts/test-hdl.sh
+}
+
+suite_flows() {
+  scripts/test-flows.sh
 }
 
 suite_qemu() {

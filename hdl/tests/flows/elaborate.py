@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Elaborates the sources with slang, a front end that is not Verilator's.
+
+usage: elaborate.py [NAME...]
+
+Every example under the test bench, every supported width of the bridge, and the parts for
+Vivado: no error, and nothing in the imports that Vivado's simulator does not take. A line for
+each; the last is: N passed, N failed. NAMEs choose by their beginning.
+"""
+
+import pathlib
+import re
+import sys
+
+from pyslang.driver import Driver
+
+HDL = pathlib.Path(__file__).resolve().parents[2]
+
+# What the simulators need not have in an import, and where it is said.
+#
+# UG900 (2024.1), "Supported Data Types", table "Data Types Allowed on the C-SystemVerilog
+# Boundary": unpacked unions are not supported. The others of this list are, there; they are
+# kept out since their passing differs between simulators or needs calls into the simulator
+# (IEEE 1800-2017, annex H.7.4, H.8, H.12): the library is to be loadable into each of them.
+REFUSED = [
+    (r"\bunion\b", "an unpacked union: not supported by Vivado's simulator, UG900"),
+    (r"\bstruct\b", "a struct"),
+    (r"\[\s*\]", "an open array"),
+    (r"\b(logic|reg|integer|time)\b", "a four-state type"),
+    (r"\b(real|shortreal|realtime)\b", "a real number"),
+    (r"\b(context|export|task)\b", "a call back into the simulator"),
+]
+ALLOWED = re.compile(
+    r"(input|output) (int|longint|string|chandle|bit \[\d+:0\]|"
+    r"byte|shortint) \w+")
+
+# UG900, "Verilog Language Support Exceptions": directives and primitives that Vivado's simulator
+# does not take, and generate blocks without a name.
+CONSTRUCTS = [
+    (r"`(un|no)connected_drive|`nounconnected_drive", "`unconnected_drive"),
+    (r"\b(cmos|rcmos|nmos|pmos|rnmos|rpmos|tranif[01]|rtranif[01])\s*\(", "a switch primitive"),
+    (r"^  (if|for)\b[^;]*\bbegin\s*(//.*)?$", "a generate block without a name"),
+]
+
+
+def code(text):
+    """Without comments and strings."""
+    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    text = re.sub(r"//[^\n]*", "", text)
+    return re.sub(r'"(\\.|[^"\\])*"', '""', text)
+
+
+def scan(file):
+    """What is wrong with the file, by the two lists above."""
+    text = file.read_text()
+    plain = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
+    plain = re.sub(r"//[^\n]*", "", plain)
+    wrong = []
+    for match in re.finditer(r'\b(import|export)\s+"DPI[^"]*"([^;]*);', plain):
+        statement = " ".join(match.group(0).split())
+        wrong += [f"{file.name}: {what}: {statement}" for pattern, what in REFUSED
+                  if re.search(pattern, statement)]
+        arguments = re.search(r"\((.*)\)", statement)
+        for argument in arguments.group(1).split(",") if arguments else []:
+            if argument.strip() and not ALLOWED.fullmatch(argument.strip()):
+                wrong.append(f"{file.name}: '{argument.strip()}' is not in the common subset")
+    bare = code(text)
+    for pattern, what in CONSTRUCTS:
+        for match in re.finditer(pattern, bare, re.M):
+            wrong.append(f"{file.name}: {what}: {match.group(0).strip()}")
+    return wrong
+
+
+def elaborate(arguments):
+    """Whether slang takes it."""
+    driver = Driver()
+    driver.addStandardArgs()
+    if not driver.parseCommandLine("slang --timescale 1ns/1ps " + " ".join(arguments)):
+        return False
+    if not driver.processOptions() or not driver.parseAllSources():
+        return False
+    compilation = driver.createCompilation()
+    driver.reportCompilation(compilation, True)
+    return driver.reportDiagnostics(True)
+
+
+def bench(name):
+    folder = HDL / "examples" / name
+    return ["--top", "accelerator_tb", "-D", f"ACCELERATOR_TOP={name}_top", "-F",
+            str(folder / f"{name}.f"), str(HDL / "sim/accelerator_tb.sv")]
+
+
+def design(listed, top, **parameters):
+    return ["--top", top, *(f"-G {n}={v}" for n, v in parameters.items()), "-F",
+            str(HDL / listed)]
+
+
+def designs():
+    for folder in sorted((HDL / "examples").iterdir()):
+        yield f"{folder.name} under the test bench", bench(folder.name)
+    for width in (32, 64, 128, 256, 512):
+        yield f"bridge, {width} bits", design(
+            "bridge.f", "accelerator_pcie_bridge", MmioDataWidth=width, DmaDataWidth=width)
+    yield "bridge, odd queues", design(
+        "bridge.f", "accelerator_pcie_bridge", MmioWrites=3, MmioReads=1, DmaWrites=5, DmaReads=3,
+        DmaIdWidth=1, MmioAddrWidth=20)
+    yield "bridge, INTx and no MSI-X", design(
+        "bridge.f", "accelerator_pcie_bridge", MsixVectors=0, IntxPin=1, ResetClocks=1)
+    for width in (32, 64, 256, 512):
+        yield f"sort, {width} bits", design("examples/sort/sort.f", "sort_top", DmaDataWidth=width)
+
+
+def main():
+    passed = failed = 0
+    names = sys.argv[1:]
+    for name, arguments in designs():
+        if names and not any(name.startswith(n) for n in names):
+            continue
+        good = elaborate(arguments)
+        print(f"{'ok' if good else 'FAILED'}: slang: {name}", flush=True)
+        passed, failed = passed + good, failed + (not good)
+    if not names:
+        files = sorted(f for pattern in ("rtl/*.sv", "sim/*.sv", "examples/*/*.sv", "vivado/**/*.*v")
+                       for f in HDL.glob(pattern))
+        wrong = [line for file in files for line in scan(file)]
+        print(*wrong, sep="\n", end="\n" if wrong else "")
+        print(f"{'FAILED' if wrong else 'ok'}: constructs in {len(files)} files", flush=True)
+        passed, failed = passed + (not wrong), failed + bool(wrong)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

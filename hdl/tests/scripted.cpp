@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A guest with a fixed script on top of standin.cpp, for simulations without cocotb: what is run
+// twice is the same twice. At the end it writes every call that the bridge made, with the number
+// of the clock in which it did, to the file $TRANSCRIPT; two simulations that agree on it agree
+// on every clock.
+//
+//   SCRIPT      regs, sort or probe: what the guest does
+//   TRANSCRIPT  file for the calls
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+extern "C" {
+
+// Of standin.cpp.
+struct si_record {
+    int what, tag, status, bytes;
+    uint64_t value, poll;
+};
+void si_new(uint64_t seed, uint64_t base, uint64_t size);
+void si_set(const char *name, int64_t value);
+int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data);
+void si_push_link(int up);
+void si_memory_write(uint64_t addr, const uint8_t *data, uint64_t bytes);
+int si_log_next(si_record *record);
+const char *si_violations();
+void si_outstanding(int *counts);
+
+}  // extern "C"
+
+namespace {
+
+constexpr uint64_t kBase = 0x7'1234'0000;
+constexpr uint64_t kSize = 1 << 20;
+
+void write(uint64_t addr, int len, uint64_t data) { si_push_mmio(1, 0, addr, len, data); }
+void read(uint64_t addr, int len) { si_push_mmio(0, 0, addr, len, 0); }
+
+// A number from a number, the same on every machine.
+uint64_t mix(uint64_t n) {
+    n += 0x9E3779B97F4A7C15;
+    n = (n ^ n >> 30) * 0xBF58476D1CE4E5B9;
+    n = (n ^ n >> 27) * 0x94D049BB133111EB;
+    return n ^ n >> 31;
+}
+
+// Every length at every alignment, and what was written read back.
+void accesses(uint64_t ram, uint64_t bytes) {
+    for (int len = 1; len <= 8; ++len) {
+        for (uint64_t at = 0; at + static_cast<uint64_t>(len) <= bytes && at < 24; ++at) {
+            write(ram + at, len, mix(at * 8 + static_cast<uint64_t>(len)));
+            read(ram + at, len);
+        }
+    }
+}
+
+void regs() {
+    accesses(0x10, 0x80);
+    for (uint64_t n = 0; n < 8; ++n) write(0x0C, 4, n);
+    read(0, 4);
+    read(8, 4);
+}
+
+void sort() {
+    constexpr int kBlocks = 2;
+    for (uint64_t block = 0; block < kBlocks; ++block) {
+        const uint64_t at = kBase + 0x10000 + block * 0x2040;
+        for (uint64_t n = 0; n < 1024; ++n) {
+            const uint32_t key = static_cast<uint32_t>(mix(block << 32 | n));
+            si_memory_write(at + 4 * n, reinterpret_cast<const uint8_t *>(&key), 4);
+        }
+        struct {
+            uint64_t source, destination;
+            uint32_t keys, flags, cookie, status;
+        } const descriptor = {at, at + 0x8000, 1024, static_cast<uint32_t>(2 | (block & 1)), 7, 0};
+        si_memory_write(kBase + 32 * block, reinterpret_cast<const uint8_t *>(&descriptor), 32);
+    }
+    write(0x20, 4, kBase & 0xFFFFFFFF);
+    write(0x24, 4, kBase >> 32);
+    write(0x28, 4, 4);
+    write(0x18, 4, 3);
+    write(0x0C, 4, 1);
+    write(0x2C, 4, kBlocks);
+    for (int n = 0; n < 1000; ++n) read(0x30, 4);
+}
+
+void probe() {
+    accesses(0x1000, 0x80);
+    // A register read that needs host memory.
+    for (uint64_t n = 0; n < 16; ++n) {
+        write(0x10, 8, kBase + 8 * n);
+        read(0x20, 8);
+    }
+    // Bursts with holes.
+    for (uint64_t n = 0; n < 16; ++n) {
+        write(0x30, 8, kBase + 0x1000 + 8 * n);
+        write(0x38, 8, mix(n));
+        for (uint64_t i = 0; i < 8; ++i) write(0x40 + 8 * i, 8, mix(16 + 8 * n + i));
+        write(0x80, 4, n % 8 + 1);
+        for (int i = 0; i < 8; ++i) read(0x84, 4);
+    }
+    // Rounds with an interrupt each.
+    write(0x90, 8, kBase + 0x2000);
+    write(0x98, 4, 0x000F'0003);
+    for (uint64_t n = 1; n <= 16; ++n) {
+        write(0x9C, 4, n);
+        read(0xA0, 4);
+    }
+    read(0xA8, 4);
+    write(0xB0, 4, 5);
+}
+
+// What the bridge meets, set up before it opens, and what it did, written when the program ends.
+struct Scripted {
+    Scripted() {
+        const char *name = std::getenv("SCRIPT");
+        if (name == nullptr) return;
+        si_new(1, kBase, kSize);
+        // Everything takes its time, some calls have to be made again, completions overtake.
+        si_set("delay_min", 2);
+        si_set("delay_max", 30);
+        si_set("again_percent", 10);
+        si_set("reorder", 1);
+        si_push_link(1);
+        const std::string script = name;
+        if (script == "regs") regs();
+        else if (script == "sort") sort();
+        else if (script == "probe") probe();
+        else std::abort();
+    }
+
+    ~Scripted() {
+        const char *path = std::getenv("TRANSCRIPT");
+        if (path == nullptr) return;
+        std::FILE *out = std::fopen(path, "w");
+        if (out == nullptr) return;
+        for (si_record r; si_log_next(&r) != 0;) {
+            std::fprintf(out, "%llu %d %d %d %d %llx\n", static_cast<unsigned long long>(r.poll),
+                         r.what, r.tag, r.status, r.bytes, static_cast<unsigned long long>(r.value));
+        }
+        int left[4];
+        si_outstanding(left);
+        std::fprintf(out, "outstanding %d %d %d %d\n%s", left[0], left[1], left[2], left[3],
+                     si_violations());
+        std::fclose(out);
+    }
+} const scripted;
+
+}  // namespace

@@ -1,0 +1,294 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Checks what is made for Vivado and other simulators, without having them.
+set -euo pipefail
+SCRIPT_NAME=test-flows.sh
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/python-env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
+
+usage() {
+  cat <<'HELP'
+usage: scripts/test-flows.sh [--update] [PART...]
+
+Checks the flows for Vivado and other simulators, none of which it needs. The last line
+is: N passed, N failed.
+
+  --update   writes the transcripts in hdl/tests/flows/expected anew
+  PART       library   the DPI library beside another libzmq in one process; the header
+                       as C99 and C++11
+             flows     scripts/run-*.sh with stand-ins that refuse what vendors do not
+                       document, their calls against the transcripts
+             slang     the sources elaborated by slang, and scanned
+             bench     the test bench with Verilator --timing: every example does the
+                       same, clock for clock, however the clock is made
+
+environment:
+  ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
+HELP
+}
+
+update=0 parts=()
+while (($#)); do
+  case $1 in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --update) update=1 ;;
+    library | flows | slang | bench) parts+=("$1") ;;
+    *) die "unknown argument '$1'; see --help" ;;
+  esac
+  shift
+done
+((${#parts[@]})) || parts=(library flows slang bench)
+
+out=$REPO_DIR/build/test-flows
+tests=$REPO_DIR/hdl/tests/flows
+rm -rf "$out"
+mkdir -p "$out"
+LOG_FILE=$out/test.log
+: >"$LOG_FILE"
+log=$LOG_FILE
+passed=0 failed=0
+
+# check TEXT COMMAND...: one test, that passes if the command does. Bash heeds no errexit in
+# it, so a function says itself where it ends.
+check() {
+  local text=$1
+  shift
+  printf '\n== %s\n' "$text" >>"$log"
+  if "$@" >>"$log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    say "FAILED: $text; see $log"
+  fi
+}
+
+# refuses TEXT COMMAND...: the command fails, and says TEXT.
+refuses() {
+  local text=$1 output
+  shift
+  if output=$("$@" 2>&1); then
+    echo "passed: $*"
+    return 1
+  fi
+  echo "$output"
+  grep -qF -- "$text" <<<"$output"
+}
+
+# same NAME FILE: the file is the transcript of that name, or becomes it.
+same() {
+  local expected=$tests/expected/$1.txt
+  if ((update)); then
+    mkdir -p "$tests/expected"
+    cp "$2" "$expected"
+  fi
+  diff -u "$expected" "$2"
+}
+
+dpi=$REPO_DIR/build/dpi
+if [[ " ${parts[*]} " == *' library '* || " ${parts[*]} " == *' flows '* ]]; then
+  say 'building the DPI library for simulators'
+  "$REPO_DIR/scripts/build-dpi.sh" --out "$dpi" >>"$log" 2>&1 ||
+    die "the DPI library cannot be built; see $log"
+fi
+
+######## The DPI library ########
+
+part_library() {
+  need_packages gcc g++ binutils libzmq5
+  local c99=(gcc -std=c99 -Wall -Wextra -Wpedantic -Werror "-I$dpi")
+  local cxx11=(g++ -std=c++11 -Wall -Wextra -Wpedantic -Werror "-I$dpi")
+  check 'header as C99' "${c99[@]}" -fsyntax-only -x c "$dpi/accelerator_dpi.h"
+  check 'header as C++11' "${cxx11[@]}" -fsyntax-only -x c++ "$dpi/accelerator_dpi.h"
+
+  local program=$out/two_zmq mode
+  check 'build of two_zmq' "${c99[@]}" -D_POSIX_C_SOURCE=200809L \
+    "$REPO_DIR/dpi-bridge/tests/c/two_zmq.c" -o "$program" -ldl
+  # The static form as xsc makes a DPI library of it.
+  check 'link of the static form' gcc -shared -o "$out/from_static.so" -Wl,--whole-archive \
+    "$dpi/libaccelerator_dpi.a" -Wl,--no-whole-archive -Wl,-z,defs -lpthread -ldl -lm
+  for mode in global local; do
+    check "beside another libzmq, $mode" two_zmq "$dpi/libaccelerator_dpi.so" "$mode"
+    check "static form beside another libzmq, $mode" two_zmq "$out/from_static.so" "$mode"
+  done
+  # The plain archive shows its libzmq: the test notices.
+  check 'a library with a libzmq on show is noticed' plain_archive
+}
+
+two_zmq() {
+  # A socket's path has to be short.
+  local folder status=0
+  folder=$(mktemp -d)
+  timeout 120 "$out/two_zmq" libzmq.so.5 "$1" "$2" "ipc://$folder/s" || status=$?
+  rm -rf "$folder"
+  return "$status"
+}
+
+plain_archive() {
+  local target
+  target=$(cargo metadata --manifest-path "$REPO_DIR/Cargo.toml" --format-version 1 --no-deps |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+  g++ -shared -o "$out/plain.so" -Wl,--whole-archive "$target/release/libaccelerator_dpi.a" \
+    -Wl,--no-whole-archive || return 1
+  refuses 'shows a libzmq' two_zmq "$out/plain.so" local
+}
+
+######## The flows, with stand-ins ########
+
+part_flows() {
+  need_packages gcc binutils python3
+  local bin=$out/bin tool
+  mkdir -p "$bin"
+  for tool in xvlog xelab xsim xsc vlib vlog vsim vcs simv xrun; do
+    ln -s "$tests/tool.py" "$bin/$tool"
+  done
+  export FLOW_ROOT=$REPO_DIR FLOW_OUT=$out/work FLOW_LOG=$out/calls FLOW_FILES=$out/files
+  local example flow form
+  echo 'int mine(void) { return 1; }' >"$out/mine.c"
+  for flow in xsim questa vcs xcelium; do
+    for example in "$REPO_DIR"/hdl/examples/*/; do
+      example=$(basename "$example")
+      python3 "$tests/files.py" "$REPO_DIR/hdl/examples/$example/$example.f" >"$FLOW_FILES"
+      : >"$FLOW_LOG"
+      for form in shared static; do
+        [[ $form == shared || $flow == xsim || $flow == vcs ]] || continue
+        echo "# run-$flow.sh EXAMPLE --library $form" >>"$FLOW_LOG"
+        check "run-$flow.sh $example, $form" flow "$flow" "$example" --library "$form" \
+          +accelerator_endpoint=ipc:///run/card +max_clocks=1000
+      done
+      sed -i "s/\b${example}\b/EXAMPLE/g; s/\b${example}_top\b/EXAMPLE_top/g" "$FLOW_LOG"
+      check "calls of run-$flow.sh for $example" same "run-$flow" "$FLOW_LOG"
+    done
+
+    : >"$FLOW_LOG"
+    python3 "$tests/files.py" "$REPO_DIR/hdl/examples/regs/regs.f" >"$FLOW_FILES"
+    if [[ $flow == xsim || $flow == vcs ]]; then
+      echo "# run-$flow.sh with C code of the user's" >>"$FLOW_LOG"
+      check "run-$flow.sh with C code" flow "$flow" regs --library static --c "$out/mine.c"
+    fi
+    echo "# run-$flow.sh in a window" >>"$FLOW_LOG"
+    check "run-$flow.sh in a window" flow "$flow" regs --gui
+    echo "# run-$flow.sh with a design of the user's" >>"$FLOW_LOG"
+    python3 "$tests/files.py" "$tests/own.f" >"$FLOW_FILES"
+    check "run-$flow.sh, a design of one's own" flow "$flow" --top regs_top \
+      --files "$tests/own.f" -D MINE=2 --build-only
+    sed -i "s#$out/mine.c#mine.c#" "$FLOW_LOG"
+    check "further calls of run-$flow.sh" same "run-$flow-more" "$FLOW_LOG"
+    check "run-$flow.sh without the simulator" without_tools "$flow"
+    check "run-$flow.sh, no such example" refuses "no example 'none'" flow "$flow" none
+    check "run-$flow.sh, unknown option" refuses "unknown option" flow "$flow" regs --nonsense
+  done
+  python3 "$tests/files.py" "$REPO_DIR/hdl/examples/regs/regs.f" >"$FLOW_FILES"
+  check 'a library that lacks a function is noticed' lacking
+}
+
+flow() {
+  local tool=$1
+  shift
+  mkdir -p "$out/work"
+  # The same name every time, since it is in the transcript.
+  rm -rf "$out/work/$tool"
+  PATH=$out/bin:$PATH "$REPO_DIR/scripts/run-$tool.sh" --dpi "$dpi" --out "$out/work/$tool" "$@"
+}
+
+without_tools() {
+  refuses 'is not there' "$REPO_DIR/scripts/run-$1.sh" --dpi "$dpi" --out "$out/work/none" regs
+}
+
+lacking() {
+  local folder=$out/lacking
+  mkdir -p "$folder"
+  cp "$dpi"/* "$folder"
+  echo 'int acc_poll(void *h, int ready) { (void)h; return ready; }' |
+    gcc -shared -fPIC -x c - -o "$folder/libaccelerator_dpi.so" || return 1
+  refuses 'lacks' env PATH="$out/bin:$PATH" "$REPO_DIR/scripts/run-xsim.sh" --dpi "$folder" \
+    --out "$out/work/lacking" regs
+}
+
+######## Another front end ########
+
+part_slang() {
+  local text
+  text=$(python_env slang && printf '%s\n' "$PYTHON_ENV")
+  local python=${text##*$'\n'}/bin/python
+  "$python" "$tests/elaborate.py" >"$out/slang.out" 2>>"$log" || true
+  cat "$out/slang.out" >>"$log"
+  local p f
+  read -r p _ f _ < <(tail -n 1 "$out/slang.out" | tr -d ,)
+  if [[ ! $p =~ ^[0-9]+$ || ! $f =~ ^[0-9]+$ ]]; then
+    say "FAILED: elaborate.py ended without a count; see $log"
+    p=0 f=1
+  fi
+  ((f == 0)) || grep -E '^FAILED' "$out/slang.out" || true
+  passed=$((passed + p)) failed=$((failed + f))
+}
+
+######## The test bench ########
+
+part_bench() {
+  need_packages g++ make perl
+  LOG_FILE=$log
+  python_env
+  LOG_FILE=$log
+  export PATH=$PYTHON_ENV/bin:$PATH
+  local example pids=() pid
+  for example in "$REPO_DIR"/hdl/examples/*/; do
+    example=$(basename "$example")
+    # An example without a script has nothing to compare.
+    grep -q "\"$example\"" "$REPO_DIR/hdl/tests/scripted.cpp" || continue
+    build_bench "$example" >"$out/bench-$example.log" 2>&1 &
+    pids+=("$!:$example")
+  done
+  for pid in "${pids[@]}"; do
+    example=${pid#*:}
+    check "build of $example with --timing" wait "${pid%%:*}"
+    check "$example does the same with every clock" styles "$example"
+    check "$example ends when the stop file is there" stops "$example"
+  done
+}
+
+# build_bench EXAMPLE: the simulation with a scripted guest. Its run is short, so the compiler
+# does not optimise.
+build_bench() {
+  local folder=$out/bench-$1
+  verilator --binary --timing --no-sched-zero-delay -Wall -Wno-UNUSEDPARAM --assert \
+    --timescale 1ns/1ps --prefix Vtop --Mdir "$folder" --top-module accelerator_tb \
+    "+define+ACCELERATOR_TOP=$1_top" -F "$REPO_DIR/hdl/examples/$1/$1.f" \
+    "$REPO_DIR/hdl/sim/accelerator_tb.sv" "$REPO_DIR/hdl/tests/standin.cpp" \
+    "$REPO_DIR/hdl/tests/scripted.cpp" -CFLAGS -std=gnu++20 \
+    -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include'
+}
+
+styles() {
+  local style calls
+  for style in 0 1 2; do
+    SCRIPT=$1 TRANSCRIPT=$out/$1-$style.txt timeout 120 "$out/bench-$1/Vtop" +max_clocks=30000 \
+      "+clock_style=$style" >"$out/$1-$style.out" || return 1
+    cat "$out/$1-$style.out"
+    grep -q '^accelerator_tb: clocks=30000$' "$out/$1-$style.out" || return 1
+    # All of the script was done, and nothing that the interface does not allow.
+    [[ $(tail -n 1 "$out/$1-$style.txt") == 'outstanding 0 0 0 0' ]] || return 1
+    diff "$out/$1-0.txt" "$out/$1-$style.txt" || return 1
+  done
+  # A read of a register and an interrupt at the very least.
+  calls=$(cut -d ' ' -f 2 "$out/$1-0.txt")
+  grep -qx 1 <<<"$calls" && grep -qx 5 <<<"$calls"
+}
+
+stops() {
+  : >"$out/stop-$1"
+  timeout 120 "$out/bench-$1/Vtop" "+stop_file=$out/stop-$1" | tee "$out/stop-$1.out"
+  grep -q '^accelerator_tb: clocks=4096$' "$out/stop-$1.out"
+}
+
+for part in "${parts[@]}"; do
+  say "$part"
+  "part_$part"
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0 && passed > 0))
