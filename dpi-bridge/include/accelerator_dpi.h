@@ -6,7 +6,7 @@
 /*
  * Joins an HDL simulator to the accelerator-pcie device of QEMU.
  *
- * Generated from dpi-bridge/src/ffi.rs; do not edit. C99 and C++11.
+ * Generated from dpi-bridge/src/ffi.rs and ffi/; do not edit. C99 and C++11.
  *
  * The types are those of DPI-C: int and long long are SystemVerilog's int and
  * longint, void * is a chandle, const char * a string, and uint32_t * is
@@ -15,7 +15,8 @@
  *
  * Order of the calls: acc_open, the acc_set_ calls, acc_start, then at every
  * clock acc_poll and what it asks for, acc_close. acc_last_error and acc_stat
- * at any time.
+ * at any time. NIC and UART channels are independent of bridges: acc_nic_open, then
+ * acc_nic_poll at every clock, acc_nic_close; the same for acc_uart_.
  *
  * Errors: a call that returns int returns 0 or more, or a negated ACC_E value.
  *
@@ -208,6 +209,129 @@
  */
 #define ACC_STAT_BUSY_POLLS 6
 
+/**
+ * Frames of the host that are kept for the RTL at most.
+ */
+#define RX_FRAMES 64
+
+/**
+ * Poll: a frame from the host waits.
+ */
+#define RX 1
+
+/**
+ * Poll: there is room for a frame to the host.
+ */
+#define TX 2
+
+/**
+ * Poll: a host is there and its link is up.
+ */
+#define LINK 4
+
+/**
+ * Poll: link or MAC address have changed since the last poll.
+ */
+#define CHANGED 8
+
+/**
+ * How many there are.
+ */
+#define STATS 8
+
+/**
+ * Bytes of the host that are kept for the RTL at most.
+ */
+#define RX_BYTES 4096
+
+/**
+ * Bytes of the RTL that are kept for the host at most.
+ */
+#define TX_BYTES 4096
+
+/**
+ * Poll: a host is there.
+ */
+#define HOST 4
+
+/**
+ * Bit of `acc_nic_poll`: a frame from the host waits.
+ */
+#define ACC_NIC_RX 1
+
+/**
+ * Bit of `acc_nic_poll`: there is room for a frame to the host.
+ */
+#define ACC_NIC_TX 2
+
+/**
+ * Bit of `acc_nic_poll`: a host is connected and its network's link is up.
+ */
+#define ACC_NIC_LINK 4
+
+/**
+ * Bit of `acc_nic_poll`: link or MAC address have changed since the last poll.
+ */
+#define ACC_NIC_CHANGED 8
+
+/**
+ * Counter: frames that the RTL has fetched.
+ */
+#define ACC_NIC_STAT_RX_FRAMES 0
+
+/**
+ * Counter: their bytes.
+ */
+#define ACC_NIC_STAT_RX_BYTES 1
+
+/**
+ * Counter: frames of the RTL that were sent to the host.
+ */
+#define ACC_NIC_STAT_TX_FRAMES 2
+
+/**
+ * Counter: their bytes, padding included.
+ */
+#define ACC_NIC_STAT_TX_BYTES 3
+
+/**
+ * Counter: frames of the RTL that were dropped, without a host or with one of
+ * the links down.
+ */
+#define ACC_NIC_STAT_TX_DROPPED 4
+
+/**
+ * Counter: frames of the RTL that were dropped for having more than 9216
+ * bytes.
+ */
+#define ACC_NIC_STAT_TX_TOO_LONG 5
+
+/**
+ * Counter: frames of the host that were dropped, with the RTL's link down or
+ * since another session began before they were fetched.
+ */
+#define ACC_NIC_STAT_RX_DROPPED 6
+
+/**
+ * Counter: times that a host has opened the channel.
+ */
+#define ACC_NIC_STAT_SESSIONS 7
+
+/**
+ * Bit of `acc_uart_poll`: a byte from the host waits.
+ */
+#define ACC_UART_RX 1
+
+/**
+ * Bit of `acc_uart_poll`: there is room for a byte to the host.
+ */
+#define ACC_UART_TX 2
+
+/**
+ * Bit of `acc_uart_poll`: a host is connected.
+ */
+#define ACC_UART_HOST 4
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -233,7 +357,7 @@ int acc_abi_version(void);
  *
  * Returns a handle, or null on failure; the reason is written to standard
  * error and returned by `acc_last_error(NULL)`. A handle is a number, not an
- * address. At most 64 bridges can be open at once.
+ * address. At most 64 bridges and channels can be open at once.
  *
  * # Safety
  *
@@ -252,7 +376,7 @@ void *acc_open(const char *endpoint, const char *name);
 int acc_close(void *h);
 
 /**
- * Text of the last error of a bridge; it names the values that were found and
+ * Text of the last error of a bridge or channel; it names the values that were found and
  * expected. With null or an unknown handle: of the last call on this thread
  * that had no bridge to keep it, `acc_open` included. Empty if there was none.
  *
@@ -583,6 +707,174 @@ int acc_get_link(void *h, int *up);
  * Returns it, or -ACC_EINVAL.
  */
 long long acc_stat(void *h, int which);
+
+/**
+ * Opens a NIC channel and listens at its endpoint. First call; in
+ * SystemVerilog from an `initial` block.
+ *
+ * `endpoint`: as for `acc_open`, but of the channel. "pcie:ENDPOINT": the one
+ * beside the bridge at ENDPOINT, which is the next TCP port, or the path with
+ * ".nic" behind it. Empty or null: the one beside the bridge whose endpoint is
+ * empty. `name`: what the log calls the channel; empty or null for "nic".
+ *
+ * Returns a handle, or null on failure, as `acc_open` does.
+ *
+ * # Safety
+ *
+ * `endpoint` and `name` are null or end with a zero byte.
+ */
+void *acc_nic_open(const char *endpoint, const char *name);
+
+/**
+ * Closes a NIC channel, as `acc_close` does a bridge.
+ *
+ * Returns 0, or -ACC_EINVAL for a handle that is not one of a NIC channel.
+ */
+int acc_nic_close(void *h);
+
+/**
+ * Takes in what the host sent, sends what there is for it and says what can be
+ * done. To be called at every clock; costs a few nanoseconds and makes no
+ * system call if nothing happened.
+ *
+ * Returns a sum of ACC_NIC_RX, ACC_NIC_TX, ACC_NIC_LINK and ACC_NIC_CHANGED,
+ * -ACC_EINVAL, or -ACC_EIO. Without a host and with a link down there is always
+ * room: the frames are dropped and counted, as by a MAC without a link.
+ */
+int acc_nic_poll(void *h);
+
+/**
+ * The MAC address that the host has given to the card: `mac=` of the device in
+ * QEMU.
+ *
+ * `mac`: 48 bits, the byte that is first on the wire in bits 47 to 40; 0 before
+ * a host told it. It stays when the host is gone.
+ *
+ * Returns 0, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * `mac` is null or valid for writes.
+ */
+int acc_nic_get_mac(void *h, long long *mac);
+
+/**
+ * Sets the RTL's own link. `up`: 1 or 0; 1 at first. While it is 0 the host is
+ * told that the link is down, and frames are dropped both ways.
+ *
+ * Returns 0, or -ACC_EINVAL.
+ */
+int acc_nic_set_link(void *h, int up);
+
+/**
+ * Takes the next frame of the host, to be fetched with `acc_nic_rx_beat`. What
+ * was not fetched of the frame before is dropped.
+ *
+ * Returns its bytes, 60 to 9216, without a frame check sequence; 0 if no frame
+ * waits; -ACC_EINVAL.
+ */
+int acc_nic_rx_begin(void *h);
+
+/**
+ * Fetches the next bytes of the frame that `acc_nic_rx_begin` has taken.
+ *
+ * `bytes`: 1 to 64. `data`: a `bit [511:0]`, 16 words; the first byte goes to
+ * the low 8 bits of the first, and what is beyond `bytes` becomes zero.
+ *
+ * Returns how many bytes of the frame are left then, or -ACC_EINVAL if there
+ * were not so many.
+ *
+ * # Safety
+ *
+ * `data` is null or valid for writes of 16 words.
+ */
+int acc_nic_rx_beat(void *h, int bytes, uint32_t *data);
+
+/**
+ * Appends bytes to a frame for the host; the first call after the end of a
+ * frame begins one. A frame has no frame check sequence. One of fewer than 60
+ * bytes is padded with zeros, one of more than 9216 is dropped, counted and
+ * logged.
+ *
+ * `bytes`: 1 to 64. `data`: a `bit [511:0]`, 16 words, the first byte in the
+ * low 8 bits of the first. `last`: 1 ends the frame, which the next
+ * `acc_nic_poll` sends.
+ *
+ * Returns 0; -ACC_EAGAIN if a frame begins while `acc_nic_poll` does not say
+ * ACC_NIC_TX; -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * `data` is null or valid for reads of 16 words.
+ */
+int acc_nic_tx_beat(void *h, int bytes, const uint32_t *data, int last);
+
+/**
+ * Drops the frame that was begun with `acc_nic_tx_beat`, if there is one; for
+ * a reset.
+ *
+ * Returns 0, or -ACC_EINVAL.
+ */
+int acc_nic_tx_abort(void *h);
+
+/**
+ * A counter, an ACC_NIC_STAT_ value, since `acc_nic_open`.
+ *
+ * Returns it, or -ACC_EINVAL.
+ */
+long long acc_nic_stat(void *h, int which);
+
+/**
+ * Opens a UART channel and listens at its endpoint. First call; in
+ * SystemVerilog from an `initial` block.
+ *
+ * `endpoint`: as for `acc_open`, but of the channel. "pcie:ENDPOINT": the one
+ * beside the bridge at ENDPOINT, which is the TCP port after the next, or the
+ * path with ".uart" behind it. Empty or null: the one beside the bridge whose
+ * endpoint is empty. `name`: what the log calls the channel; empty or null for
+ * "uart".
+ *
+ * Returns a handle, or null on failure, as `acc_open` does.
+ *
+ * # Safety
+ *
+ * `endpoint` and `name` are null or end with a zero byte.
+ */
+void *acc_uart_open(const char *endpoint, const char *name);
+
+/**
+ * Closes a UART channel, as `acc_close` does a bridge.
+ *
+ * Returns 0, or -ACC_EINVAL for a handle that is not one of a UART channel.
+ */
+int acc_uart_close(void *h);
+
+/**
+ * Takes in what the host sent, sends what there is for it and says what can be
+ * done. To be called at every clock; costs a few nanoseconds and makes no
+ * system call if nothing happened.
+ *
+ * Returns a sum of ACC_UART_RX, ACC_UART_TX and ACC_UART_HOST, -ACC_EINVAL, or
+ * -ACC_EIO. Without a host there is always room: the first 4096 bytes are kept
+ * for it, and those after them dropped.
+ */
+int acc_uart_poll(void *h);
+
+/**
+ * Takes the next byte of the host.
+ *
+ * Returns it, 0 to 255, or -1 if none waits or the handle is not that of a UART
+ * channel.
+ */
+int acc_uart_get(void *h);
+
+/**
+ * Gives a byte to the host; the next `acc_uart_poll` sends it.
+ *
+ * `value`: 0 to 255. Returns 1 if it was taken, 0 if there is no room,
+ * -ACC_EINVAL.
+ */
+int acc_uart_put(void *h, int value);
 
 #ifdef __cplusplus
 }  // extern "C"

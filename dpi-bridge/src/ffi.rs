@@ -9,14 +9,21 @@ use std::{
     panic::{catch_unwind, AssertUnwindSafe},
 };
 
-use accelerator_protocol::{default_endpoint, parse_endpoint, wire::MAX_NAME, PORT_VARIABLE};
+use accelerator_protocol::{
+    channel::ChannelKind, channel_endpoint, default_endpoint, parse_endpoint, wire::MAX_NAME,
+    PORT_VARIABLE,
+};
 
 use crate::{
     bridge::Bridge,
     error::{fail, Code, Error, Result},
-    logger, registry,
+    logger,
+    registry::{self, Behind, Words},
     run::BEAT_BYTES,
 };
+
+pub mod nic;
+pub mod uart;
 
 /// Version of this interface, as `acc_abi_version` returns it.
 pub const ACC_ABI_VERSION: c_int = 1;
@@ -118,6 +125,15 @@ fn keep(e: &Error) {
 
 /// Runs a call on a bridge and turns its outcome into an `int`.
 fn call(h: *mut c_void, name: &str, f: impl FnOnce(&mut Bridge) -> Result<c_int>) -> c_int {
+    call_on(h, name, f)
+}
+
+/// The same for whatever the call is for.
+fn call_on<T: Behind>(
+    h: *mut c_void,
+    name: &str,
+    f: impl FnOnce(&mut T) -> Result<c_int>,
+) -> c_int {
     barrier(name, || registry::with(h, name, f))
 }
 
@@ -163,6 +179,38 @@ fn not_null<T>(name: &str, place: *mut T) -> Result<()> {
     Ok(())
 }
 
+/// A beat as SystemVerilog passes it.
+///
+/// # Safety
+///
+/// `data` is valid for writes of [`BEAT_WORDS`] words.
+unsafe fn beat_out(beat: &[u8; BEAT_BYTES], data: *mut u32) {
+    let mut words = [0_u32; BEAT_WORDS];
+    for (word, bytes) in words.iter_mut().zip(beat.chunks_exact(4)) {
+        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    // SAFETY: as the caller promises. `words` is ours, so the two do not
+    // overlap.
+    unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), data, BEAT_WORDS) };
+}
+
+/// The bytes of a beat as SystemVerilog passes it.
+///
+/// # Safety
+///
+/// `data` is valid for reads of [`BEAT_WORDS`] words.
+unsafe fn beat_in(data: *const u32) -> [u8; BEAT_BYTES] {
+    let mut words = [0_u32; BEAT_WORDS];
+    // SAFETY: as the caller promises. `words` is ours, so the two do not
+    // overlap.
+    unsafe { std::ptr::copy_nonoverlapping(data, words.as_mut_ptr(), BEAT_WORDS) };
+    let mut beat = [0; BEAT_BYTES];
+    for (bytes, word) in beat.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    beat
+}
+
 /// Version of this interface: `ACC_ABI_VERSION` of the header that the library
 /// was built with. Another number than that of the header means that the two do
 /// not fit.
@@ -184,19 +232,79 @@ pub extern "C" fn acc_abi_version() -> c_int {
 ///
 /// Returns a handle, or null on failure; the reason is written to standard
 /// error and returned by `acc_last_error(NULL)`. A handle is a number, not an
-/// address. At most 64 bridges can be open at once.
+/// address. At most 64 bridges and channels can be open at once.
 ///
 /// # Safety
 ///
 /// `endpoint` and `name` are null or end with a zero byte.
 #[no_mangle]
 pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe {
+        open(
+            "acc_open",
+            endpoint,
+            name,
+            None,
+            |endpoint, name, words: &'static Words| {
+                Ok(Bridge::new(name, endpoint, &words.attention))
+            },
+        )
+    }
+}
+
+/// The endpoint that a text from C means; of a channel, if one is given, rather
+/// than of a bridge.
+fn endpoint_of(text: &str, channel: Option<ChannelKind>) -> Result<String> {
+    let pcie = |text: &str| {
+        if text.trim().is_empty() {
+            let variable = std::env::var(PORT_VARIABLE).ok();
+            default_endpoint(variable.as_deref())
+        } else {
+            parse_endpoint(text)
+        }
+    };
+    let endpoint = match (channel, text.trim().strip_prefix("pcie:")) {
+        (None, _) => pcie(text),
+        (Some(kind), Some(rest)) => pcie(rest).and_then(|e| channel_endpoint(&e, kind)),
+        (Some(kind), None) if text.trim().is_empty() => {
+            pcie("").and_then(|e| channel_endpoint(&e, kind))
+        }
+        (Some(_), None) => parse_endpoint(text),
+    }
+    .map_err(|e| Error::new(Code::Invalid, e))?;
+    if endpoint.starts_with("ipc://@") {
+        fail!(
+            NotSupported,
+            "endpoint {endpoint:?} is an abstract socket, which every user of the machine can \
+             reach; give it a path"
+        );
+    }
+    Ok(endpoint)
+}
+
+/// Opens a bridge, or a channel if a kind is given, with its default name.
+///
+/// # Safety
+///
+/// `endpoint` and `name` are null or end with a zero byte.
+unsafe fn open<T: Behind>(
+    call: &str,
+    endpoint: *const c_char,
+    name: *const c_char,
+    channel: Option<ChannelKind>,
+    make: impl FnOnce(String, &str, &'static Words) -> Result<T>,
+) -> *mut c_void {
     let open = || -> Result<*mut c_void> {
         logger::set_up();
         // SAFETY: the caller's promise.
         let (endpoint, name) = unsafe { (text("endpoint", endpoint)?, text("name", name)?) };
         let name = match name.trim() {
-            "" => "accelerator".to_owned(),
+            "" => match channel {
+                None => "accelerator",
+                Some(ChannelKind::Nic) => "nic",
+                Some(ChannelKind::Serial) => "uart",
+            },
             name if name.len() > MAX_NAME => fail!(
                 Invalid,
                 "name has {} bytes, at most {MAX_NAME} are allowed",
@@ -205,32 +313,19 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
             name if name.contains(char::is_control) => {
                 fail!(Invalid, "name {name:?} contains control characters")
             }
-            name => name.to_owned(),
+            name => name,
         };
-        let endpoint = if endpoint.trim().is_empty() {
-            let variable = std::env::var(PORT_VARIABLE).ok();
-            default_endpoint(variable.as_deref())
-        } else {
-            parse_endpoint(endpoint)
-        }
-        .map_err(|e| Error::new(Code::Invalid, e))?;
-        if endpoint.starts_with("ipc://@") {
-            fail!(
-                NotSupported,
-                "endpoint {endpoint:?} is an abstract socket, which every user of the machine can \
-                 reach; give it a path"
-            );
-        }
-        registry::open(|attention| Ok(Bridge::new(&name, endpoint, attention)))
+        let endpoint = endpoint_of(endpoint, channel)?;
+        registry::open(|words| make(endpoint, name, words))
     };
     let result = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
         Err(Error::new(
             Code::Panic,
-            format!("panic in acc_open: {}", registry::panic_text(&*payload)),
+            format!("panic in {call}: {}", registry::panic_text(&*payload)),
         ))
     });
     result.unwrap_or_else(|e| {
-        log::error!(target: "accelerator", "acc_open: {e}");
+        log::error!(target: "accelerator", "{call}: {e}");
         keep(&e);
         std::ptr::null_mut()
     })
@@ -244,10 +339,10 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
 /// Returns 0, or -ACC_EINVAL for an unknown handle.
 #[no_mangle]
 pub extern "C" fn acc_close(h: *mut c_void) -> c_int {
-    barrier("acc_close", || registry::close(h).map(|()| 0))
+    barrier("acc_close", || registry::close::<Bridge>(h).map(|()| 0))
 }
 
-/// Text of the last error of a bridge; it names the values that were found and
+/// Text of the last error of a bridge or channel; it names the values that were found and
 /// expected. With null or an unknown handle: of the last call on this thread
 /// that had no bridge to keep it, `acc_open` included. Empty if there was none.
 ///
@@ -554,13 +649,8 @@ pub unsafe extern "C" fn acc_dma_read_beat(
     call(h, "acc_dma_read_beat", |b| {
         not_null("data", data)?;
         let beat = b.dma_read_beat(tag as u32, lane, bytes)?;
-        let mut words = [0_u32; BEAT_WORDS];
-        for (word, bytes) in words.iter_mut().zip(beat.chunks_exact(4)) {
-            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-        // SAFETY: not null, and the caller promises the rest. `words` is ours,
-        // so the two do not overlap.
-        unsafe { std::ptr::copy_nonoverlapping(words.as_ptr(), data, BEAT_WORDS) };
+        // SAFETY: not null, and the caller promises the rest.
+        unsafe { beat_out(&beat, data) };
         Ok(0)
     })
 }
@@ -604,16 +694,10 @@ pub unsafe extern "C" fn acc_dma_write_beat(
     call(h, "acc_dma_write_beat", |b| {
         not_null("data", data.cast_mut())?;
         not_null("strb", strb.cast_mut())?;
-        let mut words = [0_u32; BEAT_WORDS];
-        // SAFETY: not null, and the caller promises the rest. `words` is ours,
-        // so the two do not overlap.
-        unsafe { std::ptr::copy_nonoverlapping(data, words.as_mut_ptr(), BEAT_WORDS) };
+        // SAFETY: not null, and the caller promises 16 words.
+        let beat = unsafe { beat_in(data) };
         // SAFETY: not null, and the caller promises two words.
         let strobes = unsafe { u64::from(strb.read()) | u64::from(strb.add(1).read()) << 32 };
-        let mut beat = [0; BEAT_BYTES];
-        for (bytes, word) in beat.chunks_exact_mut(4).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
         b.dma_write_beat(lane, bytes, &beat, strobes).map(|()| 0)
     })
 }
@@ -748,7 +832,7 @@ pub unsafe extern "C" fn acc_get_link(h: *mut c_void, up: *mut c_int) -> c_int {
 #[no_mangle]
 pub extern "C" fn acc_stat(h: *mut c_void, which: c_int) -> c_longlong {
     barrier("acc_stat", || {
-        registry::with(h, "acc_stat", |b| {
+        registry::with(h, "acc_stat", |b: &mut Bridge| {
             b.stat(which)
                 .map(|value| c_longlong::try_from(value).unwrap_or(c_longlong::MAX))
         })

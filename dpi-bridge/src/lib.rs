@@ -11,19 +11,26 @@
 //!   PCI Express, without any I/O;
 //! * [`bridge`] has the configuration, and the session with the host and what
 //!   the RTL knows of it from `acc_start` on;
+//! * [`nic`] and [`uart`] are the channels beside the PCIe stream, and
+//!   [`channel`] is what they have in common;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call;
-//! * [`registry`] turns handles into bridges and panics into errors.
+//! * [`registry`] turns handles into bridges and channels, and panics into
+//!   errors.
 //!
-//! The session itself is [`accelerator_protocol::device`].
+//! The sessions themselves are [`accelerator_protocol::device`] and
+//! [`accelerator_protocol::channel`].
 
 pub mod bridge;
+pub mod channel;
 pub mod error;
 pub mod ffi;
 pub mod logger;
+pub mod nic;
 pub mod order;
 pub mod registry;
 pub mod run;
 pub mod transport;
+pub mod uart;
 pub mod watcher;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Handles. A handle is a number in a pointer's clothes, never an address:
-//! the low byte is a slot and the rest says which of the bridges that were ever
-//! in this slot is meant. So a null, stale or made-up handle is told from a
-//! good one without touching memory that is not ours.
+//! the low byte is a slot and the rest says which of the bridges and channels
+//! that were ever in this slot is meant. So a null, stale or made-up handle is
+//! told from a good one without touching memory that is not ours.
 
 use std::{
     any::Any,
@@ -18,13 +18,98 @@ use std::{
 use crate::{
     bridge::Bridge,
     error::{fail, Code, Error, Result},
+    nic::Nic,
+    uart::Uart,
 };
 
-/// Bridges that can be open at once.
+/// Bridges and channels that can be open at once.
 pub const MAX_BRIDGES: usize = 64;
 
+/// What a handle stands for.
+pub enum Object {
+    /// Of `acc_open`.
+    Bridge(Bridge),
+    /// Of `acc_nic_open`.
+    Nic(Nic),
+    /// Of `acc_uart_open`.
+    Uart(Uart),
+}
+
+impl Object {
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Bridge(_) => Bridge::WHAT,
+            Self::Nic(_) => Nic::WHAT,
+            Self::Uart(_) => Uart::WHAT,
+        }
+    }
+
+    fn target(&self) -> &str {
+        match self {
+            Self::Bridge(bridge) => bridge.target(),
+            Self::Nic(nic) => nic.target(),
+            Self::Uart(uart) => uart.target(),
+        }
+    }
+
+    fn close(self) {
+        match self {
+            Self::Bridge(bridge) => bridge.close(),
+            Self::Nic(nic) => nic.close(),
+            Self::Uart(uart) => uart.close(),
+        }
+    }
+}
+
+/// One of the things that a handle can stand for.
+pub trait Behind: Sized {
+    /// Its name, for messages.
+    const WHAT: &'static str;
+
+    /// Its number in handles, below 4.
+    const KIND: usize;
+
+    /// Wraps it.
+    fn object(self) -> Object;
+
+    /// It, if the object is one.
+    fn of(object: &mut Object) -> Option<&mut Self>;
+}
+
+macro_rules! behind {
+    ($type:ident, $kind:literal, $what:literal) => {
+        impl Behind for $type {
+            const WHAT: &'static str = $what;
+            const KIND: usize = $kind;
+
+            fn object(self) -> Object {
+                Object::$type(self)
+            }
+
+            fn of(object: &mut Object) -> Option<&mut Self> {
+                match object {
+                    Object::$type(it) => Some(it),
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+behind!(Bridge, 0, "bridge");
+behind!(Nic, 1, "NIC channel");
+behind!(Uart, 2, "UART channel");
+
+/// What a poll looks at without a lock.
+pub struct Words {
+    /// What there is to do, see [`crate::watcher`]; 0 if nothing.
+    pub attention: AtomicU32,
+    /// What a poll of a channel that has nothing to do returns.
+    pub status: AtomicU32,
+}
+
 struct Entry {
-    bridge: Bridge,
+    object: Object,
     /// Text of the panic after which the bridge cannot be used.
     broken: Option<String>,
     error: Option<Error>,
@@ -33,9 +118,8 @@ struct Entry {
 /// Aligned so that two bridges do not share a cache line.
 #[repr(align(64))]
 struct Slot {
-    /// What a poll has to look at, see [`crate::watcher`]; 0 if nothing.
-    attention: AtomicU32,
-    /// Of the bridge that is here; 0 if there is none.
+    words: Words,
+    /// Of what is here; 0 if there is nothing.
     generation: AtomicUsize,
     /// From the beginning of `open` to the end of `close`.
     taken: AtomicBool,
@@ -45,7 +129,10 @@ struct Slot {
 impl Slot {
     const fn new() -> Self {
         Self {
-            attention: AtomicU32::new(0),
+            words: Words {
+                attention: AtomicU32::new(0),
+                status: AtomicU32::new(0),
+            },
             generation: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
             entry: Mutex::new(None),
@@ -61,12 +148,20 @@ impl Slot {
 
 static SLOTS: [Slot; MAX_BRIDGES] = [const { Slot::new() }; MAX_BRIDGES];
 
-/// Counts the bridges that were opened.
+/// Counts what was opened.
 static GENERATIONS: AtomicUsize = AtomicUsize::new(0);
 
 const SLOT_BITS: u32 = 8;
 
-/// The slot that a handle means, if its bridge is (still) there.
+/// The lowest bits of a generation tell the kind, so that a poll without a lock
+/// does not take one for another.
+const KIND_BITS: u32 = 2;
+
+const fn is_kind<T: Behind>(generation: usize) -> bool {
+    generation & ((1 << KIND_BITS) - 1) == T::KIND
+}
+
+/// The slot that a handle means, if its object is (still) there.
 #[inline]
 fn find(handle: *mut c_void) -> Option<(&'static Slot, usize)> {
     let number = handle as usize;
@@ -79,7 +174,16 @@ fn find(handle: *mut c_void) -> Option<(&'static Slot, usize)> {
 /// Whether the bridge has nothing at all to do: what an idle poll costs.
 #[inline]
 pub fn quiet(handle: *mut c_void) -> bool {
-    matches!(find(handle), Some((slot, _)) if slot.attention.load(Ordering::Acquire) == 0)
+    matches!(find(handle), Some((slot, generation))
+        if is_kind::<Bridge>(generation) && slot.words.attention.load(Ordering::Acquire) == 0)
+}
+
+/// What the poll of a channel returns if it has nothing to do.
+#[inline]
+pub fn idle_status<T: Behind>(handle: *mut c_void) -> Option<u32> {
+    let (slot, generation) = find(handle)?;
+    let idle = is_kind::<T>(generation) && slot.words.attention.load(Ordering::Acquire) == 0;
+    idle.then(|| slot.words.status.load(Ordering::Acquire))
 }
 
 /// Text of what a panic carries.
@@ -91,13 +195,13 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no text".to_owned())
 }
 
-/// Puts a bridge in a slot and returns its handle. `make` gets the attention
-/// word.
+/// Puts a bridge or a channel in a slot and returns its handle. `make` gets the
+/// words of the slot.
 ///
 /// # Errors
 ///
 /// `Code::Again` if all slots are taken, or the error of `make`.
-pub fn open(make: impl FnOnce(&'static AtomicU32) -> Result<Bridge>) -> Result<*mut c_void> {
+pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result<*mut c_void> {
     let free = |slot: &&Slot| {
         slot.taken
             .compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed)
@@ -106,21 +210,24 @@ pub fn open(make: impl FnOnce(&'static AtomicU32) -> Result<Bridge>) -> Result<*
     let Some((index, slot)) = SLOTS.iter().enumerate().find(|(_, slot)| free(slot)) else {
         fail!(
             Again,
-            "{MAX_BRIDGES} bridges are open, the most that may be; close one with acc_close"
+            "{MAX_BRIDGES} bridges and channels are open, the most that may be; close one with \
+             acc_close"
         );
     };
-    let bridge = match make(&slot.attention) {
-        Ok(bridge) => bridge,
+    slot.words.status.store(0, Ordering::Release);
+    let object = match make(&slot.words) {
+        Ok(it) => it.object(),
         Err(e) => {
             slot.taken.store(false, Ordering::Release);
             return Err(e);
         }
     };
     // Never 0, also after the counter has wrapped around.
-    let limit = usize::MAX >> SLOT_BITS;
+    let limit = usize::MAX >> (SLOT_BITS + KIND_BITS);
     let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) % limit + 1;
+    let generation = generation << KIND_BITS | T::KIND;
     *slot.lock() = Some(Entry {
-        bridge,
+        object,
         broken: None,
         error: None,
     });
@@ -134,22 +241,34 @@ fn unknown(handle: *mut c_void) -> Error {
         if handle.is_null() {
             "the handle is null: acc_open failed, or was not called".to_owned()
         } else {
-            format!("{handle:p} is no handle of an open bridge")
+            format!("{handle:p} is no handle of an open bridge or channel")
         },
     )
 }
 
-/// Runs `f` on the bridge of a handle. What it returns as an error, or a panic
+fn wrong<T: Behind>(object: &Object) -> Error {
+    Error::new(
+        Code::Invalid,
+        format!(
+            "the handle is that of a {}, expected that of a {}",
+            object.what(),
+            T::WHAT
+        ),
+    )
+}
+
+/// Runs `f` on what a handle stands for. What it returns as an error, or a panic
 /// in it, is kept for [`last_error`].
 ///
 /// # Errors
 ///
-/// `Code::Invalid` for an unknown handle, `Code::Panic` after a panic, and
-/// those of `f`. The first is for the caller to keep: no bridge has it.
-pub fn with<T>(
+/// `Code::Invalid` for an unknown handle or one of another kind, `Code::Panic`
+/// after a panic, and those of `f`. The first is for the caller to keep: no
+/// bridge has it.
+pub fn with<B: Behind, T>(
     handle: *mut c_void,
     name: &str,
-    f: impl FnOnce(&mut Bridge) -> Result<T>,
+    f: impl FnOnce(&mut B) -> Result<T>,
 ) -> Result<T> {
     let (slot, generation) = find(handle).ok_or_else(|| unknown(handle))?;
     let mut entry = slot.lock();
@@ -163,17 +282,21 @@ pub fn with<T>(
             Code::Panic,
             format!("{name} after a panic: {text}"),
         )),
-        // A bridge is never used again after a panic, so whatever state it is
+        // An object is never used again after a panic, so whatever state it is
         // left in is not seen.
-        None => catch_unwind(AssertUnwindSafe(|| f(&mut entry.bridge))).unwrap_or_else(|payload| {
-            let text = panic_text(&*payload);
-            slot.attention
-                .fetch_or(crate::watcher::LOCAL, Ordering::AcqRel);
-            log::error!(target: entry.bridge.target(), "panic in {name}: {text}");
-            let e = Error::new(Code::Panic, format!("panic in {name}: {text}"));
-            entry.broken = Some(text);
-            Err(e)
-        }),
+        None => match B::of(&mut entry.object) {
+            None => Err(wrong::<B>(&entry.object)),
+            Some(it) => catch_unwind(AssertUnwindSafe(|| f(it))).unwrap_or_else(|payload| {
+                let text = panic_text(&*payload);
+                slot.words
+                    .attention
+                    .fetch_or(crate::watcher::LOCAL, Ordering::AcqRel);
+                log::error!(target: entry.object.target(), "panic in {name}: {text}");
+                let e = Error::new(Code::Panic, format!("panic in {name}: {text}"));
+                entry.broken = Some(text);
+                Err(e)
+            }),
+        },
     };
     if let Err(e) = &result {
         entry.error = Some(e.clone());
@@ -181,7 +304,7 @@ pub fn with<T>(
     result
 }
 
-/// Text of the last error of a bridge; empty if there was none.
+/// Text of the last error of a bridge or channel; empty if there was none.
 ///
 /// # Errors
 ///
@@ -197,25 +320,30 @@ pub fn last_error(handle: *mut c_void) -> Result<String> {
     }
 }
 
-/// Closes a bridge; its handle means nothing afterwards.
+/// Closes a bridge or a channel; its handle means nothing afterwards.
 ///
 /// # Errors
 ///
-/// `Code::Invalid` for an unknown handle, `Code::Panic` if closing panicked;
-/// the handle is gone in that case too.
-pub fn close(handle: *mut c_void) -> Result<()> {
+/// `Code::Invalid` for an unknown handle or one of another kind, `Code::Panic`
+/// if closing panicked; the handle is gone in that case too.
+pub fn close<T: Behind>(handle: *mut c_void) -> Result<()> {
     let (slot, generation) = find(handle).ok_or_else(|| unknown(handle))?;
     let entry = {
         let mut entry = slot.lock();
         if slot.generation.load(Ordering::Acquire) != generation {
             return Err(unknown(handle));
         }
+        if let Some(it) = &mut *entry {
+            if T::of(&mut it.object).is_none() {
+                return Err(wrong::<T>(&it.object));
+            }
+        }
         slot.generation.store(0, Ordering::Release);
         entry.take()
     };
     let result = catch_unwind(AssertUnwindSafe(|| {
         if let Some(entry) = entry {
-            entry.bridge.close();
+            entry.object.close();
         }
     }));
     slot.taken.store(false, Ordering::Release);
@@ -231,8 +359,21 @@ pub fn close(handle: *mut c_void) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn bridge(attention: &'static AtomicU32) -> Result<Bridge> {
-        Ok(Bridge::new("test", "tcp://127.0.0.1:1".into(), attention))
+    fn bridge(words: &'static Words) -> Result<Bridge> {
+        Ok(Bridge::new(
+            "test",
+            "tcp://127.0.0.1:1".into(),
+            &words.attention,
+        ))
+    }
+
+    /// `with` for a bridge.
+    fn with<T>(h: *mut c_void, name: &str, f: impl FnOnce(&mut Bridge) -> Result<T>) -> Result<T> {
+        super::with(h, name, f)
+    }
+
+    fn close(handle: *mut c_void) -> Result<()> {
+        super::close::<Bridge>(handle)
     }
 
     #[test]
@@ -255,6 +396,23 @@ mod tests {
             assert_eq!(close(handle).unwrap_err().code, Code::Invalid);
             assert!(last_error(handle).is_err());
         }
+    }
+
+    #[test]
+    fn a_handle_of_another_kind_is_told() {
+        let handle = open(bridge).unwrap();
+        let e = super::with(handle, "acc_nic_poll", |_: &mut Nic| Ok(())).unwrap_err();
+        assert_eq!(
+            (e.code, &*e.text),
+            (
+                Code::Invalid,
+                "the handle is that of a bridge, expected that of a NIC channel"
+            )
+        );
+        let e = super::close::<Uart>(handle).unwrap_err();
+        assert_eq!(e.code, Code::Invalid);
+        with(handle, "acc_poll", |_| Ok(())).unwrap();
+        close(handle).unwrap();
     }
 
     #[test]

@@ -42,15 +42,17 @@ pub const BEAT_BYTES: usize = 64;
 /// Polls with nothing to receive after which the socket is left to the
 /// watcher: first each poll tries, then every fourth one. A try costs about as
 /// much as a microsecond, being told by the watcher takes about ten.
-const EAGER_TRIES: u32 = 32;
-const ALL_TRIES: u32 = 160;
-const LAZY_MASK: u32 = 3;
+pub const EAGER_TRIES: u32 = 32;
+/// Tries after which the watcher looks.
+pub const ALL_TRIES: u32 = 160;
+/// Bits of the count of polls that are zero when a later one tries.
+pub const LAZY_MASK: u32 = 3;
 
 /// Unsent bytes are gathered into messages of about this size.
-const GATHER: usize = 128 * 1024;
+pub const GATHER: usize = 128 * 1024;
 
 /// How long closing waits for the host to take what was not sent yet.
-const CLOSE_LIMIT: Duration = Duration::from_millis(200);
+pub const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a poll returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,10 +223,11 @@ enum Announced {
 
 /// Logs the first of a kind of message and then fewer and fewer of them.
 #[derive(Default)]
-struct Rarely(u64);
+pub struct Rarely(u64);
 
 impl Rarely {
-    fn now(&mut self) -> bool {
+    /// Whether this one is to be logged.
+    pub fn now(&mut self) -> bool {
         self.0 += 1;
         self.0 <= 8 || self.0.is_power_of_two()
     }

@@ -53,6 +53,27 @@ package accelerator_dpi_pkg;
   parameter int StatSessions      = 5;
   parameter int StatPollsWithWork = 6;
 
+  // Bits of what acc_nic_poll returns.
+  parameter int NicRx      = 1;
+  parameter int NicTx      = 2;
+  parameter int NicLink    = 4;
+  parameter int NicChanged = 8;
+
+  // Counters of acc_nic_stat.
+  parameter int NicStatRxFrames  = 0;
+  parameter int NicStatRxBytes   = 1;
+  parameter int NicStatTxFrames  = 2;
+  parameter int NicStatTxBytes   = 3;
+  parameter int NicStatTxDropped = 4;
+  parameter int NicStatTxTooLong = 5;
+  parameter int NicStatRxDropped = 6;
+  parameter int NicStatSessions  = 7;
+
+  // Bits of what acc_uart_poll returns.
+  parameter int UartRx   = 1;
+  parameter int UartTx   = 2;
+  parameter int UartHost = 4;
+
   /* verilator lint_on UNUSEDPARAM */
 
   // Life of a bridge. The configuration calls come between acc_open and acc_start.
@@ -113,5 +134,26 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_get_link(input chandle h, output int up);
 
   import "DPI-C" function longint acc_stat(input chandle h, input int which);
+
+  // NIC channel.
+  import "DPI-C" function chandle acc_nic_open(input string endpoint, input string name);
+  import "DPI-C" function int acc_nic_close(input chandle h);
+  import "DPI-C" function int acc_nic_poll(input chandle h);
+  import "DPI-C" function int acc_nic_get_mac(input chandle h, output longint mac);
+  import "DPI-C" function int acc_nic_set_link(input chandle h, input int up);
+  import "DPI-C" function int acc_nic_rx_begin(input chandle h);
+  import "DPI-C" function int acc_nic_rx_beat(
+    input chandle h, input int bytes, output bit [511:0] data);
+  import "DPI-C" function int acc_nic_tx_beat(
+    input chandle h, input int bytes, input bit [511:0] data, input int last);
+  import "DPI-C" function int acc_nic_tx_abort(input chandle h);
+  import "DPI-C" function longint acc_nic_stat(input chandle h, input int which);
+
+  // UART channel.
+  import "DPI-C" function chandle acc_uart_open(input string endpoint, input string name);
+  import "DPI-C" function int acc_uart_close(input chandle h);
+  import "DPI-C" function int acc_uart_poll(input chandle h);
+  import "DPI-C" function int acc_uart_get(input chandle h);
+  import "DPI-C" function int acc_uart_put(input chandle h, input int value);
 
 endpackage

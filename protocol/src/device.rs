@@ -127,7 +127,7 @@ pub struct DeviceSession {
 
 /// The session that a message claims to belong to. The first sixteen bytes
 /// mean the same in all versions of the protocol.
-fn claimed_session(message: &[u8]) -> Option<u64> {
+pub(crate) fn claimed_session(message: &[u8]) -> Option<u64> {
     if message.len() < HEADER_LEN || message[..4] != SIGNATURE.to_le_bytes() {
         return None;
     }

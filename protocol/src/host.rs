@@ -10,7 +10,7 @@ use std::{collections::VecDeque, fmt};
 use crate::{
     config::{Config, ConfigError},
     device::MAX_DMA,
-    wire::{split, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA},
+    wire::{split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA},
 };
 
 /// Reads that may be outstanding at once, those included that the host gave up
@@ -83,6 +83,23 @@ pub enum Violation {
         /// Bytes requested.
         expected: usize,
     },
+    /// More than the credit of a channel allows, or more credit than there may
+    /// be.
+    Credit {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Frames or bytes in it.
+        found: u32,
+        /// Frames or bytes that it may have.
+        allowed: u32,
+    },
+    /// A channel of another kind than the one here.
+    Kind {
+        /// What the frame asks for.
+        found: ChannelKind,
+        /// What is here.
+        expected: ChannelKind,
+    },
 }
 
 impl fmt::Display for Violation {
@@ -115,6 +132,15 @@ impl fmt::Display for Violation {
             } => write!(
                 f,
                 "{frame} carries {found} bytes, requested were {expected}"
+            ),
+            Self::Credit {
+                frame,
+                found,
+                allowed,
+            } => write!(f, "{frame} of {found} where {allowed} are allowed"),
+            Self::Kind { found, expected } => write!(
+                f,
+                "the peer asks for a {found:?} channel, this is a {expected:?} channel"
             ),
         }
     }

@@ -15,12 +15,15 @@
 //! * [`host`] and [`device`] are the two halves of a session: which frame may
 //!   come when, which tags are outstanding, what is stale. They know neither
 //!   sockets nor QEMU nor a simulator.
+//! * [`channel`] has the two halves of a session of a NIC or serial channel,
+//!   which is a connection of its own beside the PCIe stream.
 //!
 //! The crate has no dependencies and contains no `unsafe` code. It builds with
 //! Rust 1.77, the minimum of QEMU 10.1.
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod config;
 pub mod device;
 pub mod host;
@@ -100,6 +103,35 @@ pub fn parse_endpoint(text: &str) -> Result<String, String> {
     ))
 }
 
+/// Endpoint of the NIC or serial channel beside the PCIe channel at
+/// `endpoint`, which is one that [`parse_endpoint`] has returned: the next port
+/// for the NIC and the one after it for the serial channel, or the same path
+/// with `.nic` or `.uart` behind it.
+///
+/// # Errors
+///
+/// A message that names the endpoint if there is no such port or the path gets
+/// too long.
+pub fn channel_endpoint(endpoint: &str, kind: wire::ChannelKind) -> Result<String, String> {
+    let (step, suffix) = match kind {
+        wire::ChannelKind::Nic => (1, ".nic"),
+        wire::ChannelKind::Serial => (2, ".uart"),
+    };
+    if endpoint.starts_with("ipc://") {
+        return parse_endpoint(&format!("{endpoint}{suffix}"));
+    }
+    let (address, port) = endpoint
+        .rsplit_once(':')
+        .ok_or_else(|| format!("endpoint {endpoint:?} has no port"))?;
+    let port = parse_port(port, endpoint)?;
+    match port.checked_add(step) {
+        Some(port) => Ok(format!("{address}:{port}")),
+        None => Err(format!(
+            "endpoint {endpoint:?} leaves no port for the {kind:?} channel, which has {step} more"
+        )),
+    }
+}
+
 fn parse_port(port: &str, whole: &str) -> Result<u16, String> {
     match port.parse::<u16>() {
         Ok(p) if p != 0 => Ok(p),
@@ -158,6 +190,22 @@ mod tests {
             assert_eq!(parse_endpoint(bad).is_ok(), bad.ends_with('\n'), "{bad:?}");
         }
         assert!(parse_endpoint(&format!("ipc://{}", "x".repeat(108))).is_err());
+    }
+
+    #[test]
+    fn channels_are_beside_the_pcie_endpoint() {
+        use wire::ChannelKind::{Nic, Serial};
+        let of = |endpoint: &str, kind| channel_endpoint(&parse_endpoint(endpoint).unwrap(), kind);
+        assert_eq!(of("7557", Nic).unwrap(), "tcp://127.0.0.1:7558");
+        assert_eq!(of("tcp://[::1]:9", Serial).unwrap(), "tcp://[::1]:11");
+        assert_eq!(of("ipc:///tmp/x", Nic).unwrap(), "ipc:///tmp/x.nic");
+        assert_eq!(of("ipc:///tmp/x", Serial).unwrap(), "ipc:///tmp/x.uart");
+        assert!(of("65534", Nic).is_ok());
+        assert!(of("65534", Serial).unwrap_err().contains("65534"));
+        assert!(of("65535", Nic).is_err());
+        let long = format!("ipc://{}", "x".repeat(103));
+        assert!(of(&long, Nic).is_ok());
+        assert!(of(&long, Serial).unwrap_err().contains("108 bytes"));
     }
 
     #[test]

@@ -38,6 +38,17 @@ pub const MAX_NAME: usize = 64;
 /// Longest text in [`Frame::Refuse`], in bytes.
 pub const MAX_TEXT: usize = 512;
 
+/// Shortest Ethernet frame of a NIC channel, in bytes, without the frame check
+/// sequence (IEEE 802.3, minFrameSize less 4).
+pub const MIN_NIC_FRAME: usize = 60;
+
+/// Longest Ethernet frame of a NIC channel, in bytes, without the frame check
+/// sequence: a jumbo frame of 9,202 bytes of payload.
+pub const MAX_NIC_FRAME: usize = 9216;
+
+/// Most bytes of one [`Frame::Serial`].
+pub const MAX_SERIAL: usize = 4096;
+
 /// Bytes of a CONFIG payload without its capabilities.
 pub const CONFIG_LEN: usize = 192;
 
@@ -67,6 +78,12 @@ pub mod frame_type {
     pub const INTX: u8 = 0x31;
     pub const RESET: u8 = 0x40;
     pub const RESET_DONE: u8 = 0x41;
+    pub const OPEN: u8 = 0x50;
+    pub const ACCEPT: u8 = 0x51;
+    pub const NIC_FRAME: u8 = 0x52;
+    pub const NIC_LINK: u8 = 0x53;
+    pub const SERIAL: u8 = 0x54;
+    pub const CREDIT: u8 = 0x55;
 }
 
 /// The fixed part of every frame.
@@ -93,6 +110,69 @@ pub struct Init<'a> {
     pub write_window: u32,
     /// Data bytes that the host accepts per DMA request, 64 to [`MAX_DATA`].
     pub max_data: u32,
+    /// Who the host is, for messages; at most [`MAX_NAME`] bytes.
+    pub name: &'a str,
+}
+
+/// What a channel beside the PCIe stream carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ChannelKind {
+    /// Ethernet frames; credit counts frames.
+    Nic = 1,
+    /// Bytes of a serial line; credit counts bytes.
+    Serial = 2,
+}
+
+impl ChannelKind {
+    /// Most credit that one side may have from the other.
+    pub const fn max_credit(self) -> u32 {
+        match self {
+            Self::Nic => 256,
+            Self::Serial => 65_536,
+        }
+    }
+
+    fn decode(value: u32) -> Result<Self, WireError> {
+        Ok(match value {
+            1 => Self::Nic,
+            2 => Self::Serial,
+            _ => return Err(field("channel kind", value, "1 or 2")),
+        })
+    }
+
+    fn check_credit(self, credit: u32) -> Result<(), WireError> {
+        if (1..=self.max_credit()).contains(&credit) {
+            return Ok(());
+        }
+        Err(match self {
+            Self::Nic => field("credit in frames", credit, "1 to 256"),
+            Self::Serial => field("credit in bytes", credit, "1 to 65536"),
+        })
+    }
+
+    fn check_link(self, link: u8) -> Result<bool, WireError> {
+        match (self, link) {
+            (_, 0) => Ok(false),
+            (Self::Nic, 1) => Ok(true),
+            (Self::Nic, _) => Err(field("link", link, "0 or 1")),
+            (Self::Serial, _) => Err(field("link of a serial channel", link, "0")),
+        }
+    }
+}
+
+/// First frame of a channel's session, from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open<'a> {
+    /// What the host wants to talk to.
+    pub kind: ChannelKind,
+    /// What the device may send at first, 1 to [`ChannelKind::max_credit`].
+    pub credit: u32,
+    /// NIC: the station address, first byte on the wire first, neither zero
+    /// nor a group address. Serial: zero.
+    pub mac: [u8; 6],
+    /// NIC: whether the link of the host's network is up. Serial: false.
+    pub link: bool,
     /// Who the host is, for messages; at most [`MAX_NAME`] bytes.
     pub name: &'a str,
 }
@@ -296,6 +376,38 @@ pub enum Frame<'a> {
     ResetDone {
         /// Of the reset.
         tag: u32,
+    },
+    /// H→D on a channel: asks for a session.
+    Open(Open<'a>),
+    /// D→H on a channel: answers OPEN, the session is up.
+    Accept {
+        /// As in OPEN.
+        kind: ChannelKind,
+        /// What the host may send at first, 1 to [`ChannelKind::max_credit`].
+        credit: u32,
+        /// NIC: whether the device's own link is up. Serial: false.
+        link: bool,
+    },
+    /// Either way on a NIC channel: one Ethernet frame.
+    NicFrame {
+        /// [`MIN_NIC_FRAME`] to [`MAX_NIC_FRAME`] bytes, without the frame
+        /// check sequence.
+        data: &'a [u8],
+    },
+    /// Either way on a NIC channel: the sender's link has changed.
+    NicLink {
+        /// Whether it is up now.
+        up: bool,
+    },
+    /// Either way on a serial channel: bytes.
+    Serial {
+        /// 1 to [`MAX_SERIAL`] of them.
+        data: &'a [u8],
+    },
+    /// Either way on a channel: more may be sent to the sender of this.
+    Credit {
+        /// Frames or bytes more, 1 to 65,536.
+        amount: u32,
     },
 }
 
@@ -904,6 +1016,80 @@ impl<'a> Frame<'a> {
                 exactly("RESET_DONE", payload, 0)?;
                 Frame::ResetDone { tag }
             }
+            t::OPEN => {
+                at_least("OPEN", payload, 24)?;
+                let mut r = reader("OPEN");
+                let kind = ChannelKind::decode(r.u32()?)?;
+                let credit = r.u32()?;
+                kind.check_credit(credit)?;
+                let mac = r.array::<6>()?;
+                check_mac(kind, &mac)?;
+                let link = kind.check_link(r.u8()?)?;
+                r.zero(1, "reserved OPEN bytes")?;
+                let length = r.u32()?;
+                r.zero(4, "reserved OPEN bytes")?;
+                if length as usize > MAX_NAME {
+                    return Err(field("name length", length, "at most 64"));
+                }
+                exactly("OPEN", payload, 24 + length as usize)?;
+                Frame::Open(Open {
+                    kind,
+                    credit,
+                    mac,
+                    link,
+                    name: r.text(length as usize, "OPEN name")?,
+                })
+            }
+            t::ACCEPT => {
+                exactly("ACCEPT", payload, 16)?;
+                let mut r = reader("ACCEPT");
+                let kind = ChannelKind::decode(r.u32()?)?;
+                let credit = r.u32()?;
+                kind.check_credit(credit)?;
+                let link = kind.check_link(r.u8()?)?;
+                r.zero(7, "reserved ACCEPT bytes")?;
+                Frame::Accept { kind, credit, link }
+            }
+            t::NIC_FRAME => {
+                if !(MIN_NIC_FRAME..=MAX_NIC_FRAME).contains(&payload.len()) {
+                    return Err(field(
+                        "length of a network frame",
+                        payload.len() as u64,
+                        "60 to 9216",
+                    ));
+                }
+                Frame::NicFrame { data: payload }
+            }
+            t::NIC_LINK => {
+                exactly("NIC_LINK", payload, 8)?;
+                let mut r = reader("NIC_LINK");
+                let up = r.u32()?;
+                r.zero(4, "reserved NIC_LINK bytes")?;
+                if up > 1 {
+                    return Err(field("link", up, "0 or 1"));
+                }
+                Frame::NicLink { up: up != 0 }
+            }
+            t::SERIAL => {
+                if !(1..=MAX_SERIAL).contains(&payload.len()) {
+                    return Err(field(
+                        "number of serial bytes",
+                        payload.len() as u64,
+                        "1 to 4096",
+                    ));
+                }
+                Frame::Serial { data: payload }
+            }
+            t::CREDIT => {
+                exactly("CREDIT", payload, 8)?;
+                let mut r = reader("CREDIT");
+                let amount = r.u32()?;
+                r.zero(4, "reserved CREDIT bytes")?;
+                if !(1..=65_536).contains(&amount) {
+                    return Err(field("credit", amount, "1 to 65536"));
+                }
+                Frame::Credit { amount }
+            }
             found => return Err(WireError::Type { found }),
         };
         if !frame.has_tag() && tag != 0 {
@@ -923,6 +1109,12 @@ impl<'a> Frame<'a> {
                 | Frame::Noop
                 | Frame::Msix { .. }
                 | Frame::Intx { .. }
+                | Frame::Open(_)
+                | Frame::Accept { .. }
+                | Frame::NicFrame { .. }
+                | Frame::NicLink { .. }
+                | Frame::Serial { .. }
+                | Frame::Credit { .. }
         )
     }
 
@@ -947,6 +1139,12 @@ impl<'a> Frame<'a> {
             Frame::Intx { .. } => "INTX",
             Frame::Reset { .. } => "RESET",
             Frame::ResetDone { .. } => "RESET_DONE",
+            Frame::Open(_) => "OPEN",
+            Frame::Accept { .. } => "ACCEPT",
+            Frame::NicFrame { .. } => "NIC_FRAME",
+            Frame::NicLink { .. } => "NIC_LINK",
+            Frame::Serial { .. } => "SERIAL",
+            Frame::Credit { .. } => "CREDIT",
         }
     }
 
@@ -972,6 +1170,12 @@ impl<'a> Frame<'a> {
             Frame::Intx { .. } => (t::INTX, 0),
             Frame::Reset { tag, .. } => (t::RESET, *tag),
             Frame::ResetDone { tag } => (t::RESET_DONE, *tag),
+            Frame::Open(_) => (t::OPEN, 0),
+            Frame::Accept { .. } => (t::ACCEPT, 0),
+            Frame::NicFrame { .. } => (t::NIC_FRAME, 0),
+            Frame::NicLink { .. } => (t::NIC_LINK, 0),
+            Frame::Serial { .. } => (t::SERIAL, 0),
+            Frame::Credit { .. } => (t::CREDIT, 0),
         }
     }
 
@@ -1060,6 +1264,21 @@ impl<'a> Frame<'a> {
             Frame::Msix { vector } => pair(out, u32::from(*vector), 0),
             Frame::Intx { level } => pair(out, u32::from(*level), 0),
             Frame::Reset { kind, .. } => pair(out, *kind as u32, 0),
+            Frame::Open(open) => {
+                let name = cut(open.name, MAX_NAME);
+                pair(out, open.kind as u32, open.credit);
+                out.extend_from_slice(&open.mac);
+                out.extend_from_slice(&[u8::from(open.link), 0]);
+                pair(out, name.len() as u32, 0);
+                out.extend_from_slice(name.as_bytes());
+            }
+            Frame::Accept { kind, credit, link } => {
+                pair(out, *kind as u32, *credit);
+                pair(out, u32::from(*link), 0);
+            }
+            Frame::NicFrame { data } | Frame::Serial { data } => out.extend_from_slice(data),
+            Frame::NicLink { up } => pair(out, u32::from(*up), 0),
+            Frame::Credit { amount } => pair(out, *amount, 0),
         }
     }
 }
@@ -1078,6 +1297,21 @@ fn check_dma(addr: u64, len: u32) -> Result<(), WireError> {
     Ok(())
 }
 
+fn check_mac(kind: ChannelKind, mac: &[u8; 6]) -> Result<(), WireError> {
+    let number = mac.iter().fold(0, |n, &b| n << 8 | u64::from(b));
+    match kind {
+        ChannelKind::Serial if number != 0 => {
+            Err(field("MAC address of a serial channel", number, "0"))
+        }
+        ChannelKind::Nic if number == 0 || mac[0] & 1 != 0 => Err(field(
+            "MAC address",
+            number,
+            "neither zero nor a group address",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn cut(text: &str, limit: usize) -> &str {
     let mut end = text.len().min(limit);
     while !text.is_char_boundary(end) {
@@ -1091,3 +1325,4 @@ const _: () = assert!(HEADER_LEN == 4 + 4 + 8 + 4 + 4);
 const _: () = assert!(CONFIG_LEN == 16 + 16 + BARS * 24 + 16);
 const _: () = assert!(MAX_PAYLOAD == 73_744);
 const _: () = assert!(MAX_PAYLOAD + HEADER_LEN <= MAX_MESSAGE);
+const _: () = assert!(MAX_NIC_FRAME <= MAX_PAYLOAD && MAX_SERIAL <= MAX_PAYLOAD);

@@ -5,6 +5,7 @@
 //! (`tests/c/consumer.c`), while the tests play the host.
 
 mod calls;
+mod channels;
 mod hostile;
 mod link;
 mod process;

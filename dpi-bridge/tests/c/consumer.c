@@ -7,7 +7,10 @@
  *                      what they return and their outputs, one line each
  *   consumer device ENDPOINT SEED
  *                      is a small device, until the host ends the session
- *   consumer quiet ENDPOINT IDLE|LINK|MESSAGE
+ *   consumer echo NIC UART SEED
+ *                      is a NIC and a UART that send back what comes, until
+ *                      the host ends the session of the NIC
+ *   consumer quiet ENDPOINT IDLE|LINK|MESSAGE|NIC|UART
  *                      polls with all system calls forbidden
  *   consumer threads ENDPOINT
  *                      uses one bridge from several threads
@@ -242,6 +245,90 @@ static void remote_call(void)
         printf("%d %d", r, up);
     } else if (IS("stat")) {
         printf("%lld", acc_stat(h, integer(2)));
+    } else if (IS("nic_open") || IS("uart_open")) {
+        const char *endpoint = strcmp(words[2], "-") == 0 ? "" : words[2];
+        const int slot = integer(1) % HANDLES;
+        handles[slot] = IS("nic_open") ? acc_nic_open(endpoint, words[3])
+                                       : acc_uart_open(endpoint, words[3]);
+        printf("%d", handles[slot] != NULL);
+    } else if (IS("nic_close")) {
+        printf("%d", acc_nic_close(h));
+    } else if (IS("nic_poll")) {
+        printf("%d", acc_nic_poll(h));
+    } else if (IS("nic_poll_until")) {
+        /* Until one of these bits is there, or the time is over. */
+        const int64_t end = now_ms() + integer(3);
+        int bits;
+        do {
+            bits = acc_nic_poll(h);
+            if ((rand() & 63) == 0) {
+                pause_ms(1);
+            }
+        } while (bits >= 0 && (bits & integer(2)) == 0 && now_ms() < end);
+        printf("%d", bits);
+    } else if (IS("nic_get_mac")) {
+        long long mac = POISON;
+        const int r = acc_nic_get_mac(h, null ? NULL : &mac);
+        printf("%d %lld", r, mac);
+    } else if (IS("nic_set_link")) {
+        printf("%d", acc_nic_set_link(h, integer(2)));
+    } else if (IS("nic_rx_begin")) {
+        printf("%d", acc_nic_rx_begin(h));
+    } else if (IS("nic_rx_beat")) {
+        uint32_t data[16];
+        int r;
+        memset(data, 0x5a, sizeof data);
+        r = null ? acc_nic_rx_beat(h, 1, NULL)
+                 : acc_nic_rx_beat(h, integer(2), data);
+        printf("%d", r);
+        put_bytes(data);
+    } else if (IS("nic_tx_beat")) {
+        uint32_t data[16];
+        if (null) {
+            printf("%d", acc_nic_tx_beat(h, 1, NULL, 0));
+        } else {
+            get_bytes(words[3], data, 64);
+            printf("%d", acc_nic_tx_beat(h, integer(2), data, integer(4)));
+        }
+    } else if (IS("nic_tx_abort")) {
+        printf("%d", acc_nic_tx_abort(h));
+    } else if (IS("nic_flood")) {
+        /* Sends frames without a poll until one is refused; how many were
+         * not. */
+        uint32_t data[16];
+        int sent = 0;
+        memset(data, 0xa5, sizeof data);
+        while (sent < integer(2) && acc_nic_tx_beat(h, 64, data, 1) == 0) {
+            sent++;
+        }
+        printf("%d", sent);
+    } else if (IS("nic_stat")) {
+        printf("%lld", acc_nic_stat(h, integer(2)));
+    } else if (IS("uart_close")) {
+        printf("%d", acc_uart_close(h));
+    } else if (IS("uart_poll")) {
+        printf("%d", acc_uart_poll(h));
+    } else if (IS("uart_poll_until")) {
+        const int64_t end = now_ms() + integer(3);
+        int bits;
+        do {
+            bits = acc_uart_poll(h);
+            if ((rand() & 63) == 0) {
+                pause_ms(1);
+            }
+        } while (bits >= 0 && (bits & integer(2)) == 0 && now_ms() < end);
+        printf("%d", bits);
+    } else if (IS("uart_get")) {
+        printf("%d", acc_uart_get(h));
+    } else if (IS("uart_put")) {
+        printf("%d", acc_uart_put(h, integer(2)));
+    } else if (IS("uart_flood")) {
+        /* Puts bytes that count up without a poll until one is not taken. */
+        int sent = 0;
+        while (sent < integer(2) && acc_uart_put(h, sent & 0xff) == 1) {
+            sent++;
+        }
+        printf("%d", sent);
     } else if (IS("value")) {
         /* The handle itself. */
         printf("0x%" PRIxPTR, (uintptr_t)h);
@@ -524,6 +611,86 @@ static int device(const char *endpoint, unsigned seed)
     }
 }
 
+/* ---- echo --------------------------------------------------------------- */
+
+static int echo(const char *nic_endpoint, const char *uart_endpoint,
+                unsigned seed)
+{
+    void *nic = acc_nic_open(nic_endpoint, "nic");
+    void *uart = acc_uart_open(uart_endpoint, "uart");
+    static uint8_t frame[9216];
+    int length = 0, byte = -1;
+    CHECK(nic != NULL && uart != NULL);
+    srand(seed);
+    for (;;) {
+        const int bits = acc_nic_poll(nic);
+        const int serial = acc_uart_poll(uart);
+        uint32_t beat[16];
+        int i, n, done;
+        CHECK(bits >= 0 && serial >= 0);
+        if ((bits & ACC_NIC_CHANGED) != 0 && (bits & ACC_NIC_LINK) == 0) {
+            break;
+        }
+        /* Now and then the RTL takes nothing, which is back-pressure. */
+        if (length == 0 && (bits & ACC_NIC_RX) != 0 && (rand() & 7) != 0) {
+            length = acc_nic_rx_begin(nic);
+            CHECK(length >= 60 && length <= 9216);
+            for (done = 0; done < length; done += n) {
+                n = 1 + rand() % 64;
+                if (n > length - done) {
+                    n = length - done;
+                }
+                CHECK(acc_nic_rx_beat(nic, n, beat) == length - done - n);
+                for (i = 0; i < 64; i++) {
+                    const uint8_t b = (uint8_t)(beat[i / 4] >> (8 * (i % 4)));
+                    if (i < n) {
+                        frame[done + i] = b;
+                    } else {
+                        CHECK(b == 0);
+                    }
+                }
+            }
+            CHECK(acc_nic_rx_beat(nic, 1, beat) == -ACC_EINVAL);
+        }
+        if (length != 0 && (bits & ACC_NIC_TX) != 0) {
+            for (done = 0; done < length; done += n) {
+                n = 1 + rand() % 64;
+                if (n > length - done) {
+                    n = length - done;
+                }
+                /* What is beyond the bytes must not matter. */
+                memset(beat, 0xee, sizeof beat);
+                for (i = 0; i < n; i++) {
+                    beat[i / 4] &= ~((uint32_t)0xff << (8 * (i % 4)));
+                    beat[i / 4] |= (uint32_t)frame[done + i] << (8 * (i % 4));
+                }
+                CHECK(acc_nic_tx_beat(nic, n, beat, done + n == length) == 0);
+            }
+            length = 0;
+        }
+        for (i = 0; i < 16; i++) {
+            if (byte < 0) {
+                byte = acc_uart_get(uart);
+            }
+            if (byte < 0 || acc_uart_put(uart, byte) == 0) {
+                break;
+            }
+            byte = -1;
+        }
+    }
+    printf("rx=%lld/%lld tx=%lld/%lld dropped=%lld/%lld/%lld\n",
+           acc_nic_stat(nic, ACC_NIC_STAT_RX_FRAMES),
+           acc_nic_stat(nic, ACC_NIC_STAT_RX_BYTES),
+           acc_nic_stat(nic, ACC_NIC_STAT_TX_FRAMES),
+           acc_nic_stat(nic, ACC_NIC_STAT_TX_BYTES),
+           acc_nic_stat(nic, ACC_NIC_STAT_RX_DROPPED),
+           acc_nic_stat(nic, ACC_NIC_STAT_TX_DROPPED),
+           acc_nic_stat(nic, ACC_NIC_STAT_TX_TOO_LONG));
+    CHECK(acc_uart_close(uart) == 0);
+    CHECK(acc_nic_close(nic) == 0);
+    return 0;
+}
+
 /* ---- quiet -------------------------------------------------------------- */
 
 /* From here on every system call of this thread but exit_group kills the
@@ -541,6 +708,31 @@ static void forbid_system_calls(void)
     program.filter = code;
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+}
+
+/* The same with the poll of a channel, once a host has opened it. */
+static int quiet_channel(const char *endpoint, const char *what)
+{
+    const int is_nic = strcmp(what, "NIC") == 0;
+    void *h = is_nic ? acc_nic_open(endpoint, "nic")
+                     : acc_uart_open(endpoint, "uart");
+    int (*poll)(void *) = is_nic ? acc_nic_poll : acc_uart_poll;
+    const int want = is_nic ? ACC_NIC_TX | ACC_NIC_LINK
+                            : ACC_UART_TX | ACC_UART_HOST;
+    int i, same = 1;
+    CHECK(h != NULL);
+    while (poll(h) != want) {
+        pause_ms(1);
+    }
+    for (i = 0; i < 100000; i++) {
+        CHECK(poll(h) == want);
+    }
+    forbid_system_calls();
+    for (i = 0; i < 10000000; i++) {
+        same &= poll(h) == want;
+    }
+    syscall(SYS_exit_group, same ? 0 : 4);
+    return 5;
 }
 
 static int quiet(const char *endpoint, const char *what)
@@ -624,6 +816,13 @@ int main(int argc, char **argv)
     if (strcmp(mode, "device") == 0 && argc == 4) {
         return device(argv[2], (unsigned)strtoul(argv[3], NULL, 0));
     }
+    if (strcmp(mode, "echo") == 0 && argc == 5) {
+        return echo(argv[2], argv[3], (unsigned)strtoul(argv[4], NULL, 0));
+    }
+    if (strcmp(mode, "quiet") == 0 && argc == 4 &&
+        (strcmp(argv[3], "NIC") == 0 || strcmp(argv[3], "UART") == 0)) {
+        return quiet_channel(argv[2], argv[3]);
+    }
     if (strcmp(mode, "quiet") == 0 && argc == 4) {
         return quiet(argv[2], argv[3]);
     }
@@ -636,7 +835,8 @@ int main(int argc, char **argv)
         return lost != NULL;
     }
     fprintf(stderr, "usage: consumer remote | device ENDPOINT SEED | "
-                    "quiet ENDPOINT IDLE|LINK|MESSAGE | threads ENDPOINT | "
-                    "leak\n");
+                    "echo NIC UART SEED | "
+                    "quiet ENDPOINT IDLE|LINK|MESSAGE|NIC|UART | "
+                    "threads ENDPOINT | leak\n");
     return 2;
 }

@@ -10,12 +10,15 @@
 //! * [`RegisterDevice`] is a small device with registers, a buffer, DMA and
 //!   interrupts, for the program `accelerator-endpoint` and for tests that want
 //!   a device rather than frames.
+//! * [`channel::HostPeer`] and [`channel::DevicePeer`] are the two ends of a NIC
+//!   or serial channel.
 //!
 //! Every wait has an end: methods that wait take a timeout and their error says
 //! what they waited for.
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod device;
 pub mod guest;
 pub mod hdl;

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A NIC channel: Ethernet frames between the host's network and the RTL.
+
+use std::collections::VecDeque;
+
+use accelerator_protocol::{
+    channel::{ChannelEvent, ChannelKind},
+    wire::{MAX_NIC_FRAME, MIN_NIC_FRAME},
+};
+use log::{debug, info, warn};
+
+use crate::{
+    channel::{Port, Sink},
+    error::{fail, within, Result},
+    registry::Words,
+    run::{Rarely, BEAT_BYTES},
+};
+
+/// Frames of the host that are kept for the RTL at most.
+pub const RX_FRAMES: u32 = 64;
+
+/// Poll: a frame from the host waits.
+pub const RX: u32 = 1;
+/// Poll: there is room for a frame to the host.
+pub const TX: u32 = 2;
+/// Poll: a host is there and its link is up.
+pub const LINK: u32 = 4;
+/// Poll: link or MAC address have changed since the last poll.
+pub const CHANGED: u32 = 8;
+
+/// Counters, by the number that `acc_nic_stat` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Stat {
+    /// Frames that the RTL has fetched.
+    RxFrames = 0,
+    /// Their bytes.
+    RxBytes = 1,
+    /// Frames of the RTL that were sent to the host.
+    TxFrames = 2,
+    /// Their bytes, padding included.
+    TxBytes = 3,
+    /// Frames of the RTL that were dropped since there is no host, or one of
+    /// the links is down.
+    TxDropped = 4,
+    /// Frames of the RTL that were dropped since they are too long.
+    TxTooLong = 5,
+    /// Frames of the host that were dropped since the RTL's link is down or
+    /// the session ended before they were fetched.
+    RxDropped = 6,
+    /// Sessions that came up.
+    Sessions = 7,
+}
+
+/// How many there are.
+pub const STATS: usize = 8;
+
+/// What the socket's side of the channel changes.
+#[derive(Default)]
+struct State {
+    /// Frames of the host, oldest first.
+    waiting: VecDeque<Vec<u8>>,
+    /// A host has the session.
+    host: bool,
+    /// The host's link.
+    host_link: bool,
+    /// The RTL's link is up.
+    link: bool,
+    mac: [u8; 6],
+    changed: bool,
+    /// Frames that were dropped here and for which the host gets credit.
+    dropped: u32,
+    stats: [u64; STATS],
+}
+
+impl State {
+    fn count(&mut self, stat: Stat, by: usize) {
+        self.stats[stat as usize] += by as u64;
+    }
+
+    fn is_up(&self) -> bool {
+        self.host && self.host_link
+    }
+}
+
+impl Sink for State {
+    fn opened(&mut self, target: &str, mac: [u8; 6], link: bool) {
+        self.count(Stat::Sessions, 1);
+        // Frames of the session before are not those of this host.
+        self.count(Stat::RxDropped, self.waiting.len());
+        self.waiting.clear();
+        self.dropped = 0;
+        (self.host, self.host_link, self.mac) = (true, link, mac);
+        self.changed = true;
+        let [a, b, c, d, e, f] = mac;
+        info!(
+            target: target,
+            "MAC address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, the host's link is {}",
+            if link { "up" } else { "down" }
+        );
+    }
+
+    fn down(&mut self) {
+        self.changed |= self.is_up();
+        self.host = false;
+    }
+
+    fn event(&mut self, target: &str, event: ChannelEvent<'_>) {
+        match event {
+            ChannelEvent::Frame(_) if !self.link => {
+                self.count(Stat::RxDropped, 1);
+                self.dropped += 1;
+            }
+            ChannelEvent::Frame(data) => self.waiting.push_back(data.to_vec()),
+            ChannelEvent::Link(up) => {
+                if self.host_link != up {
+                    self.host_link = up;
+                    self.changed = true;
+                    let now = if up { "up" } else { "down" };
+                    info!(target: target, "the host's link is {now}");
+                }
+            }
+            // Credit is looked at when there is something to send.
+            _ => {}
+        }
+    }
+}
+
+/// Everything behind one handle of `acc_nic_open`.
+pub struct Nic {
+    port: Port,
+    state: State,
+    /// The frame that the RTL fetches, and how much of it was fetched.
+    current: Vec<u8>,
+    fetched: usize,
+    /// The frame that the RTL tells beat by beat; no longer than one beat more
+    /// than the longest that may be sent.
+    assembly: Vec<u8>,
+    begun: bool,
+    too_long: Rarely,
+}
+
+impl Nic {
+    /// Binds the channel's socket.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` with a text that names the endpoint.
+    pub fn open(endpoint: &str, name: &str, words: &'static Words) -> Result<Self> {
+        let port = Port::open(ChannelKind::Nic, RX_FRAMES, endpoint, name, words)?;
+        Ok(Self {
+            port,
+            state: State {
+                link: true,
+                ..State::default()
+            },
+            current: Vec::new(),
+            fetched: 0,
+            assembly: Vec::with_capacity(MAX_NIC_FRAME + BEAT_BYTES),
+            begun: false,
+            too_long: Rarely::default(),
+        })
+    }
+
+    /// The name as log lines show it.
+    pub fn target(&self) -> &str {
+        &self.port.target
+    }
+
+    /// Says goodbye and closes the socket.
+    pub fn close(self) {
+        let stat = |stat: Stat| self.state.stats[stat as usize];
+        info!(
+            target: &self.port.target,
+            "closed after {} sessions; {} frames with {} bytes from the host, {} dropped; {} \
+             frames with {} bytes to the host, {} dropped, {} too long",
+            stat(Stat::Sessions),
+            stat(Stat::RxFrames),
+            stat(Stat::RxBytes),
+            stat(Stat::RxDropped),
+            stat(Stat::TxFrames),
+            stat(Stat::TxBytes),
+            stat(Stat::TxDropped),
+            stat(Stat::TxTooLong),
+        );
+        self.port.close();
+    }
+
+    /// Whether frames of the RTL go anywhere.
+    fn connected(&self) -> bool {
+        self.state.is_up() && self.state.link && self.port.session.is_up()
+    }
+
+    fn status(&self) -> u32 {
+        let mut status = 0;
+        if !self.state.waiting.is_empty() {
+            status |= RX;
+        }
+        // What goes nowhere is taken and dropped, as a MAC does without a link.
+        if !self.connected() || self.port.session.credit() != 0 {
+            status |= TX;
+        }
+        if self.state.is_up() {
+            status |= LINK;
+        }
+        status
+    }
+
+    fn publish(&mut self) {
+        let status = self.status();
+        self.port.publish(status, false);
+    }
+
+    /// `acc_nic_poll`, when the attention word says that there is work.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` if the socket fails.
+    pub fn poll(&mut self) -> Result<u32> {
+        let result = self.port.poll(&mut self.state);
+        let dropped = std::mem::take(&mut self.state.dropped);
+        if dropped != 0 {
+            self.port.session.consumed(dropped, &mut self.port.out);
+        }
+        self.publish();
+        result?;
+        let changed = std::mem::take(&mut self.state.changed);
+        Ok(self.status() | if changed { CHANGED } else { 0 })
+    }
+
+    /// `acc_nic_get_mac`.
+    pub fn mac(&self) -> u64 {
+        self.state
+            .mac
+            .iter()
+            .fold(0, |mac, &byte| mac << 8 | u64::from(byte))
+    }
+
+    /// `acc_nic_set_link`.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Invalid` for anything but 0 and 1.
+    pub fn set_link(&mut self, up: i32) -> Result<()> {
+        let up = within("up", up, 0, 1)? != 0;
+        if self.state.link != up {
+            self.state.link = up;
+            debug!(target: &self.port.target, "the RTL's link is up: {up}");
+            self.port.session.set_link(up, &mut self.port.out);
+            self.publish();
+        }
+        Ok(())
+    }
+
+    /// `acc_nic_rx_begin`.
+    pub fn rx_begin(&mut self) -> u32 {
+        let Some(frame) = self.state.waiting.pop_front() else {
+            return 0;
+        };
+        self.current = frame;
+        self.fetched = 0;
+        self.state.count(Stat::RxFrames, 1);
+        self.state.count(Stat::RxBytes, self.current.len());
+        self.port.session.consumed(1, &mut self.port.out);
+        self.publish();
+        // At most 9,216.
+        self.current.len() as u32
+    }
+
+    /// `acc_nic_rx_beat`: how many bytes of the frame are left then.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Invalid` if there are not so many.
+    pub fn rx_beat(&mut self, bytes: i32, beat: &mut [u8; BEAT_BYTES]) -> Result<u32> {
+        let count = within("bytes", bytes, 1, BEAT_BYTES as i32)? as usize;
+        let rest = &self.current[self.fetched..];
+        if count > rest.len() {
+            fail!(
+                Invalid,
+                "{count} bytes asked for, the frame that was begun has {} left",
+                rest.len()
+            );
+        }
+        beat[..count].copy_from_slice(&rest[..count]);
+        self.fetched += count;
+        Ok((rest.len() - count) as u32)
+    }
+
+    /// `acc_nic_tx_beat`.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Again` if a frame begins and there is no room for it.
+    pub fn tx_beat(&mut self, bytes: i32, data: &[u8; BEAT_BYTES], last: i32) -> Result<()> {
+        let count = within("bytes", bytes, 1, BEAT_BYTES as i32)? as usize;
+        let last = within("last", last, 0, 1)? != 0;
+        if !self.begun && self.status() & TX == 0 {
+            fail!(Again, "there is no room for a frame to the host");
+        }
+        self.begun = true;
+        // Of a frame that is too long no more is kept than shows it.
+        if self.assembly.len() <= MAX_NIC_FRAME {
+            self.assembly.extend_from_slice(&data[..count]);
+        }
+        if last {
+            self.tx_end();
+        }
+        Ok(())
+    }
+
+    fn tx_end(&mut self) {
+        let mut frame = std::mem::take(&mut self.assembly);
+        self.begun = false;
+        if frame.len() > MAX_NIC_FRAME {
+            self.state.count(Stat::TxTooLong, 1);
+            if self.too_long.now() {
+                warn!(
+                    target: &self.port.target,
+                    "a frame of the RTL is dropped, it has more than {MAX_NIC_FRAME} bytes"
+                );
+            }
+        } else {
+            if frame.len() < MIN_NIC_FRAME {
+                frame.resize(MIN_NIC_FRAME, 0);
+            }
+            // The session may be another one than when the frame began.
+            if self.connected() && self.port.session.send_frame(&frame, &mut self.port.out) {
+                self.state.count(Stat::TxFrames, 1);
+                self.state.count(Stat::TxBytes, frame.len());
+            } else {
+                self.state.count(Stat::TxDropped, 1);
+            }
+        }
+        frame.clear();
+        self.assembly = frame;
+        self.publish();
+    }
+
+    /// `acc_nic_tx_abort`.
+    pub fn tx_abort(&mut self) {
+        self.assembly.clear();
+        self.begun = false;
+    }
+
+    /// `acc_nic_stat`.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Invalid` if there is no such counter.
+    pub fn stat(&self, which: i32) -> Result<u64> {
+        let which = within("which", which, 0, STATS as i32 - 1)?;
+        Ok(self.state.stats[which as usize])
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A UART channel: bytes between a character device of the host and the RTL.
+
+use std::collections::VecDeque;
+
+use accelerator_protocol::channel::{ChannelEvent, ChannelKind};
+use log::{info, warn};
+
+use crate::{
+    channel::{Port, Sink},
+    error::{within, Result},
+    registry::Words,
+    run::Rarely,
+};
+
+/// Bytes of the host that are kept for the RTL at most.
+pub const RX_BYTES: u32 = 4096;
+
+/// Bytes of the RTL that are kept for the host at most.
+pub const TX_BYTES: usize = 4096;
+
+/// Poll: a byte from the host waits.
+pub const RX: u32 = 1;
+/// Poll: there is room for a byte to the host.
+pub const TX: u32 = 2;
+/// Poll: a host is there.
+pub const HOST: u32 = 4;
+
+#[derive(Default)]
+struct State {
+    /// Bytes of the host, oldest first.
+    waiting: VecDeque<u8>,
+    host: bool,
+}
+
+impl Sink for State {
+    fn opened(&mut self, _target: &str, _mac: [u8; 6], _link: bool) {
+        // Those of the session before would come on top of what this host may
+        // send.
+        self.waiting.clear();
+        self.host = true;
+    }
+
+    fn down(&mut self) {
+        self.host = false;
+    }
+
+    fn event(&mut self, _target: &str, event: ChannelEvent<'_>) {
+        if let ChannelEvent::Bytes(data) = event {
+            self.waiting.extend(data);
+        }
+    }
+}
+
+/// Everything behind one handle of `acc_uart_open`.
+pub struct Uart {
+    port: Port,
+    state: State,
+    /// Bytes of the RTL that were not sent yet.
+    pending: VecDeque<u8>,
+    from_host: u64,
+    to_host: u64,
+    dropped: Rarely,
+    drops: u64,
+}
+
+impl Uart {
+    /// Binds the channel's socket.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` with a text that names the endpoint.
+    pub fn open(endpoint: &str, name: &str, words: &'static Words) -> Result<Self> {
+        let port = Port::open(ChannelKind::Serial, RX_BYTES, endpoint, name, words)?;
+        Ok(Self {
+            port,
+            state: State::default(),
+            pending: VecDeque::new(),
+            from_host: 0,
+            to_host: 0,
+            dropped: Rarely::default(),
+            drops: 0,
+        })
+    }
+
+    /// The name as log lines show it.
+    pub fn target(&self) -> &str {
+        &self.port.target
+    }
+
+    /// Says goodbye and closes the socket.
+    pub fn close(mut self) {
+        self.send();
+        info!(
+            target: &self.port.target,
+            "closed; {} bytes from the host, {} bytes to the host, {} dropped without a host",
+            self.from_host, self.to_host, self.drops
+        );
+        self.port.close();
+    }
+
+    fn status(&self) -> u32 {
+        let mut status = 0;
+        if !self.state.waiting.is_empty() {
+            status |= RX;
+        }
+        // Without a host bytes are taken and dropped, as on an open wire.
+        if !self.state.host || self.pending.len() < TX_BYTES {
+            status |= TX;
+        }
+        if self.state.host {
+            status |= HOST;
+        }
+        status
+    }
+
+    fn publish(&mut self) {
+        let status = self.status();
+        // The next poll sends them, with those that come until then.
+        let more = !self.pending.is_empty() && self.port.session.credit() != 0;
+        self.port.publish(status, more);
+    }
+
+    /// Gives the session as much as the host has credit for.
+    fn send(&mut self) {
+        let (first, second) = self.pending.as_slices();
+        let mut sent = self.port.session.send_bytes(first, &mut self.port.out);
+        if sent == first.len() {
+            sent += self.port.session.send_bytes(second, &mut self.port.out);
+        }
+        self.pending.drain(..sent);
+        self.to_host += sent as u64;
+    }
+
+    /// `acc_uart_poll`, when the attention word says that there is work.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` if the socket fails.
+    pub fn poll(&mut self) -> Result<u32> {
+        self.send();
+        let result = self.port.poll(&mut self.state);
+        // The host's credit may just have come.
+        self.send();
+        self.publish();
+        result.map(|_| self.status())
+    }
+
+    /// `acc_uart_get`.
+    pub fn get(&mut self) -> Option<u8> {
+        let byte = self.state.waiting.pop_front()?;
+        self.from_host += 1;
+        self.port.session.consumed(1, &mut self.port.out);
+        self.publish();
+        Some(byte)
+    }
+
+    /// `acc_uart_put`: whether the byte was taken.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Invalid` for anything but 0 to 255.
+    pub fn put(&mut self, value: i32) -> Result<bool> {
+        let value = within("value", value, 0, 0xff)? as u8;
+        if self.pending.len() >= TX_BYTES {
+            if self.state.host {
+                return Ok(false);
+            }
+            self.drops += 1;
+            if self.dropped.now() {
+                warn!(
+                    target: &self.port.target,
+                    "a byte of the RTL is dropped, no host has opened the channel and {TX_BYTES} \
+                     wait for one"
+                );
+            }
+            return Ok(true);
+        }
+        self.pending.push_back(value);
+        self.publish();
+        Ok(true)
+    }
+}
