@@ -464,7 +464,9 @@ fn many_bridges_but_not_too_many() {
     }
     sim.slot = 64;
     assert!(!sim.open("7557", "card"));
-    assert!(sim.null_error().contains("64 bridges are open"));
+    assert!(sim
+        .null_error()
+        .contains("64 bridges and channels are open"));
     for slot in 0..64 {
         sim.slot = slot;
         assert_eq!(sim.call("close"), 0);
