@@ -177,6 +177,11 @@ if ((${#suites[@]} == 0)); then
     DmaReads=32
   check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
   check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
+  check 'refuses CapCount 9' refuses 'CapCount is 9;' CapCount=9
+  check 'refuses a capability without a body' refuses 'CapBytes[1] is 0;' CapCount=2 \
+    "CapBytes=64'h4"
+  check 'refuses a capability of 65 bytes' refuses 'CapBytes[0] is 65;' CapCount=1 \
+    "CapBytes=64'h41"
 
   say 'comparing the imports with the header of the DPI library'
   check 'prototypes' prototypes

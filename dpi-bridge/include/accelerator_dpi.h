@@ -435,6 +435,32 @@ int acc_set_msix(void *h,
                  int pba_offset);
 
 /**
+ * Adds a capability to config space, beside power management, PCI Express and
+ * MSI-X, which QEMU provides. Before `acc_start`; up to 16 of them, in the
+ * order of the calls.
+ *
+ * `id`: a PCI capability id, 9 for a vendor specific one; not 0x00, 0x01, 0x05,
+ * 0x10, 0x11 or 0xff. `offset`: its place in config space, a multiple of 4 from
+ * 0x40, or 0 for any; QEMU puts its own around those that have a place.
+ * `bytes`: length of the body, 1 to 64. `body`: a `bit [511:0]`, 16 words,
+ * what follows the id and the pointer to the next capability, its first byte
+ * in the low 8 bits of the first word; the guest reads it and cannot write it.
+ * In a vendor specific capability that first byte is its length, `bytes` + 2.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`. Ids, places and
+ * overlaps are checked by `acc_start`.
+ *
+ * # Safety
+ *
+ * `body` is null or valid for reads of 16 words.
+ */
+int acc_add_capability(void *h,
+                       int id,
+                       int offset,
+                       int bytes,
+                       const uint32_t *body);
+
+/**
  * Sets the link that the function reports. Before `acc_start`; generation 1
  * with one lane if it is not called.
  *

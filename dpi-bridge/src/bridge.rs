@@ -9,9 +9,10 @@ use std::{
 };
 
 use accelerator_protocol::{
+    config::MAX_CAPABILITIES,
     device::DeviceSession,
     wire::{ResetKind, Status},
-    Config, Msix,
+    Capability, Config, Msix,
 };
 use log::{info, warn};
 
@@ -190,6 +191,24 @@ impl Bridge {
             pba_bar: pba_bar as u8,
             table_offset: table_offset as u32,
             pba_offset: pba_offset as u32,
+        });
+        Ok(())
+    }
+
+    /// `acc_add_capability`.
+    pub fn add_capability(&mut self, id: i32, offset: i32, body: &[u8]) -> Result<()> {
+        let config = self.setting()?;
+        let count = config.capabilities.len();
+        if count >= MAX_CAPABILITIES {
+            fail!(
+                Invalid,
+                "there are {count} capabilities, which is as many as a function can have"
+            );
+        }
+        config.capabilities.push(Capability {
+            id: within("id", id, 1, 0xfe)? as u8,
+            offset: within("offset", offset, 0, 0xfc)? as u8,
+            body: body.to_vec(),
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use accelerator_protocol::{
 
 use crate::{
     bridge::Bridge,
-    error::{fail, Code, Error, Result},
+    error::{fail, within, Code, Error, Result},
     logger,
     registry::{self, Behind, Words},
     run::BEAT_BYTES,
@@ -430,6 +430,41 @@ pub extern "C" fn acc_set_msix(
     call(h, "acc_set_msix", |b| {
         b.set_msix(vectors, table_bar, table_offset, pba_bar, pba_offset)
             .map(|()| 0)
+    })
+}
+
+/// Adds a capability to config space, beside power management, PCI Express and
+/// MSI-X, which QEMU provides. Before `acc_start`; up to 16 of them, in the
+/// order of the calls.
+///
+/// `id`: a PCI capability id, 9 for a vendor specific one; not 0x00, 0x01, 0x05,
+/// 0x10, 0x11 or 0xff. `offset`: its place in config space, a multiple of 4 from
+/// 0x40, or 0 for any; QEMU puts its own around those that have a place.
+/// `bytes`: length of the body, 1 to 64. `body`: a `bit [511:0]`, 16 words,
+/// what follows the id and the pointer to the next capability, its first byte
+/// in the low 8 bits of the first word; the guest reads it and cannot write it.
+/// In a vendor specific capability that first byte is its length, `bytes` + 2.
+///
+/// Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`. Ids, places and
+/// overlaps are checked by `acc_start`.
+///
+/// # Safety
+///
+/// `body` is null or valid for reads of 16 words.
+#[no_mangle]
+pub unsafe extern "C" fn acc_add_capability(
+    h: *mut c_void,
+    id: c_int,
+    offset: c_int,
+    bytes: c_int,
+    body: *const u32,
+) -> c_int {
+    call(h, "acc_add_capability", |b| {
+        not_null("body", body.cast_mut())?;
+        let bytes = within("bytes", bytes, 1, BEAT_BYTES as c_int)? as usize;
+        // SAFETY: not null, and the caller promises the rest.
+        let body = unsafe { beat_in(body) };
+        b.add_capability(id, offset, &body[..bytes]).map(|()| 0)
     })
 }
 

@@ -90,6 +90,9 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_set_msix(
     input chandle h, input int vectors, input int table_bar, input int table_offset,
     input int pba_bar, input int pba_offset);
+  import "DPI-C" function int acc_add_capability(
+    input chandle h, input int id, input int offset, input int bytes,
+    input bit [511:0] body);
   import "DPI-C" function int acc_set_link(
     input chandle h, input int speed, input int width);
   import "DPI-C" function int acc_set_intx(input chandle h, input int pin);

@@ -57,6 +57,16 @@ module accelerator_pcie_bridge
   // Legacy interrupt pin: 0 none, 1 to 4 for INTA to INTD.
   parameter int unsigned IntxPin         = 0,
 
+  // Further capabilities in config space: element i is capability i of CapCount, 0 to 8. Its id
+  // (9 is vendor specific), its place (0x40 to 0xfc, 0 leaves it to QEMU), and its body, which
+  // is what follows the id and the pointer to the next one: 1 to 64 bytes, byte k in bits 8k+7
+  // to 8k. In a vendor specific one byte 0 of the body is its whole length, CapBytes + 2.
+  parameter int unsigned       CapCount  = 0,
+  parameter bit [7:0][7:0]     CapId     = '0,
+  parameter bit [7:0][7:0]     CapOffset = '0,
+  parameter bit [7:0][7:0]     CapBytes  = '0,
+  parameter bit [7:0][511:0]   CapBody   = '0,
+
   // Link as the guest sees it: PCIe generation 1 to 6, lanes 1, 2, 4, 8, 12, 16 or 32.
   parameter int unsigned LinkSpeed       = 3,
   parameter int unsigned LinkWidth       = 8,
@@ -201,6 +211,15 @@ module accelerator_pcie_bridge
     $error("MsixVectors is %0d; 0 to 2048 are possible", MsixVectors);
   end
 
+  if (CapCount > 8) begin : gen_bad_cap_count
+    $error("CapCount is %0d; 0 to 8 are possible", CapCount);
+  end
+  for (genvar i = 0; i < 8; i++) begin : gen_cap
+    if (i < CapCount && (CapBytes[i] < 1 || CapBytes[i] > 64)) begin : gen_bad_cap_bytes
+      $error("CapBytes[%0d] is %0d; 1 to 64 are possible", i, CapBytes[i]);
+    end
+  end
+
   localparam int unsigned DmaStrbWidth    = DmaDataWidth / 8;
   localparam int unsigned LaneWidth       = $clog2(DmaStrbWidth);
   localparam logic [2:0]  FullSize        = 3'(LaneWidth);
@@ -280,6 +299,10 @@ module accelerator_pcie_bridge
     if (MsixVectors != 0) begin
       must(acc_set_msix(handle, int'(MsixVectors), int'(MsixTableBar), int'(MsixTableOffset),
                         int'(MsixPbaBar), int'(MsixPbaOffset)), "setting MSI-X");
+    end
+    for (int unsigned i = 0; i < CapCount; i++) begin
+      must(acc_add_capability(handle, int'(CapId[i]), int'(CapOffset[i]), int'(CapBytes[i]),
+                              CapBody[i]), $sformatf("adding capability %0d", i));
     end
     must(acc_set_link(handle, int'(LinkSpeed), int'(LinkWidth)), "setting the link");
     must(acc_set_intx(handle, int'(IntxPin)), "setting the INTx pin");

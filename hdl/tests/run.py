@@ -28,6 +28,23 @@ def bridge(**parameters):
     return BRIDGE | {"parameters": parameters}
 
 
+def vector(width, *elements):
+    """A packed parameter of elements of a width, the first in the lowest bits."""
+    value = sum(element << width * i for i, element in enumerate(elements))
+    return f"{8 * width}'h{value:x}"
+
+
+def with_capabilities(suite, capabilities):
+    """A bridge with these (id, place, body); the test finds them under "capabilities"."""
+    ids, places, bodies = zip(*capabilities)
+    suite["parameters"] |= {
+        "CapCount": len(capabilities), "CapId": vector(8, *ids), "CapOffset": vector(8, *places),
+        "CapBytes": vector(8, *map(len, bodies)),
+        "CapBody": vector(512, *(int.from_bytes(body, "little") for body in bodies))}
+    suite["told"] = {"capabilities": capabilities}
+    return suite
+
+
 def example(name, **parameters):
     return {"list": f"examples/{name}/{name}.f", "top": f"{name}_top", "module": f"test_{name}",
             "parameters": parameters}
@@ -36,13 +53,18 @@ def example(name, **parameters):
 SUITES = {
     # Every width of both buses, and queues of odd depth.
     "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512),
-    "bridge-64-128": bridge(MmioDataWidth=64, DmaDataWidth=128),
+    "bridge-64-128": with_capabilities(
+        bridge(MmioDataWidth=64, DmaDataWidth=128),
+        ((9, 0xC0, b"\x12" + bytes(range(0x10, 0x1F))), (9, 0, b"\x03"),
+         (0x12, 0x60, bytes(range(0xC0, 0x100))), (9, 0xE0, b"\x05\xaa\x55"))),
     "bridge-128-64": bridge(MmioDataWidth=128, DmaDataWidth=64, MmioWrites=3, MmioReads=1,
                             DmaWrites=5, DmaReads=3),
     "bridge-256-32": bridge(MmioDataWidth=256, DmaDataWidth=32, MmioWrites=1, MmioReads=3,
                             DmaWrites=2, DmaReads=2),
-    "bridge-512-256": bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3,
-                             DmaIdWidth=6),
+    "bridge-512-256": with_capabilities(
+        bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3, DmaIdWidth=6),
+        # As many as there can be.
+        tuple((9, 0x40 + 0x18 * i, bytes([0x12 + i] * (0x10 + i // 4))) for i in range(8))),
     "regs": example("regs"),
     "sort": example("sort"),
     "sort-32": example("sort", DmaDataWidth=32),
@@ -103,7 +125,7 @@ def run(name, args):
         log_file=log,
         seed=args.seed,
         test_filter=args.filter,
-        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"])},
+        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},
     )
     passed, failed = 0, []
     for case in xml.etree.ElementTree.parse(results).iter("testcase"):

@@ -65,6 +65,8 @@ struct si_config {
     int msix[5];
     int link[2];
     int intx_pin, clock_ps, started;
+    int caps, cap_head[8][3];  // id, offset, bytes
+    uint8_t cap_body[8][64];
 };
 
 }  // extern "C"
@@ -206,6 +208,16 @@ int acc_set_msix(void *, int vectors, int table_bar, int table_offset, int pba_b
                  int pba_offset) {
     const int msix[5] = {vectors, table_bar, table_offset, pba_bar, pba_offset};
     std::memcpy(s().config.msix, msix, sizeof msix);
+    return 0;
+}
+
+int acc_add_capability(void *, int id, int offset, int bytes, const svBitVecVal *body) {
+    si_config &config = s().config;
+    if (config.caps == 8 || bytes < 1 || bytes > 64) return ERR_INVAL;
+    const int head[3] = {id, offset, bytes};
+    std::memcpy(config.cap_head[config.caps], head, sizeof head);
+    std::memcpy(config.cap_body[config.caps], body, 64);
+    ++config.caps;
     return 0;
 }
 

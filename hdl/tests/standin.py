@@ -28,7 +28,22 @@ class Config(ctypes.Structure):
                 ("bar_base", ctypes.c_uint64 * 6), ("bar_flags", ctypes.c_int * 6),
                 ("msix", ctypes.c_int * 5), ("link", ctypes.c_int * 2),
                 ("intx_pin", ctypes.c_int), ("clock_ps", ctypes.c_int),
-                ("started", ctypes.c_int)]
+                ("started", ctypes.c_int), ("caps", ctypes.c_int),
+                ("cap_head", ctypes.c_int * 3 * 8), ("cap_body", ctypes.c_ubyte * 64 * 8)]
+
+    def capabilities(self):
+        """Id, place and body of each, as the bridge gave them."""
+        return [(head[0], head[1], bytes(body[:head[2]]))
+                for head, body in zip(self.cap_head[:self.caps], self.cap_body)]
+
+    def config_space(self):
+        """What a reader of config space finds: the bytes of each capability with a place."""
+        space = bytearray(256)
+        for cap_id, place, body in self.capabilities():
+            if place:
+                space[place] = cap_id
+                space[place + 2:place + 2 + len(body)] = body
+        return bytes(space)
 
 
 _lib = ctypes.CDLL(None)

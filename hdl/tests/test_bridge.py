@@ -22,6 +22,8 @@ DMA_WRITES = PARAMETERS.get("DmaWrites", 16)
 DMA_READS = PARAMETERS.get("DmaReads", 16)
 RESET_CLOCKS = PARAMETERS.get("ResetClocks", 16)
 
+CAPABILITIES = PARAMETERS.get("capabilities", ())
+
 # Enough for several bursts and 4 KiB boundaries, few enough clocks on a narrow bus.
 LONG = min(9000, 320 * DMA_BYTES)
 
@@ -205,6 +207,20 @@ async def configuration(dut):
     assert config.intx_pin == PARAMETERS.get("IntxPin", 0)
     assert config.clock_ps == 4000 and config.started == 1
     host.check()
+
+
+@test()
+async def capabilities(dut):
+    """Those of the parameters, in their order, each at its place with its body."""
+    host, _ = await start(dut)
+    config = host.config()
+    assert config.capabilities() == list(CAPABILITIES)
+    space = config.config_space()
+    for cap_id, place, body in CAPABILITIES:
+        if place:
+            # As lspci shows them: id, pointer to the next, body.
+            assert space[place] == cap_id
+            assert space[place + 2:place + 2 + len(body)] == body
 
 
 @test()

@@ -27,6 +27,7 @@ use crate::{
         ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
         ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
     },
+    layout::Layout,
     link::{Link, Root, Settings},
     logger,
     pci::{
@@ -420,27 +421,25 @@ impl AcceleratorPcie {
 
     /// Makes the device look as the configuration says.
     fn plug(&self, config: &Config) -> Result<()> {
+        let layout = Layout::new(&config.capabilities, config.msix.is_some()).map_err(invalid)?;
         self.set_identity(config);
-        let express = self.init_express()?;
-        let result = self.plug_capabilities(config, express);
+        let express = self.init_express(layout.express)?;
+        let result = self.plug_capabilities(config, &layout, express);
         if result.is_err() {
             self.exit_express();
         }
         result
     }
 
-    fn plug_capabilities(&self, config: &Config, express: usize) -> Result<()> {
+    fn plug_capabilities(&self, config: &Config, layout: &Layout, express: usize) -> Result<()> {
         self.set_link(config, express);
-        self.init_power_management()?;
-        // Those with a place of their own first, so that it is still free.
-        for fixed in [true, false] {
-            for capability in &config.capabilities {
-                if (capability.offset != 0) == fixed {
-                    let size = (capability.body.len() + 2) as u8;
-                    let place = self.add_capability(capability.id, capability.offset, size)?;
-                    self.set_config(usize::from(place) + 2, &capability.body);
-                }
-            }
+        self.init_power_management(layout.power_management)?;
+        // QEMU puts each at the head of the list: the guest finds them in the
+        // order of the configuration.
+        for (capability, &place) in config.capabilities.iter().zip(&layout.others).rev() {
+            let size = (capability.body.len() + 2) as u8;
+            self.add_capability(capability.id, place, size)?;
+            self.set_config(usize::from(place) + 2, &capability.body);
         }
         for (i, bar) in config.bars.iter().enumerate() {
             if bar.size != 0 {
@@ -463,6 +462,7 @@ impl AcceleratorPcie {
                 offset,
             };
             let result = self.init_msix(
+                layout.msix,
                 msix.vectors,
                 place(msix.table_bar, msix.table_offset),
                 place(msix.pba_bar, msix.pba_offset),

@@ -4,6 +4,7 @@
 //! in an HDL simulator.
 //!
 //! * [`link`] talks to the simulator. It knows nothing of QEMU.
+//! * [`layout`] finds a place in config space for each capability.
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
 //!   functions, in the style of QEMU's own Rust bindings.
@@ -33,6 +34,7 @@ extern crate system;
 #[cfg(qemu_10_2)]
 extern crate util;
 
+pub mod layout;
 pub mod link;
 pub mod logger;
 

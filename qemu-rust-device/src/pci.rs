@@ -406,14 +406,15 @@ where
         }
     }
 
-    /// Adds a capability of `size` bytes and returns its place; `offset` 0
-    /// lets QEMU choose it.
+    /// Adds a capability of `size` bytes at `offset`, and returns its place.
     ///
     /// # Errors
     ///
-    /// QEMU's, if there is no room or something is there already.
+    /// QEMU's, if something is there already.
     fn add_capability(&self, id: u8, offset: u8, size: u8) -> Result<u8> {
         assert_locked();
+        // QEMU would look for a place, and end if there is none.
+        assert!(offset != 0);
         // SAFETY: invariants 1 and 2; the function sets the error or not.
         let place = unsafe {
             glue::with_errp(|errp| bindings::pci_add_capability(self.pci(), id, offset, size, errp))
@@ -425,15 +426,16 @@ where
         })
     }
 
-    /// Adds the power management capability.
+    /// Adds the power management capability at `offset`.
     ///
     /// # Errors
     ///
-    /// QEMU's, if there is no room.
-    fn init_power_management(&self) -> Result<()> {
+    /// QEMU's, if something is there already.
+    fn init_power_management(&self, offset: u8) -> Result<()> {
         assert_locked();
         // SAFETY: invariants 1 and 2.
-        let place = unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), 0, errp)) }?;
+        let place =
+            unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), offset, errp)) }?;
         let place = usize::try_from(place)
             .map_err(|_| glue::error("no room for the power management capability".into()))?;
         // Version 3 of the interface, as PCI Express asks for.
@@ -453,16 +455,16 @@ where
         Ok(())
     }
 
-    /// Adds the PCI Express capability of an endpoint, with function level
-    /// reset, and returns its place.
+    /// Adds the PCI Express capability of an endpoint at `offset`, with function
+    /// level reset, and returns its place.
     ///
     /// # Errors
     ///
-    /// If there is no room.
-    fn init_express(&self) -> Result<usize> {
+    /// If something is there already.
+    fn init_express(&self, offset: u8) -> Result<usize> {
         assert_locked();
         // SAFETY: invariants 1 and 2.
-        let place = unsafe { bindings::pcie_endpoint_cap_init(self.pci(), 0) };
+        let place = unsafe { bindings::pcie_endpoint_cap_init(self.pci(), offset) };
         let place = usize::try_from(place)
             .map_err(|_| glue::error("no room for the PCI Express capability".into()))?;
         // SAFETY: the capability was just added.
@@ -526,12 +528,18 @@ where
         unsafe { bindings::pci_default_read_config(self.pci(), address, len as c_int) }
     }
 
-    /// Adds MSI-X with `vectors` vectors, all of them usable.
+    /// Adds MSI-X at `offset` with `vectors` vectors, all of them usable.
     ///
     /// # Errors
     ///
     /// QEMU's; the machine may not support message signalled interrupts.
-    fn init_msix(&self, vectors: u16, table: MsixPlace<'_>, pba: MsixPlace<'_>) -> Result<()> {
+    fn init_msix(
+        &self,
+        offset: u8,
+        vectors: u16,
+        table: MsixPlace<'_>,
+        pba: MsixPlace<'_>,
+    ) -> Result<()> {
         assert_locked();
         // SAFETY: invariants 1 and 2; both regions are BARs of the device. The
         // number of vectors has another width in some releases.
@@ -547,7 +555,7 @@ where
                     pba.region.0.as_mut_ptr(),
                     pba.bar,
                     pba.offset,
-                    0,
+                    offset,
                     errp,
                 )
             })

@@ -2,16 +2,19 @@
 
 //! Each call: its arguments, its order, and handles that are none.
 
-use accelerator_protocol::{Bar, Msix};
+use accelerator_protocol::{Bar, Capability, Msix};
 
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 25] = [
+const CALLS: [&str; 26] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",
     "set_msix 1 0 0 0 16",
+    "add_capability 9 0 1 \
+     00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
+     000000000000000000000000000000000000",
     "set_link 1 1",
     "set_intx 1",
     "set_clock 1000",
@@ -36,6 +39,19 @@ const CALLS: [&str; 25] = [
     "get_link",
     "stat 0",
 ];
+
+fn is_setting(call: &str) -> bool {
+    call.starts_with("set_") || call.starts_with("add_")
+}
+
+/// A call of `acc_add_capability`; the body is what its words hold, of which
+/// `bytes` count.
+fn add_capability(id: i32, offset: i32, bytes: i32, body: &[u8]) -> String {
+    let mut beat = [0xee; 64];
+    beat[..body.len()].copy_from_slice(body);
+    let hex: String = beat.iter().map(|b| format!("{b:02x}")).collect();
+    format!("add_capability {id} {offset} {bytes} {hex}")
+}
 
 /// What a function returns for a handle, by its raw value.
 fn with_handle(sim: &mut Simulator, call: &str, handle: &str) -> String {
@@ -115,8 +131,7 @@ fn before_the_start_nothing_but_configuration() {
     let mut sim = Simulator::start();
     sim.usual(&folder.endpoint("s"));
     for call in CALLS {
-        let configuration =
-            call.starts_with("set_") || ["close", "start", "stat 0"].contains(&call);
+        let configuration = is_setting(call) || ["close", "start", "stat 0"].contains(&call);
         if !configuration {
             sim.fails(call, ESTATE, &["acc_start was not called"]);
         }
@@ -129,7 +144,7 @@ fn after_the_start_no_configuration() {
     let folder = Folder::new();
     let mut sim = Simulator::with_bridge(&folder.endpoint("s"));
     for call in CALLS {
-        if call.starts_with("set_") || call == "start" {
+        if is_setting(call) || call == "start" {
             sim.fails(call, ESTATE, &["fixed once acc_start was called"]);
         }
     }
@@ -180,6 +195,21 @@ fn arguments_out_of_range_are_named_with_their_range() {
     ] {
         sim.fails(call, EINVAL, words);
     }
+    for (id, offset, bytes, words) in [
+        (0, 0, 1, &["id is 0", "1 to 0xfe"][..]),
+        (0x100, 0, 1, &["id is 256"][..]),
+        (9, -4, 1, &["offset is -4", "0 to 0xfc"][..]),
+        (9, 0x100, 1, &["offset is 256"][..]),
+        (9, 0, 0, &["bytes is 0", "1 to 0x40"][..]),
+        (9, 0, 65, &["bytes is 65"][..]),
+    ] {
+        sim.fails(&add_capability(id, offset, bytes, &[]), EINVAL, words);
+    }
+    sim.fails(
+        "add_capability null",
+        EINVAL,
+        &["the pointer for body is null"],
+    );
     // None of them has changed anything.
     assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
     let mut guest = connect(&mut sim, &folder.endpoint("s"));
@@ -287,9 +317,30 @@ fn the_configuration_reaches_the_host() {
     ] {
         assert_eq!(sim.call(call), 0, "{call}: {}", sim.last_error());
     }
+    let longest: Vec<u8> = (0..64).map(|i| i * 3 + 1).collect();
+    for call in [
+        add_capability(9, 0xc0, 5, &[7, 0xaa, 0xbb, 0xcc, 0xdd]),
+        add_capability(0x12, 0, 1, &[0x55]),
+        add_capability(9, 0x60, 64, &longest),
+    ] {
+        assert_eq!(sim.call(&call), 0, "{call}: {}", sim.last_error());
+    }
     assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
     let guest = connect(&mut sim, &endpoint);
     let config = guest.config();
+    let capability = |id, offset, body: &[u8]| Capability {
+        id,
+        offset,
+        body: body.to_vec(),
+    };
+    assert_eq!(
+        config.capabilities,
+        [
+            capability(9, 0xc0, &[7, 0xaa, 0xbb, 0xcc, 0xdd]),
+            capability(0x12, 0, &[0x55]),
+            capability(9, 0x60, &longest),
+        ]
+    );
     assert_eq!(
         (
             config.vendor,
@@ -385,6 +436,57 @@ fn the_start_names_the_rule_that_a_configuration_breaks() {
     }
     // It can be tried again.
     assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    sim.finish();
+}
+
+#[test]
+fn capabilities_that_cannot_be_are_refused() {
+    let folder = Folder::new();
+    let mut slot = 0;
+    // What is wrong can only be seen as a whole, and not be taken back.
+    for (calls, words) in [
+        (
+            &[add_capability(0x11, 0, 4, &[])][..],
+            &["capabilities[0].id", "0x11"][..],
+        ),
+        (
+            &[add_capability(9, 0x42, 4, &[])][..],
+            &["capabilities[0].offset", "0x42"][..],
+        ),
+        (
+            &[add_capability(9, 0xfc, 4, &[])][..],
+            &["capabilities[0].offset", "0xfc"][..],
+        ),
+        (
+            &[
+                add_capability(9, 0x80, 16, &[]),
+                add_capability(9, 0x90, 4, &[]),
+            ][..],
+            &["capabilities[1].offset", "0x90", "capabilities[0]", "0x80"][..],
+        ),
+    ] {
+        let mut sim = Simulator::start();
+        sim.usual(&folder.endpoint(&format!("s{slot}")));
+        slot += 1;
+        for call in calls {
+            assert_eq!(sim.call(call), 0, "{call}: {}", sim.last_error());
+        }
+        sim.fails("start", EINVAL, words);
+        sim.finish();
+    }
+    let mut sim = Simulator::start();
+    sim.usual(&folder.endpoint("many"));
+    for _ in 0..16 {
+        assert_eq!(sim.call(&add_capability(9, 0, 1, &[])), 0);
+    }
+    sim.fails(
+        &add_capability(9, 0, 1, &[]),
+        EINVAL,
+        &["there are 16 capabilities"],
+    );
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    let guest = connect(&mut sim, &folder.endpoint("many"));
+    assert_eq!(guest.config().capabilities.len(), 16);
     sim.finish();
 }
 

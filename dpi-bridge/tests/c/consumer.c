@@ -158,6 +158,15 @@ static void remote_call(void)
     } else if (IS("set_msix")) {
         printf("%d", acc_set_msix(h, integer(2), integer(3), integer(4),
                                   integer(5), integer(6)));
+    } else if (IS("add_capability")) {
+        uint32_t body[16];
+        if (null) {
+            printf("%d", acc_add_capability(h, 9, 0, 1, NULL));
+        } else {
+            get_bytes(words[5], body, 64);
+            printf("%d", acc_add_capability(h, integer(2), integer(3),
+                                            integer(4), body));
+        }
     } else if (IS("set_link")) {
         printf("%d", acc_set_link(h, integer(2), integer(3)));
     } else if (IS("set_intx")) {

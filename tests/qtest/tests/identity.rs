@@ -260,6 +260,70 @@ fn power_management_aer_and_own_capabilities() {
     }
 }
 
+/// Each capability of the HDL is at its place, and QEMU's are around it.
+#[test]
+fn capabilities_are_where_they_were_asked_to_be() {
+    let body = |first: u8, len: u8| (0..len).map(|i| first.wrapping_add(i)).collect::<Vec<_>>();
+    // At the places that QEMU would take for its own, as a virtio card has
+    // them, and one that may be anywhere.
+    let asked = [
+        (capability::VENDOR, 0x40, body(0x10, 14)),
+        (capability::VENDOR, 0x50, body(0x20, 18)),
+        (capability::VENDOR, 0, body(0x30, 40)),
+        (0x12, 0x84, body(0x40, 2)),
+        (capability::VENDOR, 0xf0, body(0x50, 14)),
+    ];
+    let capabilities = asked
+        .iter()
+        .map(|(id, offset, body)| Capability {
+            id: *id,
+            offset: *offset,
+            body: body.clone(),
+        })
+        .collect();
+    let mut m = Machine::start(Config {
+        capabilities,
+        ..sample_config(4)
+    });
+    let q = &mut m.qemu;
+    let all = CARD.capabilities(q);
+    for (id, offset, body) in &asked {
+        let found: Vec<u16> = all
+            .iter()
+            .filter(|c| c.0 == *id)
+            .map(|c| c.1)
+            .filter(|&at| match offset {
+                0 => CARD.get(q, at + 2, 1) == u32::from(body[0]),
+                _ => at == u16::from(*offset),
+            })
+            .collect();
+        assert_eq!(found.len(), 1, "{id:#04x} at {offset:#04x}: {all:x?}");
+        for (i, &byte) in body.iter().enumerate() {
+            let at = found[0] + 2 + i as u16;
+            assert_eq!(CARD.get(q, at, 1), u32::from(byte), "offset {at:#04x}");
+        }
+    }
+    // The guest finds the HDL's in the order that it gave them in.
+    let order: Vec<u16> = all
+        .iter()
+        .filter(|c| c.0 == capability::VENDOR)
+        .map(|c| CARD.get(q, c.1 + 2, 1) as u16)
+        .collect();
+    assert_eq!(order, [0x10, 0x20, 0x30, 0x50]);
+    // Every one of QEMU's is there and works.
+    for id in [
+        capability::POWER_MANAGEMENT,
+        capability::EXPRESS,
+        capability::MSIX,
+    ] {
+        CARD.expect(q, id);
+    }
+    let at = CARD.expect(q, capability::EXPRESS);
+    assert_ne!(CARD.get(q, at + 0x12, 2) & 0x3ff, 0, "LNKSTA");
+    m.enable_msix();
+    m.check_alive();
+}
+
 #[test]
 fn power_states() {
     let mut m = Machine::start(plain());
