@@ -442,9 +442,8 @@ fn the_start_names_the_rule_that_a_configuration_breaks() {
 #[test]
 fn capabilities_that_cannot_be_are_refused() {
     let folder = Folder::new();
-    let mut slot = 0;
     // What is wrong can only be seen as a whole, and not be taken back.
-    for (calls, words) in [
+    for (slot, (calls, words)) in [
         (
             &[add_capability(0x11, 0, 4, &[])][..],
             &["capabilities[0].id", "0x11"][..],
@@ -464,10 +463,12 @@ fn capabilities_that_cannot_be_are_refused() {
             ][..],
             &["capabilities[1].offset", "0x90", "capabilities[0]", "0x80"][..],
         ),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let mut sim = Simulator::start();
         sim.usual(&folder.endpoint(&format!("s{slot}")));
-        slot += 1;
         for call in calls {
             assert_eq!(sim.call(call), 0, "{call}: {}", sim.last_error());
         }
