@@ -347,6 +347,71 @@ async def writes_pass_a_waiting_read(dut):
 
 
 @test()
+async def a_write_across_4_kib_is_taken_as_a_whole(dut):
+    """DMA read data behind a write waits for both of its bursts, and so does a read for both
+    responses. The RTL is played by hand, to stop between the two."""
+    await start_clock(dut, INPUTS)
+    host = Host(dut.aclk, base=BASE)
+    raw = RawMaster(dut)
+    await host.connect(dut.user_resetn)
+    wr = [getattr(dut, f"m_axi_{n}") for n in ("awvalid", "wvalid")]
+
+    # The data is on its way when the guest writes, and behind that write from then on.
+    host.set(hold=1)
+    await raw.read(BASE, 1)
+    await host.until(lambda: host.find(DMA_READ), text="the DMA read")
+    tag = host.push_write(4096 - 4, 8, 0x8877_6655_4433_2211)
+    behind = host.push_read(0, 4)
+    await host.until(lambda: all(int(v.value) for v in wr), text="the first burst")
+    assert int(dut.m_axi_awaddr.value) == 4096 - 4
+    host.set(hold=0)
+
+    # One handshake on each channel, and then no ready for the second burst.
+    dut.m_axi_awready.value = 1
+    dut.m_axi_wready.value = 1
+    await RisingEdge(dut.aclk)
+    dut.m_axi_awready.value = 0
+    dut.m_axi_wready.value = 0
+    for n in range(60):
+        await RisingEdge(dut.aclk)
+        assert not int(dut.s_axi_rvalid.value), "read data passed half of a write"
+        if n == 3:
+            assert all(int(v.value) for v in wr), "the second burst is not there"
+            assert int(dut.m_axi_awaddr.value) == 4096
+            # The first burst has its response.
+            dut.m_axi_bvalid.value = 1
+        if n == 4:
+            dut.m_axi_bvalid.value = 0
+        assert not host.find(WRITE_DONE), "the response of half of a write"
+
+    dut.m_axi_awready.value = 1
+    dut.m_axi_wready.value = 1
+    await RisingEdge(dut.aclk)
+    dut.m_axi_awready.value = 0
+    dut.m_axi_wready.value = 0
+    await raw.data(1)
+    for _ in range(60):
+        await RisingEdge(dut.aclk)
+        assert not int(dut.m_axi_arvalid.value), "a read passed half of a write's responses"
+        assert not host.find(WRITE_DONE), "the response of half of a write"
+    dut.m_axi_bvalid.value = 1
+    await RisingEdge(dut.aclk)
+    dut.m_axi_bvalid.value = 0
+    await host.until(lambda: host.find(WRITE_DONE, tag), text="the write's response")
+    await host.until(lambda: int(dut.m_axi_arvalid.value), text="the read")
+    dut.m_axi_arready.value = 1
+    await RisingEdge(dut.aclk)
+    dut.m_axi_arready.value = 0
+    dut.m_axi_rvalid.value = 1
+    dut.m_axi_rlast.value = 1
+    await RisingEdge(dut.aclk)
+    dut.m_axi_rvalid.value = 0
+    await host.until(lambda: host.find(READ_DONE, behind), text="the read's answer")
+    await host.quiet()
+    host.check()
+
+
+@test()
 async def outstanding_limits(dut):
     """As many as the parameters say, and one write in front of the bus."""
     host, bench = await start(dut)
