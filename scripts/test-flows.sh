@@ -21,6 +21,9 @@ is: N passed, N failed.
                        as C99 and C++11
              flows     scripts/run-*.sh with stand-ins that refuse what vendors do not
                        document, their calls against the transcripts
+             tcl       the Tcl scripts with a recorder in place of Vivado's commands,
+                       which refuses what it does not know, their calls against the
+                       transcripts
              slang     the sources elaborated by slang, and scanned
              bench     the test bench with Verilator --timing: every example does the
                        same, clock for clock, however the clock is made
@@ -38,12 +41,12 @@ while (($#)); do
       exit 0
       ;;
     --update) update=1 ;;
-    library | flows | slang | bench) parts+=("$1") ;;
+    library | flows | tcl | slang | bench) parts+=("$1") ;;
     *) die "unknown argument '$1'; see --help" ;;
   esac
   shift
 done
-((${#parts[@]})) || parts=(library flows slang bench)
+((${#parts[@]})) || parts=(library flows tcl slang bench)
 
 out=$REPO_DIR/build/test-flows
 tests=$REPO_DIR/hdl/tests/flows
@@ -210,6 +213,113 @@ lacking() {
     --out "$out/work/lacking" regs
 }
 
+######## Tcl ########
+
+part_tcl() {
+  need_packages tcl python3
+  export FLOW_OUT=$out/tcl
+  mkdir -p "$FLOW_OUT"
+  # Stands for the one that a simulator would load.
+  mkdir -p "$FLOW_OUT/dpi"
+  : >"$FLOW_OUT/dpi/libaccelerator_dpi.so"
+  local vivado=$REPO_DIR/hdl/vivado module card mode sources=() line
+  while IFS= read -r line; do sources+=("$line"); done < <(
+    python3 "$tests/files.py" "$REPO_DIR/hdl/bridge.f" | grep -v accelerator_tb)
+  for module in accelerator_pcie_bridge accelerator_nic_bridge accelerator_uart_bridge; do
+    [[ -f $REPO_DIR/hdl/rtl/$module.sv ]] || continue
+    check "wrapper of $module" python3 "$vivado/wrapper.py" "$REPO_DIR/hdl/rtl/$module.sv" \
+      "$FLOW_OUT/${module}_ip.v" "$FLOW_OUT/$module.tcl"
+    check "packaging of $module" recorded "$vivado/package_ip.tcl" "$module" "$FLOW_OUT/ip" \
+      xc7a35tcpg236-1 "$FLOW_OUT/${module}_ip.v" "$FLOW_OUT/$module.tcl" "${sources[@]}"
+    # The files are checked when they are added.
+    sed -i 's/^add_files .*/add_files .../' "$FLOW_OUT/transcript"
+    # Parameters that ip.tcl does not know are shown; which these are is not compared.
+    sed -i '/^ipgui::add_group -name Further/,/^ipx::create_xgui_files/{/^ipx::create/!d}' \
+      "$FLOW_OUT/transcript"
+    [[ ! -f $tests/expected/package-$module.txt && $update == 0 ]] ||
+      check "calls that package $module" same "package-$module" "$FLOW_OUT/transcript"
+  done
+  for card in regs sort; do
+    check "generic platform with $card" recorded "$vivado/generic_base.tcl" "$FLOW_OUT/project" \
+      xc7a35tcpg236-1 "$vivado/card/$card" "$FLOW_OUT/ip" "$FLOW_OUT/dpi"
+    check "calls of the generic platform with $card" same "generic-$card" "$FLOW_OUT/transcript"
+    check "vcu128 platform with $card" recorded "$vivado/vcu128_base.tcl" "$FLOW_OUT/project" \
+      xcvu37p-fsvh2892-2L-e "$vivado/card/$card" "$FLOW_OUT/ip" "$FLOW_OUT/dpi" \
+      xilinx.com:vcu128:part0:1.0
+    check "calls of the vcu128 platform with $card" same "vcu128-$card" "$FLOW_OUT/transcript"
+    for mode in behavioral post-synthesis post-implementation; do
+      check "run_sim.tcl of $card, $mode" recorded "$REPO_DIR/scripts/run_sim.tcl" "$mode" \
+        --card "$vivado/card/$card" --dpi "$FLOW_OUT/dpi" --out "$FLOW_OUT/sim" \
+        --plusarg max_clocks=1000
+      sed -i 's/^add_files .*/add_files .../' "$FLOW_OUT/transcript"
+      check "calls of run_sim.tcl of $card, $mode" same "run_sim-$card-$mode" "$FLOW_OUT/transcript"
+    done
+  done
+  for card in "$REPO_DIR"/hdl/examples/*/; do
+    check "run_sim.tcl of $(basename "$card")" recorded "$REPO_DIR/scripts/run_sim.tcl" \
+      --example "$(basename "$card")" --dpi "$FLOW_OUT/dpi" --out "$FLOW_OUT/sim"
+  done
+  : >"$FLOW_OUT/there.xpr"
+  check 'run_sim.tcl of a project' recorded "$REPO_DIR/scripts/run_sim.tcl" post-implementation \
+    --project "$FLOW_OUT/there.xpr" --type timing --scripts-only --dpi "$FLOW_OUT/dpi"
+  check 'calls of run_sim.tcl of a project' same run_sim-project "$FLOW_OUT/transcript"
+  check 'run_sim.tcl --help' says 'usage: vivado -mode batch' recorded \
+    "$REPO_DIR/scripts/run_sim.tcl" --help
+  check 'run_sim.tcl, unknown argument' refuses "unknown argument '--nonsense'" recorded \
+    "$REPO_DIR/scripts/run_sim.tcl" --nonsense
+  check 'run_sim.tcl, an example after synthesis' refuses 'needs --card or --project' recorded \
+    "$REPO_DIR/scripts/run_sim.tcl" post-synthesis --example regs --dpi "$FLOW_OUT/dpi"
+  check 'run_sim.tcl without the DPI library' refuses 'scripts/build-dpi.sh makes it' recorded \
+    "$REPO_DIR/scripts/run_sim.tcl" --dpi "$FLOW_OUT/none"
+  # The scripts around them, with a stand-in for Vivado that runs the recorder.
+  mkdir -p "$FLOW_OUT/bin"
+  ln -sf "$tests/tool.py" "$FLOW_OUT/bin/vivado"
+  export FLOW_LOG=$FLOW_OUT/transcript
+  check 'build_bridge-ip.sh' env "PATH=$FLOW_OUT/bin:$PATH" \
+    "$REPO_DIR/scripts/build_bridge-ip.sh" --out "$FLOW_OUT/packaged"
+  check 'the IP is there' test -f "$FLOW_OUT/packaged/accelerator_pcie_bridge/component.xml"
+  for line in generic vcu128; do
+    check "build_platform.sh $line" env "PATH=$FLOW_OUT/bin:$PATH" \
+      "$REPO_DIR/scripts/build_platform.sh" "$line" --card "$vivado/card/sort" \
+      --out "$FLOW_OUT/$line" --ip "$FLOW_OUT/packaged" --dpi "$FLOW_OUT/dpi"
+  done
+  check 'build_platform.sh, no such platform' refuses "no platform 'none'" \
+    "$REPO_DIR/scripts/build_platform.sh" none
+  check 'build_platform.sh, no card' refuses 'has no accelerator_card.v' \
+    "$REPO_DIR/scripts/build_platform.sh" --card "$tests"
+  check 'build_platform.sh without Vivado' refuses 'vivado is not there' \
+    "$REPO_DIR/scripts/build_platform.sh"
+  check 'build_bridge-ip.sh without Vivado' refuses 'vivado is not there' \
+    "$REPO_DIR/scripts/build_bridge-ip.sh"
+  # The recorder refuses.
+  check 'an unknown command is refused' snippet 'unknown command report_nonsense' \
+    'report_nonsense'
+  check 'an unknown option is refused' snippet 'create_project has no option -nonsense' \
+    'create_project a b -nonsense'
+  check 'an unknown property is refused' snippet 'a project has no property nonsense' \
+    'create_project a b; set_property nonsense 1 [current_project]'
+  check 'an unknown pin is refused' snippet 'no pin card/nonsense' \
+    'create_bd_design d; get_bd_pins card/nonsense'
+  check 'an open input is refused' snippet 'buffer/CLK_IN_D is not connected' \
+    'create_bd_design d; create_bd_cell -type ip -vlnv xilinx.com:ip:util_ds_buf:2.1 buffer
+     validate_bd_design'
+}
+
+recorded() {
+  tclsh "$tests/recorder.tcl" "$FLOW_OUT/transcript" "$@"
+}
+
+says() {
+  local text=$1
+  shift
+  "$@" | grep -F -- "$text"
+}
+
+snippet() {
+  printf '%s\n' "$2" >"$FLOW_OUT/snippet.tcl"
+  refuses "$1" recorded "$FLOW_OUT/snippet.tcl"
+}
+
 ######## Another front end ########
 
 part_slang() {
@@ -244,30 +354,50 @@ part_bench() {
     build_bench "$example" >"$out/bench-$example.log" 2>&1 &
     pids+=("$!:$example")
   done
+  # A card of a Vivado project, in place of the example that it is made from.
+  build_bench card >"$out/bench-card.log" 2>&1 &
+  pids+=("$!:card")
   for pid in "${pids[@]}"; do
     example=${pid#*:}
     check "build of $example with --timing" wait "${pid%%:*}"
     check "$example does the same with every clock" styles "$example"
     check "$example ends when the stop file is there" stops "$example"
   done
+  check 'build of usr_irq_tb' verilator --binary --timing -Wall --assert \
+    --timescale 1ns/1ps --prefix Vtop --Mdir "$out/bench-usr_irq" --top-module usr_irq_tb "$tests/usr_irq_tb.sv" \
+    "$REPO_DIR/hdl/vivado/accelerator_usr_irq.v" -CFLAGS -std=gnu++20 \
+    -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include'
+  check 'every interrupt of a card reaches the PCIe block once' says 'usr_irq_tb: 500 interrupts' \
+    timeout 120 "$out/bench-usr_irq/Vtop"
 }
 
 # build_bench EXAMPLE: the simulation with a scripted guest. Its run is short, so the compiler
 # does not optimise.
 build_bench() {
-  local folder=$out/bench-$1
+  local folder=$out/bench-$1 top=$1_top list=("-F" "$REPO_DIR/hdl/examples/$1/$1.f")
+  if [[ $1 == card ]]; then
+    top=accelerator_card_top
+    # The bridge's list has the registers' file too.
+    list=("+incdir+$REPO_DIR/hdl/vivado/card/sort" -F "$REPO_DIR/hdl/bridge.f"
+      "$REPO_DIR/hdl/vivado/accelerator_card_top.sv")
+    local file
+    while IFS= read -r file; do
+      [[ $file == */accelerator_axi_regs.sv || $file == */accelerator_tb.sv ]] || list+=("$file")
+    done < <(python3 "$tests/files.py" "$REPO_DIR/hdl/vivado/card/sort/card.f")
+  fi
   verilator --binary --timing --no-sched-zero-delay -Wall -Wno-UNUSEDPARAM --assert \
     --timescale 1ns/1ps --prefix Vtop --Mdir "$folder" --top-module accelerator_tb \
-    "+define+ACCELERATOR_TOP=$1_top" -F "$REPO_DIR/hdl/examples/$1/$1.f" \
+    "+define+ACCELERATOR_TOP=$top" "${list[@]}" \
     "$REPO_DIR/hdl/sim/accelerator_tb.sv" "$REPO_DIR/hdl/tests/standin.cpp" \
     "$REPO_DIR/hdl/tests/scripted.cpp" -CFLAGS -std=gnu++20 \
     -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include'
 }
 
 styles() {
-  local style calls
+  local style calls script=$1
+  [[ $script != card ]] || script='sort'
   for style in 0 1 2; do
-    SCRIPT=$1 TRANSCRIPT=$out/$1-$style.txt timeout 120 "$out/bench-$1/Vtop" +max_clocks=30000 \
+    SCRIPT=$script TRANSCRIPT=$out/$1-$style.txt timeout 120 "$out/bench-$1/Vtop" +max_clocks=30000 \
       "+clock_style=$style" >"$out/$1-$style.out" || return 1
     cat "$out/$1-$style.out"
     grep -q '^accelerator_tb: clocks=30000$' "$out/$1-$style.out" || return 1

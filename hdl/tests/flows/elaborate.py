@@ -10,7 +10,9 @@ each; the last is: N passed, N failed. NAMEs choose by their beginning.
 
 import pathlib
 import re
+import subprocess
 import sys
+import tempfile
 
 from pyslang.driver import Driver
 
@@ -110,10 +112,34 @@ def designs():
         yield f"sort, {width} bits", design("examples/sort/sort.f", "sort_top", DmaDataWidth=width)
 
 
+def wrapped(folder):
+    """The Verilog wrappers of the bridges that there are."""
+    for name in ("pcie", "nic", "uart"):
+        source = HDL / f"rtl/accelerator_{name}_bridge.sv"
+        if source.exists():
+            wrapper = f"{folder}/accelerator_{name}_bridge_ip.v"
+            subprocess.run([sys.executable, HDL / "vivado/wrapper.py", source, wrapper], check=True)
+            yield f"wrapper of the {name} bridge", [
+                "--top", f"accelerator_{name}_bridge_ip", "-F", str(HDL / "bridge.f"), wrapper]
+
+
+def cards():
+    for folder in sorted((HDL / "vivado/card").iterdir()):
+        yield f"card {folder.name}", [
+            "--top", "accelerator_card", "-F", str(folder / "card.f")]
+    yield "adapter for user interrupts", [
+        "--top", "accelerator_usr_irq", str(HDL / "vivado/accelerator_usr_irq.v")]
+
+
 def main():
+    with tempfile.TemporaryDirectory() as folder:
+        return run([*designs(), *cards(), *wrapped(folder)])
+
+
+def run(everything):
     passed = failed = 0
     names = sys.argv[1:]
-    for name, arguments in designs():
+    for name, arguments in everything:
         if names and not any(name.startswith(n) for n in names):
             continue
         good = elaborate(arguments)

@@ -20,6 +20,7 @@ import sys
 # xvlog, xelab, xsim, xsc: UG900 (2024.1, 2025.2), "Parsing Design Files, xvhdl and xvlog",
 # "xelab, xvhdl, and xvlog xsim Command Options", "Binding Compiled C Code to SystemVerilog Using
 # xelab", "xsim Executable Options", "xsc Compiler"; UG835, "xsim".
+# vivado: UG835, "Vivado Command Line Options"; what it would run is run by recorder.tcl.
 # vlib, vlog, vsim: Questa and ModelSim command reference. vcs, simv: VCS user guide. xrun:
 # Xcelium xrun user guide. -sv_lib, -sv_root: IEEE 1800-2017, annex J.4.
 OPTIONS = {
@@ -30,6 +31,7 @@ OPTIONS = {
              "-tclbatch": 1},
     "xsc": {"-compile": 0, "-shared": 0, "-gcc_compile_options": 1, "-gcc_link_options": 1,
             "-o": 1, "-work": 1},
+    "vivado": {"-mode": 1, "-source": 1, "-notrace": 0, "-tclargs": 0},
     "vlib": {},
     "vlog": {"-sv": 0, "-work": 1, "-timescale": 1},
     "vsim": {"-c": 0, "-gui": 0, "-do": 1, "-sv_lib": 1},
@@ -122,7 +124,25 @@ def before(what, step):
         refuse(f"{step} was not run")
 
 
+def vivado(arguments):
+    """Vivado in batch mode."""
+    at = arguments.index("-tclargs")
+    options, _, rest = parse(arguments[:at])
+    if values(options, "-mode") != ["batch"] or rest:
+        refuse(f"{arguments[:at]} is no batch run")
+    script = values(options, "-source")[0]
+    subprocess.run(["tclsh", pathlib.Path(__file__).resolve().parent / "recorder.tcl",
+                    os.environ["FLOW_LOG"], script, *arguments[at + 1:]], check=True)
+    if script.endswith("package_ip.tcl"):
+        folder = pathlib.Path(arguments[at + 2]) / arguments[at + 1]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "component.xml").touch()
+
+
 def main():
+    if TOOL == "vivado":
+        vivado(sys.argv[1:])
+        return
     options, pluses, rest = parse(sys.argv[1:])
     root, out = os.environ["FLOW_ROOT"], os.environ["FLOW_OUT"]
     with open(os.environ["FLOW_LOG"], "a", encoding="utf-8") as log:
