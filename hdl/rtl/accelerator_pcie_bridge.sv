@@ -300,7 +300,7 @@ module accelerator_pcie_bridge
       must(acc_set_msix(handle, int'(MsixVectors), int'(MsixTableBar), int'(MsixTableOffset),
                         int'(MsixPbaBar), int'(MsixPbaOffset)), "setting MSI-X");
     end
-    for (int unsigned i = 0; i < CapCount; i++) begin
+    for (int i = 0; i < int'(CapCount); i++) begin
       must(acc_add_capability(handle, int'(CapId[i]), int'(CapOffset[i]), int'(CapBytes[i]),
                               CapBody[i]), $sformatf("adding capability %0d", i));
     end
