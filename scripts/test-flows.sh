@@ -372,7 +372,8 @@ part_bench() {
 }
 
 # build_bench EXAMPLE: the simulation with a scripted guest. Its run is short, so the compiler
-# does not optimise.
+# does not optimise; what is not called is left out by the linker, since the stand-in need not have
+# functions that an example has no use for.
 build_bench() {
   local folder=$out/bench-$1 top=$1_top list=("-F" "$REPO_DIR/hdl/examples/$1/$1.f")
   if [[ $1 == card ]]; then
@@ -389,7 +390,8 @@ build_bench() {
     --timescale 1ns/1ps --prefix Vtop --Mdir "$folder" --top-module accelerator_tb \
     "+define+ACCELERATOR_TOP=$top" "${list[@]}" \
     "$REPO_DIR/hdl/sim/accelerator_tb.sv" "$REPO_DIR/hdl/tests/standin.cpp" \
-    "$REPO_DIR/hdl/tests/scripted.cpp" -CFLAGS -std=gnu++20 \
+    "$REPO_DIR/hdl/tests/scripted.cpp" -CFLAGS '-std=gnu++20 -ffunction-sections' \
+    -LDFLAGS -Wl,--gc-sections \
     -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include'
 }
 
