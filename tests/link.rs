@@ -24,6 +24,7 @@ struct State {
     memory: Mutex<Vec<u8>>,
     interrupts: AtomicU32,
     up: AtomicBool,
+    other_cards: AtomicU32,
     quitting: AtomicBool,
     unlocked: AtomicU32,
 }
@@ -68,6 +69,10 @@ impl Root for Machine {
 
     fn link(&self, up: bool) {
         self.0.up.store(up, Ordering::SeqCst);
+    }
+
+    fn other_card(&self) {
+        self.0.other_cards.fetch_add(1, Ordering::SeqCst);
     }
 
     fn unlocked(&self, wait: &mut dyn FnMut()) {

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
         Arc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use accelerator_protocol::{
@@ -19,6 +19,7 @@ use accelerator_protocol::{
     wire::{ResetKind, Status},
     PORT_VARIABLE,
 };
+use log::{error, warn};
 
 use crate::{
     bindings,
@@ -34,9 +35,13 @@ use crate::{
         with_bql, without_bql, BarKind, DmaError, Mmio, MmioRegion, MsixPlace, PciDevice,
         PciDeviceClass, PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
     },
+    replug::{self, Again},
 };
 
 const TYPE_NAME: &CStr = c"accelerator-pcie";
+
+/// A guest that has not released the device after this is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(20);
 
 /// Environment variable: a wait longer than this, in milliseconds, is logged.
 const WARN_VARIABLE: &str = "ACCELERATOR_ZMQ_WARN_MS";
@@ -112,6 +117,9 @@ pub struct AcceleratorPcie {
     link_status: AtomicU16,
     /// A function level reset is under way.
     flr: AtomicBool,
+    /// The guest was asked to release the device, so that it can be plugged in
+    /// again.
+    again: BqlRefCell<Option<(Instant, Again)>>,
     /// Resets of the machine that the device has seen, of [`MACHINE_RESETS`].
     machine_resets: AtomicU32,
 }
@@ -247,6 +255,79 @@ const DESCRIPTIONS: [(&CStr, &CStr); 6] = [
     ),
 ];
 
+type Getter = unsafe extern "C" fn(*mut c::Object, *mut *mut c::Error) -> bool;
+type Setter = unsafe extern "C" fn(*mut c::Object, bool, *mut *mut c::Error);
+
+/// What can be asked of a running device, with `qom-get`.
+const FLAGS: [(&CStr, &CStr, Getter, Option<Setter>); 4] = [
+    (
+        c"link-up",
+        c"whether there is a session with the simulator",
+        get_link_up,
+        None,
+    ),
+    (
+        c"memory-enabled",
+        c"whether the guest has switched the BARs on, as drivers do first",
+        get_memory,
+        None,
+    ),
+    (
+        c"bus-master",
+        c"whether the guest lets the device access its memory",
+        get_bus_master,
+        None,
+    ),
+    (
+        c"replug",
+        c"set to true: the guest is asked to release the device, which is then plugged in again",
+        get_replug,
+        Some(set_replug),
+    ),
+];
+
+/// # Safety
+///
+/// `object` must be an `AcceleratorPcie`, as QEMU promises to functions of the
+/// class.
+unsafe fn instance<'a>(object: *mut c::Object) -> &'a AcceleratorPcie {
+    // SAFETY: promised by the caller.
+    unsafe { &*object.cast::<AcceleratorPcie>() }
+}
+
+unsafe extern "C" fn get_link_up(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: called for objects of the class.
+    unsafe { instance(object) }.link_up.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn get_memory(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.has_command(bindings::PCI_COMMAND_MEMORY)
+}
+
+unsafe extern "C" fn get_bus_master(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.has_command(bindings::PCI_COMMAND_MASTER)
+}
+
+unsafe extern "C" fn get_replug(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.again.borrow().is_some()
+}
+
+unsafe extern "C" fn set_replug(object: *mut c::Object, on: bool, errp: *mut *mut c::Error) {
+    // SAFETY: as in `get_link_up`.
+    let device = unsafe { instance(object) };
+    let asked = device.again.borrow().is_some();
+    let result = match (on, asked) {
+        (true, _) => device.replug().map(drop),
+        (false, false) => Ok(()),
+        (false, true) => Err(invalid("the guest has been asked already")),
+    };
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { Error::ok_or_propagate(result, errp) };
+}
+
 fn invalid(text: impl Into<String>) -> Error {
     error(text.into())
 }
@@ -265,6 +346,18 @@ impl AcceleratorPcie {
             unsafe {
                 bindings::object_class_property_set_description(
                     addr_of_mut!(*class).cast(),
+                    name.as_ptr(),
+                    text.as_ptr(),
+                );
+            }
+        }
+        let class: *mut c::ObjectClass = addr_of_mut!(*class).cast();
+        for (name, text, get, set) in FLAGS {
+            // SAFETY: as above; the functions are for objects of this class.
+            unsafe {
+                bindings::object_class_property_add_bool(class, name.as_ptr(), Some(get), set);
+                bindings::object_class_property_set_description(
+                    class,
                     name.as_ptr(),
                     text.as_ptr(),
                 );
@@ -290,6 +383,7 @@ impl AcceleratorPcie {
             }
             addr_of_mut!((*device).link).write(BqlRefCell::new(None));
             addr_of_mut!((*device).config).write(BqlRefCell::new(None));
+            addr_of_mut!((*device).again).write(BqlRefCell::new(None));
             for notifier in [
                 addr_of_mut!((*device).shutdown),
                 addr_of_mut!((*device).exit),
@@ -538,6 +632,42 @@ impl AcceleratorPcie {
         }
         self.exit_aer();
         self.exit_express();
+        let again = self.again.borrow_mut().take();
+        if let Some((_, again)) = again {
+            again.schedule();
+        }
+    }
+
+    /// Whether a bit of Command is set; not before the device is realized.
+    fn has_command(&self, bit: u32) -> bool {
+        let command = u16::from_le_bytes(self.config(bindings::PCI_COMMAND as usize));
+        self.link.borrow().is_some() && u32::from(command) & bit != 0
+    }
+
+    /// Asks the guest to release the device; when it has, the device is plugged
+    /// in again with the identity that the simulator has by then.
+    /// Returns whether the guest was asked now, and not a moment ago.
+    fn replug(&self) -> Result<bool> {
+        if self.link.borrow().is_none() {
+            return Err(invalid("the device is not plugged in"));
+        }
+        if matches!(&*self.again.borrow(), Some((asked, _)) if asked.elapsed() < ASK_AGAIN) {
+            return Ok(false);
+        }
+        let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
+        let endpoint = self.resolve_endpoint()?;
+        // SAFETY: the object is a device (`IsA`) of this type, and realized.
+        let again = unsafe { Again::of(device, TYPE_NAME, self.id(), endpoint) }?;
+        // A slot without power releases the device at once, in `exit`.
+        let old = self.again.borrow_mut().replace((Instant::now(), again));
+        drop(old);
+        // SAFETY: as above.
+        let result = unsafe { replug::request_unplug(device) };
+        if result.is_err() {
+            let failed = self.again.borrow_mut().take();
+            drop(failed);
+        }
+        result.map(|()| true)
     }
 
     fn config_write(&self, address: u32, value: u32, len: u32) {
@@ -594,6 +724,33 @@ unsafe extern "C" fn readable(opaque: *mut c_void) {
     if let Some(link) = device.link() {
         link.service();
     }
+}
+
+/// The simulator is another card now: called once, by the main loop.
+unsafe extern "C" fn other_card(opaque: *mut c_void) -> c_int {
+    with_bql(|| {
+        // SAFETY: `Machine::other_card` has taken a reference.
+        let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
+        // Unplugged meanwhile: then there is nothing to do.
+        if device.link.borrow().is_some() {
+            match device.replug() {
+                Ok(false) => {}
+                Ok(true) => warn!(
+                    "{}: the simulator is another card now; the guest is asked to release the \
+                     old one",
+                    device.id()
+                ),
+                Err(e) => error!(
+                    "{}: the simulator is another card now, and the device cannot be plugged in \
+                     again by itself: {e}; unplug it and plug it in again",
+                    device.id()
+                ),
+            }
+        }
+        // SAFETY: as above.
+        unsafe { bindings::object_unref(opaque) };
+    });
+    0
 }
 
 /// Called in the hold phase of a reset of the machine, before the exit phase
@@ -702,6 +859,16 @@ impl Root for Machine {
 
     fn link(&self, up: bool) {
         self.device().link_up.store(up, Ordering::Relaxed);
+    }
+
+    fn other_card(&self) {
+        let object: *mut c::Object = self.device.as_ptr().cast();
+        // SAFETY: the device is alive (see above); the reference keeps it so
+        // until the callback gives it back.
+        unsafe {
+            bindings::object_ref(object.cast());
+            bindings::g_timeout_add(0, Some(other_card), object.cast());
+        }
     }
 
     fn unlocked(&self, wait: &mut dyn FnMut()) {

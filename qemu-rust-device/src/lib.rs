@@ -50,3 +50,5 @@ mod glue;
 mod glue;
 #[cfg(qemu)]
 pub mod pci;
+#[cfg(qemu)]
+mod replug;

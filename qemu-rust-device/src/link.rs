@@ -53,6 +53,9 @@ const BATCH: usize = 16;
 /// Bad vectors and the like are logged this many times per session.
 const COMPLAINTS: u32 = 16;
 
+/// How soon a simulator that is another card is asked again.
+const OTHER_CARD: Duration = Duration::from_secs(5);
+
 /// How long the goodbye may take to leave when the link is closed.
 const LINGER_MS: i32 = 100;
 
@@ -69,6 +72,9 @@ pub trait Root: Send + Sync {
     /// The link went up or down. Called while the link is locked: it must
     /// neither wait nor call back.
     fn link(&self, up: bool);
+    /// The simulator is back as another card than the guest was shown, and has
+    /// been refused. Called like [`Root::link`], again and again while it is so.
+    fn other_card(&self);
     /// Calls `wait` with the machine's lock released, if this thread holds it.
     fn unlocked(&self, wait: &mut dyn FnMut());
     /// The machine is about to end: waiting makes no sense any more.
@@ -1146,13 +1152,18 @@ impl Link {
                 warn!("{}: the simulator is back", self.name());
                 self.go_up(shared);
             }
-            Some(_) => self.fail(
-                shared,
-                "its configuration differs from the one that the guest was shown; \
-                 unplug the device and plug it in again"
-                    .into(),
-                Some(Reason::Configuration),
-            ),
+            Some(accepted) => {
+                let why = format!(
+                    "its configuration differs from the one that the guest was shown ({}); \
+                     the device has to be plugged in again",
+                    difference(accepted, &config)
+                );
+                self.fail(shared, why, Some(Reason::Configuration));
+                // The guest needs a moment to release the device, and a user
+                // to read why it does not.
+                self.retry_in(shared, OTHER_CARD);
+                self.root.other_card();
+            }
         }
     }
 
@@ -1290,7 +1301,7 @@ impl Link {
                 tv_nsec: 0,
             },
             it_value: libc::timespec {
-                tv_sec: 0,
+                tv_sec: delay.as_secs() as libc::time_t,
                 tv_nsec: delay.subsec_nanos().into(),
             },
         };
@@ -1364,6 +1375,29 @@ impl Link {
         }
         true
     }
+}
+
+/// The first thing in which two configurations differ, for people.
+fn difference(shown: &Config, now: &Config) -> String {
+    let ids = |c: &Config| {
+        format!(
+            "{:04x}:{:04x} subsystem {:04x}:{:04x} class {:06x} revision {:02x}",
+            c.vendor, c.device, c.subsystem_vendor, c.subsystem, c.class, c.revision
+        )
+    };
+    if ids(shown) != ids(now) {
+        return format!("{}, now {}", ids(shown), ids(now));
+    }
+    for (i, (a, b)) in shown.bars.iter().zip(&now.bars).enumerate() {
+        if a != b {
+            return format!("BAR {i} of {:#x} bytes, now {:#x}", a.size, b.size);
+        }
+    }
+    let vectors = |c: &Config| c.msix.as_ref().map_or(0, |m| m.vectors);
+    if vectors(shown) != vectors(now) {
+        return format!("{} MSI-X vectors, now {}", vectors(shown), vectors(now));
+    }
+    "interrupt pin, link, clock, capabilities or the place of the vectors".into()
 }
 
 fn name_of(event: &HostEvent<'_>) -> &'static str {

@@ -368,6 +368,16 @@ impl Qemu {
         self.qmp("qmp_capabilities", json!({}));
     }
 
+    /// A property of an object of QEMU.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    #[track_caller]
+    pub fn qom_get(&mut self, path: &str, property: &str) -> Value {
+        self.qmp("qom-get", json!({"path": path, "property": property}))
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

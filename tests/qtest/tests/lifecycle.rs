@@ -317,25 +317,155 @@ fn a_simulator_that_says_goodbye_is_taken_again() {
     m.check_alive();
 }
 
-#[test]
-fn another_card_in_place_of_the_old_one_is_refused() {
-    let mut m = Machine::start(sample_config(2));
-    let addr = m.bar(0);
-    m.kill_endpoint();
-    m.qemu.expect_line(&DOWN);
-    m.restart_endpoint(Config {
+/// A card that differs from `sample_config(2)` in everything that a guest is
+/// shown.
+fn another_card() -> Config {
+    let mut config = Config {
+        device: 0xbee5,
         revision: 99,
-        ..sample_config(2)
-    });
-    match ok(m.hdl.next_event(PATIENCE)) {
+        ..sample_config(5)
+    };
+    config.bars[0].size *= 4;
+    config
+}
+
+/// The endpoint is asked for a session and refused, since it is another card.
+#[track_caller]
+fn refused_as_another_card(hdl: &mut HdlEndpoint) {
+    match ok(hdl.next_event(PATIENCE)) {
         Event::Offered { .. } => {}
         other => panic!("{other:?}"),
     }
-    let (reason, text) = ok(m.hdl.expect_down(PATIENCE));
+    let (reason, text) = ok(hdl.expect_down(PATIENCE));
     assert_eq!(reason, Reason::Configuration, "{text}");
     assert!(text.contains("differs"), "{text}");
-    assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
-    assert!(m.qemu.is_running());
+}
+
+#[test]
+fn another_card_in_place_of_the_old_one_is_plugged_in_anew() {
+    for native in [false, true] {
+        let mut m = Machine::start_with(
+            sample_config(2),
+            &Options {
+                args: if native {
+                    "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off".into()
+                } else {
+                    String::new()
+                },
+                // To be found again in the new device.
+                properties: "write-window=7,completion-timeout=60000,addr=0.0".into(),
+                ..Options::default()
+            },
+        );
+        let before = m.qemu.qom_get("/machine/peripheral/card", "write-window");
+        let addr = m.bar(0);
+        m.kill_endpoint();
+        m.qemu.expect_line(&DOWN);
+        m.restart_endpoint(another_card());
+        refused_as_another_card(&mut m.hdl);
+        m.qemu
+            .expect_line(&["WARN", "card", "another card now", "asked to release"]);
+        // Until the guest has let go of it, it is there and dead.
+        assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
+        assert_eq!(CARD.get(&mut m.qemu, reg::DEVICE, 2), 0xacce);
+        if native {
+            let slot =
+                ROOT_PORT.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS) + 0x18;
+            // Button and presence: the guest need not wait for a change of mind.
+            assert_eq!(ROOT_PORT.get(&mut m.qemu, slot + 2, 2) & 9, 9);
+            let control = ROOT_PORT.get(&mut m.qemu, slot, 2);
+            ROOT_PORT.set(&mut m.qemu, slot, 2, control & !0x300 | 0x300 | 0x400);
+        } else {
+            m.qemu.qmp("system_reset", json!({}));
+        }
+        m.qemu.expect_event("DEVICE_DELETED");
+        ok(m.hdl.wait_for_session(PATIENCE));
+        m.qemu.expect_line(&["INFO", "card", "link up"]);
+        if native {
+            let slot =
+                ROOT_PORT.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS) + 0x18;
+            let control = ROOT_PORT.get(&mut m.qemu, slot, 2);
+            ROOT_PORT.set(&mut m.qemu, slot, 2, control & !0x700 | 0x100);
+        }
+        m.qemu.qmp("query-status", json!({}));
+        m.enumerate();
+        m.settle();
+        m.check_alive();
+        assert_eq!(CARD.get(&mut m.qemu, reg::DEVICE, 2), 0xbee5);
+        assert_eq!(CARD.get(&mut m.qemu, reg::REVISION, 1), 99);
+        let size = another_card().bars[0].size;
+        assert_eq!(m.size_bar(0).map(|b| b.size), Some(size));
+        let after = m.qemu.qom_get("/machine/peripheral/card", "write-window");
+        assert_eq!((before, after), (json!(7), json!(7)));
+        m.qemu.expect_lines(&DOWN, 1);
+    }
+}
+
+#[test]
+fn another_card_where_nothing_can_be_unplugged_is_refused() {
+    let scratch = Scratch::new();
+    let endpoint = scratch.endpoint();
+    let mut hdl = ok(HdlEndpoint::bind(&endpoint, sample_config(2)));
+    let mut qemu = Launch::new()
+        .args("-device pcie-root-port,id=rp0,bus=pcie.0,addr=4.0,hotplug=off")
+        .args(&format!(
+            "-device accelerator-pcie,id=card,bus=rp0,endpoint={endpoint}"
+        ))
+        .spawn(&scratch);
+    qemu.connect();
+    ok(hdl.wait_for_session(PATIENCE));
+    qemu.wait_ready();
+    drop(hdl);
+    qemu.expect_line(&DOWN);
+    hdl = ok(HdlEndpoint::bind(&endpoint, another_card()));
+    refused_as_another_card(&mut hdl);
+    let line = qemu.expect_line(&[
+        "ERROR",
+        "card",
+        "another card",
+        "cannot be plugged in again",
+    ]);
+    assert!(line.contains("unplug it"), "{line}");
+    assert!(qemu.is_running());
+    // The card that it was is taken again.
+    drop(hdl);
+    hdl = ok(HdlEndpoint::bind(&endpoint, sample_config(2)));
+    ok(hdl.wait_for_session(PATIENCE));
+}
+
+#[test]
+fn a_card_is_plugged_in_again_on_request() {
+    let mut m = Machine::start(sample_config(2));
+    let path = "/machine/peripheral/card";
+    for (property, value) in [
+        ("link-up", true),
+        ("memory-enabled", true),
+        ("replug", false),
+    ] {
+        assert_eq!(m.qemu.qom_get(path, property), json!(value), "{property}");
+    }
+    m.qemu.qmp(
+        "qom-set",
+        json!({"path": path, "property": "replug", "value": true}),
+    );
+    assert_eq!(m.qemu.qom_get(path, "replug"), json!(true));
+    // The simulator is restarted meanwhile, and takes its time.
+    m.check_alive();
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    assert_eq!(m.qemu.qom_get(path, "link-up"), json!(false));
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("DEVICE_DELETED");
+    m.qemu.expect_line(&["WARN", "card", "nobody listens"]);
+    m.qemu.qmp("query-status", json!({}));
+    m.restart_endpoint(sample_config(2));
+    ok(m.hdl.wait_for_session(PATIENCE));
+    m.enumerate();
+    m.settle();
+    m.check_alive();
+    for (property, value) in [("link-up", true), ("bus-master", true), ("replug", false)] {
+        assert_eq!(m.qemu.qom_get(path, property), json!(value), "{property}");
+    }
 }
 
 /// Waits until the card has said goodbye.

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Plugging a device in again by itself, when the simulator has become another
+//! card or somebody asks for it.
+//!
+//! The guest is asked to release the device as `device_del` asks it, over ACPI
+//! or the registers of the slot, whichever the machine uses. When it has, the
+//! device is made anew with the same id and properties, as `device_add` does.
+//!
+//! Everything here runs in the main thread with the big QEMU lock held.
+
+use std::{
+    ffi::{c_char, c_int, c_void, CStr, CString},
+    net::{TcpStream, ToSocketAddrs},
+    os::unix::net::UnixStream,
+    ptr::NonNull,
+    time::Duration,
+};
+
+use log::{error, info, warn};
+
+use crate::{
+    bindings,
+    glue::{c, error, with_errp, Result},
+    pci::with_bql,
+};
+
+/// Between the end of the old device and the new one. A guest that has powered
+/// a slot off looks at it once more; a card that is there again by then would
+/// be taken for one whose button was pressed to remove it.
+const PAUSE_MS: u32 = 500;
+
+/// Attempts to make the device anew before it is left to the user.
+const ATTEMPTS: u32 = 5;
+
+/// What a device was made with.
+pub struct Again {
+    name: String,
+    endpoint: String,
+    options: NonNull<bindings::QDict>,
+    attempts: u32,
+    told: bool,
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours.
+        unsafe { bindings::qdict_unref(self.options.as_ptr()) };
+    }
+}
+
+impl Again {
+    /// Takes down type, bus, id and properties of a realized device.
+    ///
+    /// # Errors
+    ///
+    /// The device is on no bus.
+    ///
+    /// # Safety
+    ///
+    /// `device` must be a live device of type `driver`.
+    pub unsafe fn of(
+        device: *mut c::DeviceState,
+        driver: &CStr,
+        name: String,
+        endpoint: String,
+    ) -> Result<Self> {
+        // SAFETY: the device is alive (promised), so are its bus, id and class;
+        // each string is copied by the callee. `qdict_put_obj` takes the
+        // reference that `object_property_get_qobject` returns.
+        unsafe {
+            let bus = (*device).parent_bus;
+            if bus.is_null() || (*bus).name.is_null() {
+                return Err(error("the device is on no bus".into()));
+            }
+            let Some(options) = NonNull::new(bindings::qdict_new()) else {
+                return Err(error("no memory".into()));
+            };
+            let again = Self {
+                name,
+                endpoint,
+                options,
+                attempts: 0,
+                told: false,
+            };
+            let options = options.as_ptr();
+            bindings::qdict_put_str(options, c"driver".as_ptr(), driver.as_ptr());
+            bindings::qdict_put_str(options, c"bus".as_ptr(), (*bus).name);
+            if !(*device).id.is_null() {
+                bindings::qdict_put_str(options, c"id".as_ptr(), (*device).id);
+            }
+            let object: *mut c::Object = device.cast();
+            let mut class = (*object).class;
+            while !class.is_null() {
+                let device_class: *mut c::DeviceClass = class.cast();
+                for i in 0..usize::from((*device_class).props_count_) {
+                    let property = (*device_class).props_.add(i);
+                    if (*(*property).info).set.is_none() {
+                        continue;
+                    }
+                    let name = (*property).name;
+                    let Ok(value) =
+                        with_errp(|errp| bindings::object_property_get_qobject(object, name, errp))
+                    else {
+                        // Some can only be set.
+                        continue;
+                    };
+                    bindings::qdict_put_obj(options, name, value);
+                    // How a string that was never set reads.
+                    let text = bindings::qdict_get_try_str(options, name);
+                    if !text.is_null() && *text == 0 {
+                        bindings::qdict_del(options, name);
+                    }
+                }
+                class = bindings::object_class_get_parent(class);
+                if class.is_null() || is_plain_device(class) {
+                    break;
+                }
+            }
+            Ok(again)
+        }
+    }
+
+    /// Makes the device anew in a moment, when the simulator is there.
+    pub fn schedule(self) {
+        let again = Box::into_raw(Box::new(self));
+        // SAFETY: `plug_again` takes the box back when it is done.
+        unsafe { bindings::g_timeout_add(PAUSE_MS, Some(plug_again), again.cast()) };
+    }
+
+    /// Whether this is over: the device is there, or never will be.
+    fn attempt(&mut self) -> bool {
+        // SAFETY: looks at a variable.
+        if unsafe { bindings::qemu_shutdown_requested_get() } != bindings::SHUTDOWN_CAUSE_NONE {
+            return true;
+        }
+        // Making the device waits for the simulator with the lock held, so it
+        // is not tried before somebody listens.
+        if !somebody_listens(&self.endpoint) {
+            if !self.told {
+                self.told = true;
+                warn!(
+                    "{}: nobody listens at {}; the device is plugged in again when somebody does",
+                    self.name, self.endpoint
+                );
+            }
+            return self.somebody_else_is_there();
+        }
+        // SAFETY: the options are valid; the new device's reference is ours to
+        // give back, its parent and bus have theirs.
+        let made = unsafe {
+            with_errp(|errp| {
+                bindings::qdev_device_add_from_qdict(self.options.as_ptr(), true, errp)
+            })
+        };
+        match made {
+            Ok(device) => {
+                info!("{}: plugged in again", self.name);
+                // SAFETY: as above.
+                unsafe { bindings::object_unref(device.cast()) };
+                true
+            }
+            Err(e) => {
+                self.attempts += 1;
+                let last = self.attempts >= ATTEMPTS || self.somebody_else_is_there();
+                let then = if last {
+                    "plug it in with device_add"
+                } else {
+                    "trying again"
+                };
+                error!("{}: cannot be plugged in again: {e}; {then}", self.name);
+                last
+            }
+        }
+    }
+
+    /// Whether the user has made a device with our id meanwhile.
+    fn somebody_else_is_there(&self) -> bool {
+        // SAFETY: the dictionary is valid; the string lives as long.
+        let id = unsafe {
+            let id = bindings::qdict_get_try_str(self.options.as_ptr(), c"id".as_ptr());
+            if id.is_null() {
+                return false;
+            }
+            CStr::from_ptr(id).to_string_lossy()
+        };
+        let Ok(path) = CString::new(format!("/machine/peripheral/{id}")) else {
+            return false;
+        };
+        // SAFETY: the path is a C string; the second result is not wanted.
+        let found = unsafe { bindings::object_resolve_path(path.as_ptr(), std::ptr::null_mut()) };
+        !found.is_null()
+    }
+}
+
+/// Whether a class is `TYPE_DEVICE` itself.
+///
+/// # Safety
+///
+/// `class` must be a class.
+unsafe fn is_plain_device(class: *mut c::ObjectClass) -> bool {
+    // SAFETY: promised; the name is a C string that lives as long as the class.
+    let name = unsafe { CStr::from_ptr(bindings::object_class_get_name(class)) };
+    name.to_bytes_with_nul() == bindings::TYPE_DEVICE
+}
+
+/// Called until it returns 0.
+unsafe extern "C" fn plug_again(opaque: *mut c_void) -> c_int {
+    let mut again = NonNull::new(opaque.cast::<Again>());
+    let over = again.as_mut().map_or(true, |again| {
+        // SAFETY: from `schedule`, and used by this callback alone.
+        with_bql(|| unsafe { again.as_mut() }.attempt())
+    });
+    if over {
+        if let Some(again) = again {
+            // SAFETY: as above; the source ends with this call.
+            drop(unsafe { Box::from_raw(again.as_ptr()) });
+        }
+    }
+    c_int::from(!over)
+}
+
+/// Whether there is a process behind an endpoint. Where that cannot be found
+/// out cheaply it is taken that there is.
+fn somebody_listens(endpoint: &str) -> bool {
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        return path.starts_with('@') || UnixStream::connect(path).is_ok();
+    }
+    let Some(address) = endpoint.strip_prefix("tcp://") else {
+        return true;
+    };
+    match address.to_socket_addrs() {
+        Ok(mut all) => {
+            all.any(|a| TcpStream::connect_timeout(&a, Duration::from_millis(200)).is_ok())
+        }
+        Err(_) => true,
+    }
+}
+
+/// Asks the guest to release a device.
+///
+/// # Errors
+///
+/// QEMU's: the bus or the port does not support it, the guest is busy with the
+/// slot.
+///
+/// # Safety
+///
+/// `device` must be a live and realized PCI device.
+pub unsafe fn request_unplug(device: *mut c::DeviceState) -> Result<()> {
+    // SAFETY: the device is alive (promised) and on a bus; the bus's parent is
+    // looked at only if it is the PCI Express port that handles the plugging.
+    unsafe {
+        let bus = (*device).parent_bus;
+        let handler = bindings::qdev_get_hotplug_handler(device);
+        if !bus.is_null() && !handler.is_null() && handler.cast() == (*bus).parent {
+            presence_changes((*bus).parent);
+        }
+        with_errp(|errp| bindings::qdev_unplug(device, errp))
+    }
+}
+
+/// A card that is pulled and not asked for: with Presence Detect Changed (PCIe
+/// base spec, Slot Status) beside the attention button, a guest does not give
+/// its user five seconds to change his mind.
+///
+/// # Safety
+///
+/// `port` must be a device.
+unsafe fn presence_changes(port: *mut c::DeviceState) {
+    let slot: *const c_char = bindings::TYPE_PCIE_SLOT.as_ptr().cast();
+    // SAFETY: the cast is checked; a slot is a PCI Express device, whose
+    // capability lies in its config space.
+    unsafe {
+        if bindings::object_dynamic_cast(port.cast(), slot).is_null() {
+            return;
+        }
+        let port: *mut bindings::PCIDevice = port.cast();
+        let at = usize::from((*port).exp.exp_cap) + bindings::PCI_EXP_SLTSTA as usize;
+        *(*port).config.add(at) |= bindings::PCI_EXP_SLTSTA_PDC as u8;
+    }
+}
