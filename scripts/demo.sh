@@ -22,7 +22,9 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --seed N          seed of the random data (default: a new one, which is printed)
   --rounds N        rounds of the ordering test in probe (default 100000)
   --waves           write the waveform of the simulation (FST)
-  --shell           boot to a prompt with the drivers loaded; the simulator runs
+  --shell           boot to a prompt with the drivers loaded; the simulator runs. After
+                    an edit of the RTL scripts/swap-rtl.sh, in another terminal,
+                    replaces it under the running guest
   --run             run what scripts/build-guest.sh --run put into the guest
   --accel ACCEL     auto (default), kvm or tcg; auto takes KVM if a guest really
                     starts with it
@@ -120,7 +122,7 @@ phase() {
 # Every program runs in a session of its own, and its process group is ended when
 # this script ends, whichever way. If this script is killed, the kernel ends them.
 GROUPS_STARTED=()
-RESULT=FAIL RUN_DIR='' SOCKET_DIR='' TERMINAL='' TERMINAL_PID=''
+RESULT=FAIL RUN_DIR='' SOCKET_DIR='' SIM_PID='' TERMINAL='' TERMINAL_PID=''
 DIE_WITH_US=()
 if have setpriv && setpriv --pdeathsig TERM true 2>/dev/null; then
   DIE_WITH_US=(setpriv --pdeathsig TERM)
@@ -176,6 +178,11 @@ end_process() {
   kill -KILL -- "$process" 2>/dev/null || true
 }
 
+# The simulator that runs now.
+simulator_pid() {
+  sed -n 's/^simulator_pid=//p' "$RUN_DIR/vm" 2>/dev/null
+}
+
 # shellcheck disable=SC2329 # called by trap
 cleanup() {
   local status=$? group
@@ -185,6 +192,12 @@ cleanup() {
   for ((group = ${#GROUPS_STARTED[@]} - 1; group >= 0; group--)); do
     end_process "-${GROUPS_STARTED[group]}"
   done
+  # scripts/swap-rtl.sh may have put another simulator in its place.
+  if [[ -n $RUN_DIR && -f $RUN_DIR/vm ]]; then
+    group=$(simulator_pid)
+    [[ -z $group || $group == "$SIM_PID" ]] || end_process "-$group"
+    rm -f "$RUN_DIR/vm"
+  fi
   [[ -z $TERMINAL ]] || stty "$TERMINAL" 2>/dev/null || true
   [[ -z $SOCKET_DIR ]] || rm -rf "$SOCKET_DIR"
   if [[ -n $RUN_DIR ]]; then
@@ -212,7 +225,10 @@ fi
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 
+BUILD=''
 if [[ -z $SIM ]]; then
+  BUILD=$EXAMPLE
+  [[ $WAVES == no ]] || BUILD+=' --waves'
   if [[ $WAVES == yes ]]; then
     run_child scripts/build-sim.sh "$EXAMPLE" --waves
     SIM=build/sim/$EXAMPLE-waves/$EXAMPLE-waves
@@ -290,12 +306,16 @@ APPEND="console=ttyS0 loglevel=5 panic=-1 accel.run=$WHAT accel.args=$ARGS"
 QEMU_ARGS=(-M q35 -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
   -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
   -device pcie-root-port,id=rp0
-  -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}")
+  -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"
+  -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off")
 
 SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
 [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
 start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
 SIM_PID=$CHILD
+# For scripts/swap-rtl.sh.
+printf '%s\n' "qmp=$SOCKET_DIR/qmp" "endpoint=$ENDPOINT" device=acc0 "simulator_pid=$SIM_PID" \
+  "build=$BUILD" >"$RUN_DIR/vm"
 
 if [[ $MODE == shell ]]; then
   say "the guest's console follows; Ctrl-A X ends it"
@@ -371,7 +391,11 @@ wait_child "$QEMU_PID" 20 QEMU
 QEMU_STATUS=$STATUS
 ((QEMU_STATUS == 0)) || FAILURES+=("QEMU ended with status $QEMU_STATUS")
 phase "end the VM"
-if kill -0 "$SIM_PID" 2>/dev/null; then
+NOW_PID=$(simulator_pid)
+if [[ $NOW_PID != "$SIM_PID" ]]; then
+  say "the simulator was replaced while the VM ran"
+  end_process "-$NOW_PID"
+elif kill -0 "$SIM_PID" 2>/dev/null; then
   kill -TERM "$SIM_PID"
 else
   FAILURES+=("the simulator ended before the VM")

@@ -22,7 +22,8 @@ static const char usage[] =
 	"                             alignment and compares it with a copy\n"
 	"\n"
 	"options:\n"
-	"  --function V:D  vendor and device id (default 10ee:7011, the regs example)\n"
+	"  --function V:D  vendor and device id (default 10ee:7011, the regs example), or where\n"
+	"                  the function is, such as 0000:01:00.0\n"
 	"  --bar N         the BAR (default 0)\n"
 	"  --seed N        seed of the data of test (default 1)\n"
 	"  --help          this text\n"
@@ -92,8 +93,13 @@ static void parse_function(const char *text, char address[PCI_ADDRESS_BYTES])
 	unsigned int vendor, device;
 	char end;
 
+	if (sscanf(text, "%*4x:%*2x:%2x.%1x%c", &vendor, &device, &end) == 2) {
+		/* Where it is, for several of a kind. */
+		snprintf(address, PCI_ADDRESS_BYTES, "%s", text);
+		return;
+	}
 	if (sscanf(text, "%4x:%4x%c", &vendor, &device, &end) != 2)
-		die("--function is %s, expected VENDOR:DEVICE", text);
+		die("--function is %s, expected VENDOR:DEVICE or DOMAIN:BUS:DEVICE.FUNCTION", text);
 	find_function(vendor, device, address);
 }
 

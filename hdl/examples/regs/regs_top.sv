@@ -2,7 +2,9 @@
 //
 // What is simulated: the bridge, an AXI slave with a register port, and the registers.
 
-module regs_top (
+module regs_top #(
+  parameter string Name = "regs"
+) (
   input logic aclk,
   input logic aresetn
 );
@@ -28,7 +30,7 @@ module regs_top (
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
   accelerator_pcie_bridge #(
-    .Name           ("regs"),
+    .Name           (Name),
     .VendorId       (16'h10EE),
     .DeviceId       (16'h7011),
     .ClassCode      (24'h12_00_00),
