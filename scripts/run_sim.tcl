@@ -91,6 +91,7 @@ if {$project ne {}} {
   }
   # The card is the top of synthesis; the bridge and the test bench are for simulation.
   platform_project sim $out $part $card {}
+  synthesize_card
   set bench [concat [read_list $hdl/bridge.f] [list $hdl/vivado/accelerator_card_top.sv]]
   # The card's own files are in the project already.
   foreach file [read_list $card/card.f] {

@@ -62,6 +62,13 @@ set ip_groups [list \
       {ClockPeriodPs {Clock period} {Picoseconds of one period of aclk; told to the host.} range 1 1000000000}
       {ResetClocks {Reset clocks} {Clocks that user_resetn stays low.} range 1 65535}
     } \
+    {Further capabilities} {
+      {CapCount {Capabilities} {Capabilities in config space beyond those that every card has.} range 0 8}
+      {CapId {Capability IDs} {One byte for each, the first in the lowest; 09 is vendor-specific.}}
+      {CapOffset {Places} {One byte for each: the place in config space; 0 lets the host choose.}}
+      {CapBytes {Lengths} {One byte for each: bytes of the body, 1 to 64.}}
+      {CapBody {Bodies} {64 bytes for each, the first byte of the first in the lowest; what follows the ID and the next pointer.}}
+    } \
     {BAR accesses (m_axi)} {
       {MmioAddrWidth {Address width} {Bits of the addresses on m_axi.} range 12 64}
       {MmioDataWidth {Data width} {Bits of the data on m_axi.} list 32 64 128 256 512}

@@ -79,6 +79,12 @@ proc platform_project {name out part card ip} {
   update_compile_order -fileset sources_1
 }
 
+# The card is synthesized alone, without buffers at its ports, which are more than a part has pins
+# (UG905, "Hierarchical Design"; UG835, "synth_design").
+proc synthesize_card {} {
+  set_property {STEPS.SYNTH_DESIGN.ARGS.MORE OPTIONS} {-mode out_of_context} [get_runs synth_1]
+}
+
 # The card in a block design, with its clock, its reset and the place of its memory map.
 proc place_card {clock reset} {
   set cell [create_bd_cell -type module -reference accelerator_card card]

@@ -81,6 +81,7 @@ set recorder_properties {
              xsim.simulate.xsim.more_options "" xsim.simulate.runtime ""}
   file      {file_type {SystemVerilog Verilog "Verilog Header"} used_in_synthesis {0 1}
              used_in_implementation {0 1} used_in_simulation {0 1}}
+  run       {"STEPS.SYNTH_DESIGN.ARGS.MORE OPTIONS" {"-mode out_of_context"}}
   core      {name "" version "" display_name "" description "" vendor_display_name ""}
   user      {value_format {string long bitString bool float} value_bit_string_length "" value ""
              value_validation_type {range_long list none} value_validation_range_minimum ""
