@@ -323,9 +323,9 @@ snippet() {
 ######## Another front end ########
 
 part_slang() {
-  local text
-  text=$(python_env slang && printf '%s\n' "$PYTHON_ENV")
-  local python=${text##*$'\n'}/bin/python
+  python_env slang
+  LOG_FILE=$log
+  local python=$PYTHON_ENV/bin/python
   "$python" "$tests/elaborate.py" >"$out/slang.out" 2>>"$log" || true
   cat "$out/slang.out" >>"$log"
   local p f
@@ -336,6 +336,23 @@ part_slang() {
   fi
   ((f == 0)) || grep -E '^FAILED' "$out/slang.out" || true
   passed=$((passed + p)) failed=$((failed + f))
+
+  # The scan notices what it is there for.
+  check 'an open array is noticed' scanned 'an open array' \
+    'import "DPI-C" function int f(input bit [7:0] a[]);'
+  check 'a type of one'\''s own is noticed' scanned 'not in the common subset' 'import "DPI-C" function int f(input union_t u);'
+  check 'a four-state argument is noticed' scanned 'a four-state type' \
+    'import "DPI-C" function int f(input logic [7:0] a);'
+  check 'an export is noticed' scanned 'a call back' 'export "DPI-C" task t;'
+  check 'a generate block without a name is noticed' scanned 'without a name' \
+    '  if (Width > 1) begin'
+  check 'an argument of another type is noticed' scanned 'not in the common subset' \
+    'import "DPI-C" function int f(inout int a);'
+}
+
+scanned() {
+  printf 'module m;\n%s\nendmodule\n' "$2" >"$out/scanned.sv"
+  refuses "$1" "$PYTHON_ENV/bin/python" "$tests/elaborate.py" --scan "$out/scanned.sv"
 }
 
 ######## The test bench ########
@@ -350,7 +367,10 @@ part_bench() {
   for example in "$REPO_DIR"/hdl/examples/*/; do
     example=$(basename "$example")
     # An example without a script has nothing to compare.
-    grep -q "\"$example\"" "$REPO_DIR/hdl/tests/scripted.cpp" || continue
+    if ! grep -q "\"$example\"" "$REPO_DIR/hdl/tests/scripted.cpp"; then
+      say "$example has no script in hdl/tests/scripted.cpp: not run"
+      continue
+    fi
     build_bench "$example" >"$out/bench-$example.log" 2>&1 &
     pids+=("$!:$example")
   done

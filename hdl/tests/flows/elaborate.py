@@ -2,10 +2,12 @@
 """Elaborates the sources with slang, a front end that is not Verilator's.
 
 usage: elaborate.py [NAME...]
+       elaborate.py --scan FILE
 
 Every example under the test bench, every supported width of the bridge, and the parts for
 Vivado: no error, and nothing in the imports that Vivado's simulator does not take. A line for
-each; the last is: N passed, N failed. NAMEs choose by their beginning.
+each; the last is: N passed, N failed. NAMEs choose by their beginning. --scan tells only what is
+wrong with the constructs in a file.
 """
 
 import pathlib
@@ -132,6 +134,10 @@ def cards():
 
 
 def main():
+    if sys.argv[1:2] == ["--scan"]:
+        wrong = scan(pathlib.Path(sys.argv[2]))
+        print(*wrong, sep="\n")
+        return bool(wrong)
     with tempfile.TemporaryDirectory() as folder:
         return run([*designs(), *cards(), *wrapped(folder)])
 
