@@ -7,6 +7,7 @@
 # ip_table: module, list of its files, name shown, description
 # ip_groups: module, and pairs of a group and its parameters. A parameter is a list: name, name
 #   shown, tooltip, and what it may be: "range MIN MAX", "list VALUE...", or nothing
+# ip_addresses: module, and pairs of an AXI interface and the bytes of its addresses
 
 set ip_table {
   accelerator_pcie_bridge bridge.f {Co-simulation PCIe bridge}
@@ -15,6 +16,13 @@ set ip_table {
     {Ethernet frames to and from a netdev of QEMU on AXI4-Stream. For simulation.}
   accelerator_uart_bridge bridge.f {Co-simulation UART}
     {AXI UART Lite's registers in front of a character device of QEMU. For simulation.}
+}
+
+# Bytes that an AXI interface of each module reaches or answers.
+set ip_addresses {
+  accelerator_pcie_bridge {m_axi 18446744073709551616 s_axi 18446744073709551616}
+  accelerator_nic_bridge {}
+  accelerator_uart_bridge {s_axi 4096}
 }
 
 set bar_sizes {0x0000000000000000}

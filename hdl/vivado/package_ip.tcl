@@ -64,6 +64,27 @@ foreach reset $resets {
   ipx::associate_bus_interfaces -clock $clock -reset $reset $core
 }
 
+# Address space of a master and memory map of a slave, which a block design assigns addresses by;
+# the packager makes those that it can tell from the ports.
+foreach {bus range} [dict get $ip_addresses $module] {
+  set interface [ipx::get_bus_interfaces $bus -of_objects $core]
+  if {[string match m_* $bus]} {
+    if {[llength [ipx::get_address_spaces $bus -of_objects $core]] == 0} {
+      set space [ipx::add_address_space $bus $core]
+      set_property master_address_space_ref $bus $interface
+      set_property range $range $space
+      set_property width 64 $space
+    }
+  } elseif {[llength [ipx::get_memory_maps $bus -of_objects $core]] == 0} {
+    set map [ipx::add_memory_map $bus $core]
+    set_property slave_memory_map_ref $bus $interface
+    set block [ipx::add_address_block reg0 $map]
+    set_property base_address 0 $block
+    set_property range $range $block
+    set_property width 32 $block
+  }
+}
+
 # The customisation page.
 ipgui::remove_page -component $core [ipgui::get_pagespec -name {Page 0} -component $core]
 set page [ipgui::add_page -name {Page 0} -component $core -display_name $display_name]

@@ -128,11 +128,14 @@ proc sim_platform {identity} {
   connect_bd_net [get_bd_pins card/msix_valid] [get_bd_pins host/msix_valid]
   connect_bd_net [get_bd_pins card/msix_vector] [get_bd_pins host/msix_vector]
   connect_bd_net [get_bd_pins host/msix_ready] [get_bd_pins card/msix_ready]
-  finish_design sim_platform
+  finish_design sim_platform host/m_axi $identity
 }
 
-# Addresses, checks, and the wrapper, which becomes a file of the project.
-proc finish_design {name} {
+# Addresses, checks, and the wrapper, which becomes a file of the project. BAR 0 is at address 0 of
+# the host's master; host memory is where its slave says.
+proc finish_design {name master identity} {
+  assign_bd_address -offset 0x00000000 -range [dict get $identity CARD_BAR0_KIB]K \
+    -target_address_space [get_bd_addr_spaces $master] [get_bd_addr_segs card/s_axi/*] -force
   assign_bd_address
   validate_bd_design
   save_bd_design

@@ -101,7 +101,7 @@ connect_bd_net [get_bd_pins card/msix_vector] [get_bd_pins usr_irq/msix_vector]
 connect_bd_net [get_bd_pins usr_irq/msix_ready] [get_bd_pins card/msix_ready]
 connect_bd_net [get_bd_pins usr_irq/usr_irq_req] [get_bd_pins host/usr_irq_req]
 connect_bd_net [get_bd_pins host/usr_irq_ack] [get_bd_pins usr_irq/usr_irq_ack]
-finish_design board_platform
+finish_design board_platform host/M_AXI_B $identity
 
 only_for simulation {sim_platform.bd sim_platform_wrapper.v}
 only_for synthesis {board_platform.bd board_platform_wrapper.v}

@@ -51,7 +51,9 @@ set recorder_commands {
   get_bd_intf_pins     {} 1 1 UG835
   connect_bd_net       {-net 1} 2 100 UG835
   connect_bd_intf_net  {-intf_net 1} 2 2 UG835
-  assign_bd_address    {} 0 0 UG835
+  assign_bd_address    {-offset 1 -range 1 -target_address_space 1 -force 0} 0 1 UG835
+  get_bd_addr_spaces   {} 1 1 UG835
+  get_bd_addr_segs     {} 1 1 UG835
   validate_bd_design   {} 0 0 UG835
   save_bd_design       {} 0 0 UG835
   generate_target      {} 2 2 UG835
@@ -60,6 +62,11 @@ set recorder_commands {
   ipx::current_core    {} 0 0 UG1118
   ipx::get_bus_interfaces {-of_objects 1} 1 1 UG1118
   ipx::associate_bus_interfaces {-busif 1 -clock 1 -reset 1} 1 1 UG1118
+  ipx::get_address_spaces {-of_objects 1} 1 1 UG1118
+  ipx::add_address_space {} 2 2 UG1118
+  ipx::get_memory_maps {-of_objects 1} 1 1 UG1118
+  ipx::add_memory_map  {} 2 2 UG1118
+  ipx::add_address_block {} 2 2 UG1118
   ipx::get_user_parameters {-of_objects 1} 1 1 UG1118
   ipx::get_hdl_parameters {-of_objects 1} 1 1 UG1118
   ipx::create_xgui_files {} 1 1 UG1118
@@ -87,6 +94,9 @@ set recorder_properties {
              value_validation_type {range_long list none} value_validation_range_minimum ""
              value_validation_range_maximum "" value_validation_list ""}
   hdl       {value_format {string long bitString bool float} value_bit_string_length "" value ""}
+  busif     {master_address_space_ref "" slave_memory_map_ref ""}
+  space     {range "" width {32 64}}
+  block     {base_address "" range "" width {32 64}}
   field     {display_name "" tooltip ""}
   intf_port {CONFIG.FREQ_HZ ""}
 }
@@ -403,6 +413,22 @@ proc do_connect_bd_intf_net {given rest} {
   drive $a
   drive $b
 }
+proc do_get_bd_addr_spaces {given rest} {
+  if {[lindex [what [pin [lindex $rest 0] 1]] 1] ne {Master}} { refuse "[lindex $rest 0]: no master" }
+  return [object addr_space [lindex $rest 0]]
+}
+proc do_get_bd_addr_segs {given rest} {
+  set pin [join [lrange [split [lindex $rest 0] /] 0 1] /]
+  if {[lindex [what [pin $pin 1]] 1] ne {Slave}} { refuse "$pin: no slave" }
+  return [object addr_seg [lindex $rest 0]]
+}
+proc do_assign_bd_address {given rest} {
+  if {$rest eq {}} return
+  if {[kind [dict get $given -target_address_space]] ne {addr_space} ||
+      [kind [lindex $rest 0]] ne {addr_seg}} {
+    refuse "assign_bd_address $given $rest"
+  }
+}
 proc do_validate_bd_design {given rest} {
   dict for {cell value} $::recorder_cells {
     dict for {pin what} [dict get $value pins] {
@@ -435,6 +461,23 @@ proc do_ipx::get_bus_interfaces {given rest} {
   set name [lindex $rest 0]
   if {![dict exists $::recorder_packaged interfaces $name]} { return {} }
   return [object busif $name]
+}
+proc do_ipx::get_address_spaces {given rest} { of $given; return {} }
+proc do_ipx::get_memory_maps {given rest} { of $given; return {} }
+proc do_ipx::add_address_space {given rest} {
+  kind [lindex $rest 1]
+  if {![dict exists $::recorder_packaged interfaces [lindex $rest 0]]} {
+    refuse "no interface [lindex $rest 0]"
+  }
+  return [object space [lindex $rest 0]]
+}
+proc do_ipx::add_memory_map {given rest} {
+  do_ipx::add_address_space $given $rest
+  return [object map [lindex $rest 0]]
+}
+proc do_ipx::add_address_block {given rest} {
+  if {[kind [lindex $rest 1]] ne {map}} { refuse {a block outside of a memory map} }
+  return [object block [lindex $rest 0]]
 }
 proc do_ipx::associate_bus_interfaces {given rest} {
   kind [lindex $rest 0]
