@@ -6,3 +6,7 @@ rtl/accelerator_stable_check.sv
 rtl/accelerator_mmio_master.sv
 rtl/accelerator_pcie_bridge.sv
 rtl/accelerator_axi_regs.sv
+rtl/accelerator_nic_bridge.sv
+rtl/accelerator_uart_port.sv
+rtl/accelerator_uart_fifo.sv
+rtl/accelerator_uart_bridge.sv

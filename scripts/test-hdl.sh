@@ -18,8 +18,8 @@ Tests the SystemVerilog. The last line is: N passed, N failed.
 
   --quick    no cocotb suites
   --seed N   random seed of the cocotb suites, to repeat a run; each prints its own
-  SUITE      cocotb suites by name or its beginning, and nothing else: bridge, regs,
-             sort, probe; hdl/tests/run.py lists them
+  SUITE      cocotb suites by name or its beginning, and nothing else: bridge, nic,
+             uart, regs, sort, probe, virtio_net; hdl/tests/run.py lists them
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
@@ -79,9 +79,14 @@ lint() {
 
 # refuses TEXT PARAMETER=VALUE...: elaboration ends with an error that has TEXT in it.
 refuses() {
-  local text=$1 output
-  shift
-  if output=$(lint bridge.f accelerator_pcie_bridge "$@" 2>&1); then
+  refuses_in accelerator_pcie_bridge "$@"
+}
+
+# refuses_in TOP TEXT PARAMETER=VALUE...
+refuses_in() {
+  local top=$1 text=$2 output
+  shift 2
+  if output=$(lint bridge.f "$top" "$@" 2>&1); then
     echo "accepted: $*"
     return 1
   fi
@@ -158,6 +163,11 @@ if ((${#suites[@]} == 0)); then
   done
   check 'lint of the bridge, odd queues' lint bridge.f accelerator_pcie_bridge \
     MmioWrites=3 MmioReads=1 DmaWrites=5 DmaReads=3 DmaIdWidth=1 MmioAddrWidth=20
+  for width in 8 16 32 64 128 256 512; do
+    check "lint of the NIC bridge, $width bits" lint bridge.f accelerator_nic_bridge \
+      "DataWidth=$width"
+  done
+  check 'lint of the UART bridge' lint bridge.f accelerator_uart_bridge
   for folder in "$hdl"/examples/*/; do
     example=$(basename "$folder")
     check "lint of $example" lint "examples/$example/$example.f" "${example}_top"
@@ -176,6 +186,8 @@ if ((${#suites[@]} == 0)); then
   check 'refuses 65 DMA requests' refuses 'DmaWrites is 33, DmaReads is 32;' DmaWrites=33 \
     DmaReads=32
   check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
+  check 'refuses DataWidth 24' refuses_in accelerator_nic_bridge 'DataWidth is 24;' DataWidth=24
+  check 'refuses DataWidth 4' refuses_in accelerator_nic_bridge 'DataWidth is 4;' DataWidth=4
   check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
   check 'refuses CapCount 9' refuses 'CapCount is 9;' CapCount=9
   check 'refuses a capability without a body' refuses 'CapBytes[1] is 0;' CapCount=2 \

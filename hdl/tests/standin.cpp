@@ -160,6 +160,28 @@ struct Standin {
     }
 };
 
+// The NIC channel: what a host and its netdev are to a bridge.
+struct Nic {
+    std::deque<std::vector<uint8_t>> to_rtl, to_host;
+    std::vector<uint8_t> rx, tx;  // frames under way
+    std::size_t rx_pos = 0;
+    uint64_t mac = 0;
+    bool link = false, changed = true, rtl_link = true, tx_open = false;
+    bool room = false, waits = false;  // as the last poll told
+    int room_percent = 100, wait_percent = 100, limit = 1 << 30;
+    uint64_t polls = 0, aborts = 0;
+};
+
+// The serial channel.
+struct Uart {
+    std::deque<uint8_t> to_rtl, to_host;
+    bool connected = true, room = false;
+    int room_percent = 100, wait_percent = 100;
+};
+
+Nic nic;
+Uart uart;
+
 Standin *g = nullptr;
 
 Standin &s() {
@@ -522,6 +544,124 @@ long long acc_stat(void *, int which) {
     return which >= 0 && which < 7 ? s().stat[which] : ERR_INVAL;
 }
 
+// --- The side channels -----------------------------------------------------------------------
+
+void *acc_nic_open(const char *endpoint, const char *) {
+    if (std::strcmp(endpoint, "refused") == 0) return nullptr;
+    return &nic;
+}
+
+int acc_nic_close(void *) { return 0; }
+
+int acc_nic_poll(void *) {
+    Nic &n = nic;
+    ++n.polls;
+    n.waits = !n.to_rtl.empty() && static_cast<int>(s().random() % 100) < n.wait_percent;
+    n.room = static_cast<int>(n.to_host.size()) < n.limit &&
+             static_cast<int>(s().random() % 100) < n.room_percent;
+    const int bits = (n.waits ? 1 : 0) | (n.room ? 2 : 0) | (n.link ? 4 : 0) | (n.changed ? 8 : 0);
+    n.changed = false;
+    return bits;
+}
+
+int acc_nic_get_mac(void *, long long *mac) {
+    *mac = static_cast<long long>(nic.mac);
+    return 0;
+}
+
+int acc_nic_set_link(void *, int up) {
+    if (nic.rtl_link == (up != 0)) s().violation("acc_nic_set_link(%d) twice", up);
+    nic.rtl_link = up != 0;
+    return 0;
+}
+
+int acc_nic_rx_begin(void *) {
+    Nic &n = nic;
+    if (n.rx_pos != n.rx.size()) s().violation("acc_nic_rx_begin inside a frame");
+    if (!n.waits) s().violation("acc_nic_rx_begin though no frame waits");
+    if (n.to_rtl.empty()) return 0;
+    n.rx = n.to_rtl.front();
+    n.to_rtl.pop_front();
+    n.rx_pos = 0;
+    n.waits = false;
+    return static_cast<int>(n.rx.size());
+}
+
+int acc_nic_rx_beat(void *, int bytes, svBitVecVal *data) {
+    Nic &n = nic;
+    const std::size_t size = static_cast<std::size_t>(bytes);
+    if (bytes < 1 || bytes > 64 || n.rx_pos + size > n.rx.size()) {
+        s().violation("acc_nic_rx_beat of %d bytes at %zu of %zu", bytes, n.rx_pos, n.rx.size());
+        return ERR_INVAL;
+    }
+    // What the bridge did not ask for is nothing that it may show.
+    std::memset(data, 0xA5, 64);
+    std::memcpy(data, n.rx.data() + n.rx_pos, size);
+    n.rx_pos += size;
+    return 0;
+}
+
+int acc_nic_tx_beat(void *, int bytes, const svBitVecVal *data, int last) {
+    Nic &n = nic;
+    if (bytes < 1 || bytes > 64) {
+        s().violation("acc_nic_tx_beat of %d bytes", bytes);
+        return ERR_INVAL;
+    }
+    if (!n.tx_open && !n.room) s().violation("a frame towards the host without room for it");
+    n.tx_open = !last;
+    const uint8_t *from = reinterpret_cast<const uint8_t *>(data);
+    n.tx.insert(n.tx.end(), from, from + bytes);
+    if (last) {
+        n.to_host.push_back(n.tx);
+        n.tx.clear();
+        n.room = false;
+    }
+    return 0;
+}
+
+int acc_nic_tx_abort(void *) {
+    if (!nic.tx_open) s().violation("acc_nic_tx_abort outside a frame");
+    nic.tx_open = false;
+    nic.tx.clear();
+    ++nic.aborts;
+    return 0;
+}
+
+long long acc_nic_stat(void *, int) { return 0; }
+
+void *acc_uart_open(const char *endpoint, const char *) {
+    if (std::strcmp(endpoint, "refused") == 0) return nullptr;
+    return &uart;
+}
+
+int acc_uart_close(void *) { return 0; }
+
+int acc_uart_poll(void *) {
+    Uart &u = uart;
+    u.room = static_cast<int>(s().random() % 100) < u.room_percent;
+    const bool waits =
+        !u.to_rtl.empty() && static_cast<int>(s().random() % 100) < u.wait_percent;
+    return (waits ? 1 : 0) | (u.room ? 2 : 0) | (u.connected ? 4 : 0);
+}
+
+int acc_uart_get(void *) {
+    if (uart.to_rtl.empty()) return -1;
+    const int byte = uart.to_rtl.front();
+    uart.to_rtl.pop_front();
+    return byte;
+}
+
+int acc_uart_put(void *, int byte) {
+    if (byte < 0 || byte > 255) s().violation("acc_uart_put of %d", byte);
+    if (!uart.room) {
+        s().violation("acc_uart_put without room");
+        return 0;
+    }
+    uart.room = false;
+    uart.to_host.push_back(static_cast<uint8_t>(byte));
+    return 1;
+}
+
 // --- For Python ------------------------------------------------------------------------------
 
 // A new stand-in, with the configuration that the bridge gave: a bridge lives for all tests of
@@ -540,6 +680,12 @@ void si_new(uint64_t seed, uint64_t base, uint64_t size) {
     // The bridge holds a pointer; only what it points at changes.
     std::swap(*old, *t);
     delete t;
+
+    const bool rtl_link = nic.rtl_link, tx_open = nic.tx_open;
+    if (nic.rx_pos != nic.rx.size() || tx_open) old->violation("a frame is left from before");
+    nic = Nic{};
+    nic.rtl_link = rtl_link;
+    uart = Uart{};
 }
 
 void si_set(const char *name, int64_t value) {
@@ -550,6 +696,11 @@ void si_set(const char *name, int64_t value) {
     else if (n == "again_percent") t.again_percent = static_cast<int>(value);
     else if (n == "reorder") t.reorder = static_cast<int>(value);
     else if (n == "hold") t.hold = value != 0;
+    else if (n == "nic_room_percent") nic.room_percent = static_cast<int>(value);
+    else if (n == "nic_wait_percent") nic.wait_percent = static_cast<int>(value);
+    else if (n == "nic_limit") nic.limit = static_cast<int>(value);
+    else if (n == "uart_room_percent") uart.room_percent = static_cast<int>(value);
+    else if (n == "uart_wait_percent") uart.wait_percent = static_cast<int>(value);
     else t.violation("si_set of unknown '%s'", name);
 }
 
@@ -609,5 +760,50 @@ void si_outstanding(int *counts) {
     counts[2] = static_cast<int>(t.reads.size());
     counts[3] = static_cast<int>(t.events.size() + t.urgent.size());
 }
+
+// A netdev's frame, and one that RTL sent: its bytes, or -1 if there is none.
+void si_nic_push(const uint8_t *data, int bytes) { nic.to_rtl.emplace_back(data, data + bytes); }
+
+int si_nic_take(uint8_t *data, int most) {
+    if (nic.to_host.empty()) return -1;
+    const std::vector<uint8_t> &frame = nic.to_host.front();
+    const int bytes = static_cast<int>(frame.size());
+    std::memcpy(data, frame.data(), static_cast<std::size_t>(bytes < most ? bytes : most));
+    nic.to_host.pop_front();
+    return bytes;
+}
+
+void si_nic_link(int up, uint64_t mac) {
+    nic.changed = true;
+    nic.link = up != 0;
+    nic.mac = mac;
+}
+
+// Frames that wait for RTL, frames that RTL sent, RTL's link, frames that were aborted, polls.
+void si_nic_counts(int64_t *counts) {
+    counts[0] = static_cast<int64_t>(nic.to_rtl.size());
+    counts[1] = static_cast<int64_t>(nic.to_host.size());
+    counts[2] = nic.rtl_link;
+    counts[3] = static_cast<int64_t>(nic.aborts);
+    counts[4] = static_cast<int64_t>(nic.polls);
+}
+
+void si_uart_push(const uint8_t *data, int bytes) {
+    uart.to_rtl.insert(uart.to_rtl.end(), data, data + bytes);
+}
+
+int si_uart_take(uint8_t *data, int most) {
+    int bytes = 0;
+    while (bytes < most && !uart.to_host.empty()) {
+        data[bytes++] = uart.to_host.front();
+        uart.to_host.pop_front();
+    }
+    return bytes;
+}
+
+void si_uart_connect(int connected) { uart.connected = connected != 0; }
+
+// Bytes that wait for RTL.
+int si_uart_waiting() { return static_cast<int>(uart.to_rtl.size()); }
 
 }  // extern "C"

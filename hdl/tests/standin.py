@@ -59,6 +59,14 @@ _lib.si_log_next.argtypes = [ctypes.POINTER(Record)]
 _lib.si_get_config.argtypes = [ctypes.POINTER(Config)]
 _lib.si_violations.restype = ctypes.c_char_p
 _lib.si_outstanding.argtypes = [ctypes.POINTER(ctypes.c_int)]
+_lib.si_nic_push.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_lib.si_nic_take.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_lib.si_nic_link.argtypes = [ctypes.c_int, ctypes.c_uint64]
+_lib.si_nic_counts.argtypes = [ctypes.POINTER(ctypes.c_int64)]
+_lib.si_uart_push.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_lib.si_uart_take.argtypes = [ctypes.c_char_p, ctypes.c_int]
+
+NicCounts = collections.namedtuple("NicCounts", "waiting sent rtl_link aborts polls")
 
 
 class Host:
@@ -108,6 +116,38 @@ class Host:
 
     def push_link(self, up):
         _lib.si_push_link(int(up))
+
+    def nic_push(self, frame):
+        """A frame that the netdev has for RTL."""
+        _lib.si_nic_push(bytes(frame), len(frame))
+
+    def nic_take(self):
+        """The next frame that RTL sent, or None."""
+        data = ctypes.create_string_buffer(16384)
+        length = _lib.si_nic_take(data, 16384)
+        return None if length < 0 else data.raw[:length]
+
+    def nic_link(self, up, mac=0):
+        _lib.si_nic_link(int(up), mac)
+
+    def nic_counts(self):
+        counts = (ctypes.c_int64 * 5)()
+        _lib.si_nic_counts(counts)
+        return NicCounts(*counts)
+
+    def uart_push(self, data):
+        _lib.si_uart_push(bytes(data), len(data))
+
+    def uart_take(self, most=1 << 16):
+        data = ctypes.create_string_buffer(most)
+        length = _lib.si_uart_take(data, most)
+        return data.raw[:length]
+
+    def uart_connect(self, connected):
+        _lib.si_uart_connect(int(connected))
+
+    def uart_waiting(self):
+        return _lib.si_uart_waiting()
 
     def pull(self):
         """Takes what the bridge called since the last pull into self.log."""
