@@ -85,6 +85,7 @@ SUITES = {
     "sort-512": example("sort", DmaDataWidth=512),
     "probe": example("probe"),
     "uart": example("uart"),
+    "virtio_net": example("virtio_net"),
 }
 
 
