@@ -23,6 +23,7 @@ typedef enum memory_order {
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/notify.h"
+#include "system/address-spaces.h"
 #include "system/memory.h"
 #include "system/reset.h"
 #include "system/runstate.h"

@@ -8,6 +8,9 @@ SCRIPT_NAME='build-guest.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$REPO_DIR"
 
+# What a guest may have besides our card: other network cards, and vfio-pci.
+KERNEL_MODULES=(vfio-pci vfio_iommu_type1 virtio_pci virtio_net e1000)
+
 usage() {
   cat <<EOF
 usage: scripts/build-guest.sh [option...]
@@ -26,6 +29,9 @@ Your own driver and programs, for scripts/demo.sh --shell and --run:
   --run FILE        a shell script that the guest runs at the end of booting when
                     it is started with accel.run=user
   Each may be given more than once, but for --run.
+
+The kernel's own modules ${KERNEL_MODULES[*]}
+are in it as well, for modprobe.
 
   --kernel PACKAGE  kernel image package, for example linux-image-6.1.0-56-amd64
                     (default: what linux-image-amd64 or linux-image-generic needs)
@@ -177,11 +183,51 @@ fetch() {
 
 # ---- the parts -------------------------------------------------------------------
 
+# Takes the modules of KERNEL_MODULES, and what they need, from a tree of all modules.
+# They are stored uncompressed: not every busybox can read the others.
+pick_modules() {
+  local all=$1 to=$ROOT/lib/modules/$RELEASE todo=("${KERNEL_MODULES[@]}") seen=' ' name file plain
+  local -A path=()
+  while IFS= read -r file; do
+    name=${file##*/}
+    name=${name%%.ko*}
+    path[${name//-/_}]=$file
+  done < <(find "$all" -name '*.ko' -o -name '*.ko.[gxz]*')
+  mkdir -p "$to"
+  for file in modules.builtin modules.builtin.modinfo modules.order; do
+    find "$all" -name "$file" -exec cp {} "$to/" \;
+  done
+  while ((${#todo[@]})); do
+    name=${todo[0]//-/_}
+    todo=("${todo[@]:1}")
+    [[ $seen != *" $name "* ]] || continue
+    seen+="$name "
+    file=${path[$name]:-}
+    if [[ -z $file ]]; then
+      sed 's|.*/||; s|-|_|g' "$to/modules.builtin" 2>/dev/null | grep -qx "$name.ko" ||
+        warn "kernel $RELEASE has no module $name: the guest goes without it"
+      continue
+    fi
+    plain=$to/kernel/${file##*/kernel/}
+    plain=${plain%.ko*}.ko
+    mkdir -p "${plain%/*}"
+    case $file in
+      *.ko) cp "$file" "$plain" ;;
+      *.xz) xz -dc "$file" >"$plain" ;;
+      *.gz) gzip -dc "$file" >"$plain" ;;
+      *.zst) zstd -dcq "$file" >"$plain" ;;
+      *) die "the module $file is compressed in a way that is not known here" ;;
+    esac
+    mapfile -t -O "${#todo[@]}" todo < <(modinfo -F depends "$plain" | tr , '\n' | grep . || true)
+  done
+  run_logged "depmod" depmod -b "$ROOT" "$RELEASE"
+}
+
 # Kernel, headers and programs of the distribution, unpacked once for each set of
-# versions. Of the kernel's package only the kernel itself is wanted.
+# versions. Of the kernel's packages the kernel itself is wanted, and a few modules.
 distribution() {
   local name file
-  ROOT=$CACHE/distribution-$(content_key "$1" 3)
+  ROOT=$CACHE/distribution-$(content_key "$1" "${KERNEL_MODULES[*]}" 4)
   [[ -f $ROOT/complete ]] && return
   fetch "${PACKAGES[@]}"
   say "unpacking kernel $RELEASE"
@@ -192,12 +238,19 @@ distribution() {
     if [[ $name == "$KERNEL" ]]; then
       dpkg-deb --fsys-tarfile "$file" | tar -x -C "$ROOT" --wildcards './boot/vmlinuz-*' ||
         die "the package $name ${VERSION[$name]} holds no boot/vmlinuz-*"
+    fi
+    if [[ $name == "$KERNEL" || $name == linux-modules-* ]]; then
+      # The distribution may keep modules in a package apart from the kernel.
+      mkdir -p "$ROOT/all"
+      dpkg-deb --fsys-tarfile "$file" | tar -x -C "$ROOT/all" --wildcards '*lib/modules/*' || true
     else
       run_logged "unpacking $name" dpkg-deb -x "$file" "$ROOT"
     fi
   done
   [[ -f $ROOT/usr/src/linux-headers-$RELEASE/Makefile ]] ||
     die "the packages of kernel $RELEASE hold no usr/src/linux-headers-$RELEASE/Makefile"
+  pick_modules "$ROOT/all"
+  rm -rf "$ROOT/all"
   # The headers refer to each other by the place that they would be installed at.
   while read -r file; do
     sed -i "s|/usr/src/linux-headers|$ROOT/usr/src/linux-headers|g" "$file"
@@ -281,6 +334,8 @@ initramfs() {
   add_dynamic "$(first_file "$ROOT"/usr/bin/lspci "$ROOT"/bin/lspci)" /bin/lspci "$root"
   add_dynamic "$(first_file "$ROOT"/usr/bin/setpci "$ROOT"/bin/setpci)" /bin/setpci "$root"
   cp -L "$(first_file "$ROOT"/usr/share/misc/pci.ids)" "$root/usr/share/misc/pci.ids"
+  mkdir -p "$root/lib/modules"
+  cp -r "$ROOT/lib/modules/$RELEASE" "$root/lib/modules/"
 
   say "building guest/driver against kernel $RELEASE"
   # The sources share guest/uapi.
@@ -322,6 +377,7 @@ if [[ ! -f $RESOLVED ]]; then
   RELEASE=${RELEASE#unsigned-}
   mapfile -t HEADERS < <(header_packages)
   PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids)
+  ! known "linux-modules-$RELEASE" || PACKAGES+=("linux-modules-$RELEASE")
   find_versions "${PACKAGES[@]}"
   # Libraries of the kernel's build programs.
   LIBRARIES=()
@@ -335,8 +391,8 @@ fi
 # shellcheck source=/dev/null
 . "$RESOLVED"
 
-# kmod brings the library that lspci needs.
-need_packages gcc libc6-dev make cpio kmod "${LIBRARIES[@]}"
+# kmod brings depmod, and the library that lspci needs.
+need_packages gcc libc6-dev make cpio kmod xz-utils zstd "${LIBRARIES[@]}"
 
 lock_cache guest
 SOURCES=$(for package in "${PACKAGES[@]}"; do printf '%s=%s ' "$package" "${VERSION[$package]}"; done)

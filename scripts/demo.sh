@@ -18,6 +18,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --example NAME    sort (default): the guest sorts blocks of 1,024 keys in RTL
                     regs: every size and alignment of access to registers
                     probe: ordering, byte enables and DMA errors, two vCPUs
+                    vfio: the probe's RTL through vfio-pci, behind a virtual IOMMU
   --blocks N        blocks to sort (default 64)
   --seed N          seed of the random data (default: a new one, which is printed)
   --rounds N        rounds of the ordering test in probe (default 100000)
@@ -96,13 +97,14 @@ case $EXAMPLE in
     ARGS="--rounds,$ROUNDS,--seed,$SEED"
     DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
     ;;
+  vfio) ARGS="--seed,$SEED" ;;
   # ID and SCRATCH, and then every size and alignment in the RAM.
   regs)
     ARGS="--seed,$SEED,expect,4,0,0x53474552,write,4,4,0x01234567,write,1,6,0x89"
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, regs and probe have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, regs, probe and vfio have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- phases ----------------------------------------------------------------------
@@ -227,14 +229,18 @@ QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 
 BUILD=''
 if [[ -z $SIM ]]; then
-  BUILD=$EXAMPLE
+  case $EXAMPLE in
+    vfio) DESIGN=probe ;;
+    *) DESIGN=$EXAMPLE ;;
+  esac
+  BUILD=$DESIGN
   [[ $WAVES == no ]] || BUILD+=' --waves'
   if [[ $WAVES == yes ]]; then
-    run_child scripts/build-sim.sh "$EXAMPLE" --waves
-    SIM=build/sim/$EXAMPLE-waves/$EXAMPLE-waves
+    run_child scripts/build-sim.sh "$DESIGN" --waves
+    SIM=build/sim/$DESIGN-waves/$DESIGN-waves
   else
-    run_child scripts/build-sim.sh "$EXAMPLE"
-    SIM=build/sim/$EXAMPLE/$EXAMPLE
+    run_child scripts/build-sim.sh "$DESIGN"
+    SIM=build/sim/$DESIGN/$DESIGN
   fi
 fi
 [[ -x $SIM ]] || die "the simulation $SIM is not there; scripts/build-sim.sh builds it"
@@ -302,8 +308,16 @@ case $MODE in
   *) WHAT=$MODE ARGS='' ;;
 esac
 APPEND="console=ttyS0 loglevel=5 panic=-1 accel.run=$WHAT accel.args=$ARGS"
+MACHINE=q35 IOMMU=()
+if [[ $EXAMPLE == vfio ]]; then
+  # Interrupts are remapped as well, which KVM's own interrupt controller cannot do. The
+  # IOMMU comes before what is behind it.
+  [[ $ACCEL != kvm ]] || MACHINE=q35,kernel-irqchip=split
+  IOMMU=(-device 'intel-iommu,intremap=on')
+  APPEND+=' intel_iommu=on'
+fi
 # shellcheck disable=SC2054 # the commas are QEMU's
-QEMU_ARGS=(-M q35 -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
+QEMU_ARGS=(-M "$MACHINE" "${IOMMU[@]}" -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
   -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
   -device pcie-root-port,id=rp0
   -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"

@@ -21,6 +21,7 @@ SUITES=(
   'guest:builds the guest kernel module, programs and initramfs'
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
+  'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'regs:every size and alignment of access from the guest'
 )
 
@@ -119,6 +120,10 @@ suite_sort() {
 
 suite_probe() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example probe
+}
+
+suite_vfio() {
+  scripts/demo.sh --qemu "$QEMU_DIR" --example vfio
 }
 
 suite_regs() {

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,42 +20,8 @@
 #include <unistd.h>
 
 #include "../uapi/accel_probe.h"
-
-#define VENDOR 0x10ee
-#define DEVICE 0x7031
-
-enum {
-	ID = 0x000,
-	SCRATCH = 0x008,
-	RD_ADDR = 0x010,
-	RD_STATUS = 0x018,
-	RD_DATA = 0x020,
-	HOLD = 0x028,
-	RELEASE = 0x02c,
-	WR_ADDR = 0x030,
-	WR_STRB = 0x038,
-	WR_DATA = 0x040,
-	WR_GO = 0x080,
-	WR_STATUS = 0x084,
-	LIT_ADDR = 0x090,
-	LIT_CTRL = 0x098,
-	LIT_GO = 0x09c,
-	LIT_DONE = 0x0a0,
-	LIT_ROUNDS = 0x0a4,
-	LIT_ERRORS = 0x0a8,
-	MSIX_GO = 0x0b0,
-	MSIX_COUNT = 0x0b4,
-	WR_BEATS = 0x0c0,
-	LAST_WR_STRB = 0x0c8,
-	LAST_WR_ADDR = 0x0cc,
-	RAM = 0x1000,
-	RAM_BYTES = 0x1000,
-};
-
-/* AXI response of what the host refuses. */
-#define SLVERR 2
-/* The longest wait for anything that takes microseconds. */
-#define PATIENCE_MS (60 * 1000)
+#include "check.h"
+#include "probe.h"
 
 static const char usage[] =
 	"usage: accel-probe [option...]\n"
@@ -73,30 +38,6 @@ static int device;
 static volatile void *bar;
 static volatile uint8_t *buffer;
 static struct random dice;
-/* Failures of the test that runs, and of all. */
-static atomic_uint failures;
-static unsigned int failed_tests;
-
-/* The first few of a test are told. */
-__attribute__((format(printf, 1, 2))) static void fail(const char *format, ...)
-{
-	char text[256];
-	va_list arguments;
-
-	if (atomic_fetch_add(&failures, 1) >= 5)
-		return;
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	report("error", "%s", text);
-}
-
-static void expect(const char *what, uint64_t expected, uint64_t got)
-{
-	if (expected != got)
-		fail("%s: expected %#llx, got %#llx", what, (unsigned long long)expected,
-		     (unsigned long long)got);
-}
 
 static uint32_t read32(size_t offset)
 {
@@ -506,17 +447,6 @@ static void litmus(uint32_t rounds)
 
 /* ---- the whole ---- */
 
-static void finish_test(const char *name)
-{
-	unsigned int count = atomic_exchange(&failures, 0);
-
-	failed_tests += count != 0;
-	if (count)
-		report(name, "FAIL (%u failures)", count);
-	else
-		report(name, "pass");
-}
-
 static void open_probe(void)
 {
 	device = open("/dev/accel_probe0", O_RDWR | O_CLOEXEC);
@@ -571,7 +501,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	find_function(VENDOR, DEVICE, address);
+	find_function(PROBE_VENDOR, PROBE_DEVICE, address);
 	report_function(address);
 	open_probe();
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
@@ -582,6 +512,5 @@ int main(int argc, char **argv)
 		litmus(rounds);
 		finish_test("test_litmus");
 	}
-	report("result", "%s", failed_tests ? "FAIL" : "PASS");
-	return failed_tests ? 1 : 0;
+	return finish_tests();
 }

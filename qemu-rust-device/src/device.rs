@@ -798,6 +798,25 @@ impl Machine {
         // SAFETY: see the description of the type.
         unsafe { self.device.as_ref() }
     }
+
+    /// Calls `access`, with the big QEMU lock where an access needs it.
+    fn dma(
+        &self,
+        access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaError>,
+    ) -> Status {
+        let device = self.device();
+        if !device.is_behind_iommu() {
+            return status(access(device));
+        }
+        with_bql(|| {
+            // Unplugged while we waited for the lock: the address space is gone.
+            if device.link.borrow().is_some() {
+                status(access(device))
+            } else {
+                Status::Refused
+            }
+        })
+    }
 }
 
 fn status(result: std::result::Result<(), DmaError>) -> Status {
@@ -810,32 +829,29 @@ fn status(result: std::result::Result<(), DmaError>) -> Status {
 
 impl Root for Machine {
     fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status {
-        status(self.device().dma_read(addr, data))
+        self.dma(|device| device.dma_read(addr, data))
     }
 
     fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status {
         let Some(enables) = enables else {
-            return status(self.device().dma_write(addr, data));
+            return self.dma(|device| device.dma_write(addr, data));
         };
         let enabled = |i: usize| enables[i / 8] >> (i % 8) & 1 != 0;
-        let mut i = 0;
-        while i < data.len() {
-            if !enabled(i) {
-                i += 1;
-                continue;
+        self.dma(|device| {
+            let mut i = 0;
+            while i < data.len() {
+                if !enabled(i) {
+                    i += 1;
+                    continue;
+                }
+                let start = i;
+                while i < data.len() && enabled(i) {
+                    i += 1;
+                }
+                device.dma_write(addr + start as u64, &data[start..i])?;
             }
-            let start = i;
-            while i < data.len() && enabled(i) {
-                i += 1;
-            }
-            let run = self
-                .device()
-                .dma_write(addr + start as u64, &data[start..i]);
-            if run.is_err() {
-                return status(run);
-            }
-        }
-        Status::Ok
+            Ok(())
+        })
     }
 
     fn msix(&self, vector: u16) {

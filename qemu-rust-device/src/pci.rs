@@ -614,8 +614,21 @@ where
         u32::from(command) & bindings::PCI_COMMAND_MASTER != 0
     }
 
+    /// Whether an IOMMU translates what the device accesses. Then the big QEMU
+    /// lock must be held for it: a fault is an interrupt, which the IOMMU models
+    /// send at once, and TCG's interrupt controller asserts the lock.
+    fn is_behind_iommu(&self) -> bool {
+        // SAFETY: invariant 1. The alias is set when the machine is complete, or
+        // when the device is plugged in later, and does not change after that; the
+        // root of the system's memory never does.
+        unsafe {
+            let target = (*self.pci()).bus_master_enable_region.alias;
+            target != (*std::ptr::addr_of!(bindings::address_space_memory)).root
+        }
+    }
+
     /// Reads guest memory through the device's own address space. Needs no
-    /// lock.
+    /// lock but behind an IOMMU.
     ///
     /// # Errors
     ///
@@ -639,7 +652,7 @@ where
     }
 
     /// Writes guest memory through the device's own address space. Needs no
-    /// lock.
+    /// lock but behind an IOMMU.
     ///
     /// # Errors
     ///
