@@ -5,6 +5,7 @@
 set -euo pipefail
 SCRIPT_NAME='demo.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
 cd "$REPO_DIR"
 
 usage() {
@@ -47,12 +48,6 @@ EOF
 
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no
-
-number() {
-  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
-    die "$1 is $2, expected a number from $3"
-  fi
-}
 
 while (($#)); do
   case $1 in
@@ -107,78 +102,9 @@ case $EXAMPLE in
     die "no example $EXAMPLE: sort, regs, probe and vfio have a program in the guest; use --shell or --run" ;;
 esac
 
-# ---- phases ----------------------------------------------------------------------
+# ---- whatever happens, nothing is left behind -------------------------------------
 
-PHASES=() PHASE_BEGIN=${EPOCHREALTIME/./}
-
-# Ends a phase and begins the next.
-phase() {
-  local now=${EPOCHREALTIME/./}
-  PHASES+=("$(printf '%-34s %8d.%03d s' "$1" $(((now - PHASE_BEGIN) / 1000000)) \
-    $(((now - PHASE_BEGIN) / 1000 % 1000)))")
-  PHASE_BEGIN=$now
-}
-
-# ---- children --------------------------------------------------------------------
-
-# Every program runs in a session of its own, and its process group is ended when
-# this script ends, whichever way. If this script is killed, the kernel ends them.
-GROUPS_STARTED=()
 RESULT=FAIL RUN_DIR='' SOCKET_DIR='' SIM_PID='' TERMINAL='' TERMINAL_PID=''
-DIE_WITH_US=()
-if have setpriv && setpriv --pdeathsig TERM true 2>/dev/null; then
-  DIE_WITH_US=(setpriv --pdeathsig TERM)
-fi
-
-# start_child OUT ERR PROGRAM...: starts a program with no input and these outputs, "-"
-# is ours; CHILD is its process and its group. The files are opened by the child: for a
-# FIFO that takes until somebody reads.
-start_child() {
-  local out=$1 err=$2
-  shift 2
-  {
-    [[ $out == - ]] || exec >"$out"
-    [[ $err == - ]] || exec 2>"$err"
-    exec setsid "${DIE_WITH_US[@]}" "$@"
-  } </dev/null &
-  CHILD=$!
-  GROUPS_STARTED+=("$CHILD")
-}
-
-run_child() {
-  local status=0
-  start_child - - "$@"
-  wait "$CHILD" || status=$?
-  ((status == 0)) || die "$1 failed with status $status"
-}
-
-# Waits for a child for so many seconds, then ends it. STATUS is its status.
-STATUS=0
-wait_child() {
-  local child=$1 seconds=$2 what=$3 i
-  for ((i = 0; i < seconds * 20; i++)); do
-    kill -0 "$child" 2>/dev/null || break
-    sleep 0.05
-  done
-  if kill -0 "$child" 2>/dev/null; then
-    warn "$what did not end within $seconds s; ending it"
-    end_process "-$child"
-  fi
-  STATUS=0
-  wait "$child" || STATUS=$?
-}
-
-# Ends a process, or with a minus a process group: politely, then not.
-end_process() {
-  local process=$1 i
-  kill -TERM -- "$process" 2>/dev/null || return 0
-  for ((i = 0; i < 100; i++)); do
-    kill -0 -- "$process" 2>/dev/null || return 0
-    sleep 0.05
-  done
-  warn "process ${process#-} did not end within 5 s of SIGTERM; killing it"
-  kill -KILL -- "$process" 2>/dev/null || true
-}
 
 # The simulator that runs now.
 simulator_pid() {
@@ -191,9 +117,7 @@ cleanup() {
   trap '' INT TERM HUP
   # The VM before its simulator, so that QEMU does not complain of a lost link.
   [[ -z $TERMINAL_PID ]] || end_process "$TERMINAL_PID"
-  for ((group = ${#GROUPS_STARTED[@]} - 1; group >= 0; group--)); do
-    end_process "-${GROUPS_STARTED[group]}"
-  done
+  end_children
   # scripts/swap-rtl.sh may have put another simulator in its place.
   if [[ -n $RUN_DIR && -f $RUN_DIR/vm ]]; then
     group=$(simulator_pid)
@@ -227,34 +151,22 @@ fi
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 
+case $EXAMPLE in
+  vfio) DESIGN=probe ;;
+  *) DESIGN=$EXAMPLE ;;
+esac
 BUILD=''
 if [[ -z $SIM ]]; then
-  case $EXAMPLE in
-    vfio) DESIGN=probe ;;
-    *) DESIGN=$EXAMPLE ;;
-  esac
   BUILD=$DESIGN
   [[ $WAVES == no ]] || BUILD+=' --waves'
-  if [[ $WAVES == yes ]]; then
-    run_child scripts/build-sim.sh "$DESIGN" --waves
-    SIM=build/sim/$DESIGN-waves/$DESIGN-waves
-  else
-    run_child scripts/build-sim.sh "$DESIGN"
-    SIM=build/sim/$DESIGN/$DESIGN
-  fi
 fi
-[[ -x $SIM ]] || die "the simulation $SIM is not there; scripts/build-sim.sh builds it"
-
-if [[ -z $GUEST ]]; then
-  GUEST=build/guest
-  # Your own modules and programs stay in: only a plain guest is made here.
-  if [[ $MODE == example || ! -e $GUEST/vmlinuz ]]; then
-    run_child scripts/build-guest.sh
-  fi
+find_simulation "$DESIGN"
+# Your own modules and programs stay in: only a plain guest is made here.
+if [[ $MODE == example ]]; then
+  find_guest new
+else
+  find_guest
 fi
-for file in vmlinuz initramfs.cpio.gz; do
-  [[ -e $GUEST/$file ]] || die "$GUEST/$file is not there; scripts/build-guest.sh makes it"
-done
 phase "build or find QEMU, RTL and guest"
 
 # ---- run -------------------------------------------------------------------------
@@ -265,44 +177,7 @@ RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
 SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
 ENDPOINT=ipc://$SOCKET_DIR/pcie
 
-# /dev/kvm may be there and a guest hang with it all the same: boot ours and see
-# whether it comes to its end. What was found holds until the machine is booted again.
-choose_accel() {
-  [[ $ACCEL == auto ]] || return 0
-  ACCEL=tcg
-  [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
-  local known boot i
-  boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
-  known=$(cache_dir)/kvm-$(content_key "$boot" "$(realpath "$GUEST/vmlinuz")" "$(realpath "$QEMU")")
-  if [[ ! -f $known ]]; then
-    say "trying whether KVM runs a guest (at most 10 s)"
-    start_child /dev/null "$RUN_DIR/kvm.err" "$QEMU" -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none \
-      -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz" \
-      -append 'console=ttyS0 quiet panic=-1 accel.run=none' -serial "file:$RUN_DIR/kvm.log"
-    for ((i = 0; i < 100; i++)); do
-      kill -0 "$CHILD" 2>/dev/null || break
-      sleep 0.1
-    done
-    end_process "-$CHILD"
-    wait "$CHILD" || true
-    if grep -q 'ACCEL phase=end' "$RUN_DIR/kvm.log" 2>/dev/null; then
-      echo yes >"$known"
-    else
-      echo no >"$known"
-    fi
-  fi
-  if [[ $(cat "$known") == yes ]]; then
-    ACCEL=kvm
-  else
-    say "KVM is there but runs no guest: taking TCG"
-  fi
-}
-
 choose_accel
-case $ACCEL in
-  kvm) CPU=host ;;
-  tcg) CPU=max ;;
-esac
 case $MODE in
   example) WHAT=$EXAMPLE ;;
   *) WHAT=$MODE ARGS='' ;;

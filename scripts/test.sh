@@ -22,6 +22,7 @@ SUITES=(
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
+  'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'regs:every size and alignment of access from the guest'
 )
 
@@ -66,7 +67,8 @@ suite_shellcheck() {
     [[ ! -f $file ]] || IFS= read -r line <"$file" 2>/dev/null || true
     [[ ! $line =~ ^#!.*[/\ ](ba)?sh$ ]] || files+=("$file")
   done < <(git ls-files -- ':!patches')
-  shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" scripts/lib.sh
+  shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" \
+    scripts/lib.sh scripts/vm.sh scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
 }
 
@@ -124,6 +126,14 @@ suite_probe() {
 
 suite_vfio() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example vfio
+}
+
+suite_network() {
+  if [[ -n $QEMU_GIVEN ]]; then
+    scripts/test-network.sh --qemu "$QEMU_DIR"
+  else
+    scripts/test-network.sh
+  fi
 }
 
 suite_regs() {

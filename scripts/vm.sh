@@ -1,0 +1,204 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # variables are for those that source this
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What the scripts share that run virtual machines and a simulator. Source it after lib.sh.
+#
+#   number OPTION VALUE LOW     dies unless the value is a number from LOW
+#   phase TEXT                  ends a phase: its seconds are a line in PHASES
+#   start_child OUT ERR CMD...  starts a program; CHILD is its process and its group
+#   run_child CMD...            runs a program to its end, and dies if it fails
+#   wait_child PID SECONDS TEXT waits for a child, then ends it; STATUS is its status
+#   end_process PID             ends a process, or with a minus a group
+#   end_children                ends whatever was started, the last one first
+#   note_process PID NAME       keeps a file about it, for scripts/kill-vnc-ports.sh
+#   forget_processes            removes these files
+#   pid_dir                     the folder of these files
+#   process_start PID           when it started, in ticks of the kernel; fails if it is gone
+#   find_simulation DESIGN      builds it unless SIM names one; WAVES=yes for waveforms
+#   find_guest [new]            GUEST has a kernel and an initramfs; "new" builds what is old
+#   choose_accel                ACCEL becomes kvm or tcg, CPU the processor for it; wants
+#                               GUEST, QEMU and RUN_DIR
+
+ACCEL=auto CPU=max GUEST='' SIM='' WAVES=no
+
+number() {
+  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
+    die "$1 is $2, expected a number from $3"
+  fi
+}
+
+# ---- phases ----------------------------------------------------------------------
+
+PHASES=() PHASE_BEGIN=${EPOCHREALTIME/./}
+
+# Ends a phase and begins the next.
+phase() {
+  local now=${EPOCHREALTIME/./}
+  PHASES+=("$(printf '%-34s %8d.%03d s' "$1" $(((now - PHASE_BEGIN) / 1000000)) \
+    $(((now - PHASE_BEGIN) / 1000 % 1000)))")
+  PHASE_BEGIN=$now
+}
+
+# ---- children --------------------------------------------------------------------
+
+# Every program runs in a session of its own. The script's trap calls end_children, so
+# that they end with it, whichever way. If the script is killed, the kernel ends them.
+GROUPS_STARTED=()
+DIE_WITH_US=()
+if have setpriv && setpriv --pdeathsig TERM true 2>/dev/null; then
+  DIE_WITH_US=(setpriv --pdeathsig TERM)
+fi
+
+# start_child OUT ERR PROGRAM...: starts a program with no input and these outputs, "-"
+# is ours; CHILD is its process and its group. The files are opened by the child: for a
+# FIFO that takes until somebody reads.
+start_child() {
+  local out=$1 err=$2
+  shift 2
+  {
+    [[ $out == - ]] || exec >"$out"
+    [[ $err == - ]] || exec 2>"$err"
+    exec setsid "${DIE_WITH_US[@]}" "$@"
+  } </dev/null &
+  CHILD=$!
+  GROUPS_STARTED+=("$CHILD")
+}
+
+run_child() {
+  local status=0
+  start_child - - "$@"
+  wait "$CHILD" || status=$?
+  ((status == 0)) || die "$1 failed with status $status"
+}
+
+# Waits for a child for so many seconds, then ends it. STATUS is its status.
+STATUS=0
+wait_child() {
+  local child=$1 seconds=$2 what=$3 i
+  for ((i = 0; i < seconds * 20; i++)); do
+    kill -0 "$child" 2>/dev/null || break
+    sleep 0.05
+  done
+  if kill -0 "$child" 2>/dev/null; then
+    warn "$what did not end within $seconds s; ending it"
+    end_process "-$child"
+  fi
+  STATUS=0
+  wait "$child" || STATUS=$?
+}
+
+# Ends a process, or with a minus a process group: politely, then not.
+end_process() {
+  local process=$1 i
+  kill -TERM -- "$process" 2>/dev/null || return 0
+  for ((i = 0; i < 100; i++)); do
+    kill -0 -- "$process" 2>/dev/null || return 0
+    sleep 0.05
+  done
+  warn "process ${process#-} did not end within 5 s of SIGTERM; killing it"
+  kill -KILL -- "$process" 2>/dev/null || true
+}
+
+end_children() {
+  local group
+  for ((group = ${#GROUPS_STARTED[@]} - 1; group >= 0; group--)); do
+    end_process "-${GROUPS_STARTED[group]}"
+  done
+}
+
+# A process is known by its number and the time that it started: numbers come again.
+pid_dir() {
+  printf '%s\n' "${XDG_RUNTIME_DIR:-/tmp}/accelerator-cosim-$(id -u)"
+}
+
+process_start() {
+  local stat
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  # The name, in parentheses, may hold anything.
+  stat=${stat##*) }
+  # shellcheck disable=SC2086 # a word is a field, and the first one here is the third
+  set -- $stat
+  [[ $1 != [ZX] ]] || return 1
+  printf '%s\n' "${20}"
+}
+
+PID_FILES=()
+note_process() {
+  local dir start
+  dir=$(pid_dir)
+  [[ -d $dir ]] || mkdir -m 700 "$dir"
+  [[ -O $dir && ! -L $dir ]] || die "$dir is not a folder of yours"
+  start=$(process_start "$1") || return 0
+  printf '%s %s %s\n' "$1" "$start" "$2" >"$dir/$1"
+  PID_FILES+=("$dir/$1")
+}
+
+forget_processes() {
+  ((${#PID_FILES[@]} == 0)) || rm -f "${PID_FILES[@]}"
+}
+
+# ---- what is needed --------------------------------------------------------------
+
+find_simulation() {
+  local name=$1
+  if [[ -z $SIM ]]; then
+    have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
+    if [[ $WAVES == yes ]]; then
+      run_child scripts/build-sim.sh "$name" --waves
+      name+=-waves
+    else
+      run_child scripts/build-sim.sh "$name"
+    fi
+    SIM=build/sim/$name/$name
+  fi
+  [[ -x $SIM ]] || die "the simulation $SIM is not there; scripts/build-sim.sh builds it"
+}
+
+find_guest() {
+  local file
+  if [[ -z $GUEST ]]; then
+    GUEST=build/guest
+    if [[ ${1:-} == new || ! -e $GUEST/vmlinuz ]]; then
+      run_child scripts/build-guest.sh
+    fi
+  fi
+  for file in vmlinuz initramfs.cpio.gz; do
+    [[ -e $GUEST/$file ]] || die "$GUEST/$file is not there; scripts/build-guest.sh makes it"
+  done
+}
+
+# /dev/kvm may be there and a guest hang with it all the same: boot ours and see
+# whether it comes to its end. What was found holds until the machine is booted again.
+choose_accel() {
+  CPU=max
+  [[ $ACCEL != kvm ]] || CPU=host
+  [[ $ACCEL == auto ]] || return 0
+  ACCEL=tcg
+  [[ -r /dev/kvm && -w /dev/kvm ]] || return 0
+  local known boot i
+  boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)
+  known=$(cache_dir)/kvm-$(content_key "$boot" "$(realpath "$GUEST/vmlinuz")" "$(realpath "$QEMU")")
+  if [[ ! -f $known ]]; then
+    say "trying whether KVM runs a guest (at most 10 s)"
+    start_child /dev/null "$RUN_DIR/kvm.err" "$QEMU" -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none \
+      -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz" \
+      -append 'console=ttyS0 quiet panic=-1 accel.run=none' -serial "file:$RUN_DIR/kvm.log"
+    for ((i = 0; i < 100; i++)); do
+      kill -0 "$CHILD" 2>/dev/null || break
+      sleep 0.1
+    done
+    end_process "-$CHILD"
+    wait "$CHILD" || true
+    if grep -q 'ACCEL phase=end' "$RUN_DIR/kvm.log" 2>/dev/null; then
+      echo yes >"$known"
+    else
+      echo no >"$known"
+    fi
+  fi
+  if [[ $(cat "$known") == yes ]]; then
+    ACCEL=kvm CPU=host
+  else
+    say "KVM is there but runs no guest: taking TCG"
+  fi
+}
