@@ -110,6 +110,16 @@ def designs():
         DmaIdWidth=1, MmioAddrWidth=20)
     yield "bridge, INTx and no MSI-X", design(
         "bridge.f", "accelerator_pcie_bridge", MsixVectors=0, IntxPin=1, ResetClocks=1)
+    yield "bridge with capabilities", design(
+        "bridge.f", "accelerator_pcie_bridge", CapCount=2, CapId=0x0909, CapBytes=0x1004,
+        CapOffset=0xC0)
+    # Bridges of other channels, where there are any.
+    if (HDL / "rtl/accelerator_nic_bridge.sv").exists():
+        for width in (8, 16, 32, 64, 128, 256, 512):
+            yield f"NIC bridge, {width} bits", design(
+                "bridge.f", "accelerator_nic_bridge", DataWidth=width)
+    if (HDL / "rtl/accelerator_uart_bridge.sv").exists():
+        yield "UART bridge", design("bridge.f", "accelerator_uart_bridge")
     for width in (32, 64, 256, 512):
         yield f"sort, {width} bits", design("examples/sort/sort.f", "sort_top", DmaDataWidth=width)
 
