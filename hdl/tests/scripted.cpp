@@ -5,32 +5,13 @@
 // of the clock in which it did, to the file $TRANSCRIPT; two simulations that agree on it agree
 // on every clock.
 //
-//   SCRIPT      regs, sort or probe: what the guest does
+//   SCRIPT      an example: what the guest, and the world outside, do
 //   TRANSCRIPT  file for the calls
 
-#include <cstdint>
-#include <cstdio>
+// In one file with it, so that its objects are there before the script and after the transcript.
+#include "standin.cpp"
+
 #include <cstdlib>
-#include <cstring>
-#include <string>
-
-extern "C" {
-
-// Of standin.cpp.
-struct si_record {
-    int what, tag, status, bytes;
-    uint64_t value, poll;
-};
-void si_new(uint64_t seed, uint64_t base, uint64_t size);
-void si_set(const char *name, int64_t value);
-int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data);
-void si_push_link(int up);
-void si_memory_write(uint64_t addr, const uint8_t *data, uint64_t bytes);
-int si_log_next(si_record *record);
-const char *si_violations();
-void si_outstanding(int *counts);
-
-}  // extern "C"
 
 namespace {
 
@@ -114,6 +95,69 @@ void probe() {
     write(0xB0, 4, 5);
 }
 
+// Registers that a serial line shares with the guest.
+void uart_example() {
+    accesses(0x10, 0x30);
+    const std::string typed = "help\recho hello\rread 5\rwrite 5 beef\rread 5\r";
+    si_uart_push(reinterpret_cast<const uint8_t *>(typed.data()), static_cast<int>(typed.size()));
+    for (int n = 0; n < 200; ++n) read(0x04, 4);
+}
+
+// A virtio driver (VIRTIO 1.2, 3.1 and 4.1): a queue each way, and two frames out. Two that come
+// in are there before the driver is ready.
+void virtio_net() {
+    constexpr uint64_t kMac = 0x525400AB12CD;
+    constexpr int kFrame = 300, kHeader = 12;
+    si_nic_link(1, kMac);
+    const auto put = [](uint64_t addr, uint64_t value, int len) {
+        si_memory_write(addr, reinterpret_cast<const uint8_t *>(&value),
+                        static_cast<uint64_t>(len));
+    };
+    write(0x14, 1, 0);
+    for (int n = 0; n < 20; ++n) read(0x14, 1);
+    write(0x14, 1, 1);
+    write(0x14, 1, 3);
+    for (uint64_t word = 0; word < 2; ++word) {
+        write(0x00, 4, word);
+        read(0x04, 4);
+        write(0x08, 4, word);
+        write(0x0C, 4, word);  // VIRTIO_F_VERSION_1 in the upper word, nothing in the lower
+    }
+    write(0x14, 1, 11);
+    read(0x14, 1);
+    for (uint64_t queue = 0; queue < 2; ++queue) {
+        const uint64_t desc = kBase + 0x4000 * queue, avail = desc + 0x1000, used = desc + 0x2000;
+        for (uint64_t n = 0; n < 2; ++n) {
+            const uint64_t buffer = kBase + 0x20000 + 0x2000 * (2 * queue + n);
+            put(desc + 16 * n, buffer, 8);
+            put(desc + 16 * n + 8, queue == 0 ? 1526 : kHeader + kFrame, 4);
+            put(desc + 16 * n + 12, queue == 0 ? 2 : 0, 4);
+            put(avail + 4 + 2 * n, n, 2);
+            if (queue == 1) {
+                for (int i = 0; i < kFrame; ++i) {
+                    put(buffer + kHeader + static_cast<uint64_t>(i), mix(static_cast<uint64_t>(i)), 1);
+                }
+            }
+        }
+        put(avail + 2, 2, 2);
+        write(0x16, 2, queue);
+        write(0x18, 2, 64);
+        write(0x1A, 2, queue);
+        write(0x20, 8, desc);
+        write(0x28, 8, avail);
+        write(0x30, 8, used);
+        write(0x1C, 2, 1);
+    }
+    write(0x14, 1, 15);
+    write(0x3000, 2, 0);
+    write(0x3004, 2, 1);
+    std::vector<uint8_t> frame;
+    for (int i = 0; i < kFrame; ++i) frame.push_back(static_cast<uint8_t>(i));
+    si_nic_push(frame.data(), kFrame);
+    si_nic_push(frame.data(), 60);
+    for (int n = 0; n < 200; ++n) read(0x14, 1);
+}
+
 // What the bridge meets, set up before it opens, and what it did, written when the program ends.
 struct Scripted {
     Scripted() {
@@ -130,6 +174,8 @@ struct Scripted {
         if (script == "regs") regs();
         else if (script == "sort") sort();
         else if (script == "probe") probe();
+        else if (script == "uart") uart_example();
+        else if (script == "virtio_net") virtio_net();
         else std::abort();
     }
 
@@ -141,6 +187,16 @@ struct Scripted {
         for (si_record r; si_log_next(&r) != 0;) {
             std::fprintf(out, "%llu %d %d %d %d %llx\n", static_cast<unsigned long long>(r.poll),
                          r.what, r.tag, r.status, r.bytes, static_cast<unsigned long long>(r.value));
+        }
+        // What went out on the other channels.
+        uint8_t bytes[2048];
+        for (int n; (n = si_uart_take(bytes, sizeof bytes)) > 0;) {
+            std::fprintf(out, "serial %.*s\n", n, reinterpret_cast<const char *>(bytes));
+        }
+        for (int n; (n = si_nic_take(bytes, sizeof bytes)) >= 0;) {
+            std::fprintf(out, "frame %d", n);
+            for (int i = 0; i < n; ++i) std::fprintf(out, " %02x", bytes[i]);
+            std::fprintf(out, "\n");
         }
         int left[4];
         si_outstanding(left);
