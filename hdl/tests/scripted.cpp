@@ -135,7 +135,8 @@ void virtio_net() {
             put(avail + 4 + 2 * n, n, 2);
             if (queue == 1) {
                 for (int i = 0; i < kFrame; ++i) {
-                    put(buffer + kHeader + static_cast<uint64_t>(i), mix(static_cast<uint64_t>(i)), 1);
+                    const uint64_t at = static_cast<uint64_t>(i);
+                    put(buffer + kHeader + at, mix(at), 1);
                 }
             }
         }
