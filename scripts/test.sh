@@ -23,6 +23,7 @@ SUITES=(
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
+  'clock:guest time while RTL stands still, with and without icount'
   'regs:every size and alignment of access from the guest'
 )
 
@@ -134,6 +135,10 @@ suite_network() {
   else
     scripts/test-network.sh
   fi
+}
+
+suite_clock() {
+  scripts/test-guest-clock.sh --qemu "$QEMU_DIR"
 }
 
 suite_regs() {

@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What time it is for the guest while it sleeps, and while it waits for RTL that stands
+# still. scripts/test-guest-clock.sh runs this, and stops the simulator at "ready".
+
+hundredths() {
+  read -r up _ </proc/uptime
+  echo "${up%.*}${up#*.}"
+}
+
+echo "ACCEL mark=idle"
+begin=$(hundredths)
+sleep 5
+end=$(hundredths)
+echo "ACCEL mark=idled"
+echo "ACCEL idle_guest_ms=$(((end - begin) * 10))"
+echo "ACCEL mark=ready"
+sleep 3
+begin=$(hundredths)
+accel-mmio expect 4 0 0x53474552 || exit 1
+end=$(hundredths)
+echo "ACCEL wait_guest_ms=$(((end - begin) * 10))"
