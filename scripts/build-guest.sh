@@ -15,8 +15,8 @@ usage() {
   cat <<EOF
 usage: scripts/build-guest.sh [option...]
 
-Downloads the distribution's kernel, its headers, busybox and lspci (nothing is
-installed), builds guest/driver and guest/tools, and makes
+Downloads the distribution's kernel, its headers, busybox, lspci and ethtool
+(nothing is installed), builds guest/driver and guest/tools, and makes
 
   build/guest/vmlinuz
   build/guest/initramfs.cpio.gz
@@ -333,6 +333,7 @@ initramfs() {
   done
   add_dynamic "$(first_file "$ROOT"/usr/bin/lspci "$ROOT"/bin/lspci)" /bin/lspci "$root"
   add_dynamic "$(first_file "$ROOT"/usr/bin/setpci "$ROOT"/bin/setpci)" /bin/setpci "$root"
+  add_dynamic "$(first_file "$ROOT"/usr/sbin/ethtool "$ROOT"/sbin/ethtool)" /bin/ethtool "$root"
   cp -L "$(first_file "$ROOT"/usr/share/misc/pci.ids)" "$root/usr/share/misc/pci.ids"
   mkdir -p "$root/lib/modules"
   cp -r "$ROOT/lib/modules/$RELEASE" "$root/lib/modules/"
@@ -376,7 +377,8 @@ if [[ ! -f $RESOLVED ]]; then
   RELEASE=${KERNEL#linux-image-}
   RELEASE=${RELEASE#unsigned-}
   mapfile -t HEADERS < <(header_packages)
-  PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids)
+  PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids
+    ethtool libmnl0)
   ! known "linux-modules-$RELEASE" || PACKAGES+=("linux-modules-$RELEASE")
   find_versions "${PACKAGES[@]}"
   # Libraries of the kernel's build programs.
