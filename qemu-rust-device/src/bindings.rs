@@ -3,6 +3,7 @@
 //! What `bindgen` makes of `wrapper.h`, over the types of QEMU's own crates.
 
 #![allow(
+    clashing_extern_declarations,
     dead_code,
     improper_ctypes,
     missing_docs,
@@ -18,6 +19,7 @@
 
 use crate::glue::c::{
     DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, Property,
+    PropertyInfo,
 };
 
 #[cfg(MESON)]

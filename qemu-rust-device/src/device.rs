@@ -7,35 +7,39 @@ use std::{
     mem::{offset_of, MaybeUninit},
     ptr::{addr_of, addr_of_mut, NonNull},
     sync::{
-        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, Ordering},
         Arc,
     },
     time::{Duration, Instant},
 };
 
 use accelerator_protocol::{
+    channel_endpoint,
     config::{Config, BARS},
     default_endpoint, parse_endpoint,
-    wire::{ResetKind, Status},
+    wire::{ChannelKind, ResetKind, Status},
     PORT_VARIABLE,
 };
 use log::{error, warn};
 
 use crate::{
     bindings,
+    channel::Channel,
     glue::{
-        c, device_impl, error, module_init, qom_isa, BqlRefCell, DeviceState, Error, Object,
-        ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
+        c, device_impl, error, module_init, qom_isa, BqlRefCell, CharFrontend, DeviceState, Error,
+        Object, ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
         ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
     },
     layout::Layout,
     link::{Link, Root, Settings},
     logger,
+    nic::{self, Nic},
     pci::{
         with_bql, without_bql, BarKind, DmaError, Mmio, MmioRegion, MsixPlace, PciDevice,
         PciDeviceClass, PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
     },
     replug::{self, Again},
+    uart::{self, Uart},
 };
 
 const TYPE_NAME: &CStr = c"accelerator-pcie";
@@ -85,6 +89,12 @@ impl Mmio for Bar {
     }
 }
 
+/// What the card has beside the PCIe stream, before it is plugged in.
+struct Channels {
+    nic: Option<Channel>,
+    uart: Option<Channel>,
+}
+
 /// Called when QEMU is about to end, or does end.
 #[repr(C)]
 struct EndNotifier {
@@ -103,7 +113,16 @@ pub struct AcceleratorPcie {
     completion_timeout: u32,
     write_window: u32,
     posted_writes: bool,
+    nic_endpoint: *mut c_char,
+    serial_endpoint: *mut c_char,
+    network: Opaque<bindings::NICConf>,
+    serial: Opaque<CharFrontend>,
 
+    /// Null without a `netdev`, and before realize.
+    nic: AtomicPtr<Nic>,
+    nic_counters: nic::Counters,
+    /// Null without a `chardev`, and before realize.
+    uart: AtomicPtr<Uart>,
     bars: [Bar; BARS],
     link: BqlRefCell<Option<Arc<Link>>>,
     config: BqlRefCell<Option<Config>>,
@@ -222,11 +241,41 @@ device_impl!(
             offset_of!(AcceleratorPcie, write_window),
             Some(64)
         ),
+        property(
+            c"netdev",
+            addr_of!(bindings::qdev_prop_netdev),
+            offset_of!(AcceleratorPcie, network) + offset_of!(bindings::NICConf, peers),
+            None
+        ),
+        property(
+            c"mac",
+            addr_of!(bindings::qdev_prop_macaddr),
+            offset_of!(AcceleratorPcie, network) + offset_of!(bindings::NICConf, macaddr),
+            None
+        ),
+        property(
+            c"nic-endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, nic_endpoint),
+            None
+        ),
+        property(
+            c"chardev",
+            addr_of!(bindings::qdev_prop_chr),
+            offset_of!(AcceleratorPcie, serial),
+            None
+        ),
+        property(
+            c"serial-endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, serial_endpoint),
+            None
+        ),
     ]
 );
 
 /// Texts of `-device accelerator-pcie,help`.
-const DESCRIPTIONS: [(&CStr, &CStr); 6] = [
+const DESCRIPTIONS: [(&CStr, &CStr); 11] = [
     (
         c"endpoint",
         c"where the simulator listens: a port on loopback, tcp://127.0.0.1:PORT or ipc://PATH \
@@ -252,6 +301,28 @@ const DESCRIPTIONS: [(&CStr, &CStr); 6] = [
     (
         c"write-window",
         c"posted writes that may be outstanding, 1 to 4096",
+    ),
+    (
+        c"netdev",
+        c"network whose frames go to the RTL's NIC bridge and come from it",
+    ),
+    (
+        c"mac",
+        c"address that the RTL is told (default: one of 52:54:00:12:34:56 and following)",
+    ),
+    (
+        c"nic-endpoint",
+        c"where the NIC bridge listens (default: the TCP port after that of endpoint, or its path \
+          with .nic behind it)",
+    ),
+    (
+        c"chardev",
+        c"character device whose bytes go to the RTL's UART bridge and come from it",
+    ),
+    (
+        c"serial-endpoint",
+        c"where the UART bridge listens (default: the second TCP port after that of endpoint, or \
+          its path with .uart behind it)",
     ),
 ];
 
@@ -471,11 +542,19 @@ impl AcceleratorPcie {
     fn realize(&self) -> Result<()> {
         logger::install();
         let settings = self.settings()?;
+        let (name, endpoint) = (settings.name.clone(), settings.endpoint.clone());
         self.quitting.store(false, Ordering::Relaxed);
         let machine = Machine {
             device: NonNull::from(self),
         };
         let link = Link::new(settings, Box::new(machine)).map_err(|e| invalid(e.to_string()))?;
+        let channels = match self.channels(&name, &endpoint) {
+            Ok(channels) => channels,
+            Err(e) => {
+                link.close();
+                return Err(e);
+            }
+        };
         let timeout = Duration::from_millis(self.handshake_timeout.into());
         let config = match link.handshake(timeout) {
             Ok(config) => config,
@@ -510,7 +589,161 @@ impl AcceleratorPcie {
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
         link.accept(config);
+        self.plug_channels(channels);
         Ok(())
+    }
+
+    /// The channels that the properties ask for, not connected yet.
+    fn channels(&self, name: &str, pcie: &str) -> Result<Channels> {
+        let make = |kind, property: &str, endpoint: *mut c_char, mac, window| {
+            let endpoint = if endpoint.is_null() {
+                channel_endpoint(pcie, kind).map_err(invalid)
+            } else {
+                // SAFETY: as in `resolve_endpoint`.
+                let text = unsafe { CStr::from_ptr(endpoint) };
+                parse_endpoint(&text.to_string_lossy())
+                    .map_err(|e| invalid(format!("property {property}: {e}")))
+            }?;
+            let name = match kind {
+                ChannelKind::Nic => format!("{name} (NIC)"),
+                ChannelKind::Serial => format!("{name} (serial)"),
+            };
+            Channel::new(kind, name, endpoint, mac, window).map_err(|e| invalid(e.to_string()))
+        };
+        let network = self.network.as_mut_ptr();
+        // SAFETY: the configuration is a part of the device, and only changed
+        // by its properties, before realize.
+        let (has_netdev, has_mac) = unsafe {
+            (
+                !(*network).peers.ncs[0].is_null(),
+                (*network).macaddr.a != [0; 6],
+            )
+        };
+        // SAFETY: as above.
+        let has_chardev = unsafe { Uart::is_connected(&self.serial) };
+        for (property, set, other, there) in [
+            ("mac", has_mac, "netdev", has_netdev),
+            (
+                "nic-endpoint",
+                !self.nic_endpoint.is_null(),
+                "netdev",
+                has_netdev,
+            ),
+            (
+                "serial-endpoint",
+                !self.serial_endpoint.is_null(),
+                "chardev",
+                has_chardev,
+            ),
+        ] {
+            if set && !there {
+                return Err(invalid(format!(
+                    "property {property} is set without {other}"
+                )));
+            }
+        }
+        let nic = if has_netdev {
+            // SAFETY: as above; fills in an address if there is none.
+            let mac = unsafe {
+                bindings::qemu_macaddr_default_if_unset(addr_of_mut!((*network).macaddr));
+                (*network).macaddr.a
+            };
+            if mac[0] & 1 != 0 {
+                return Err(invalid("property mac is a group address"));
+            }
+            let endpoint = self.nic_endpoint;
+            Some(make(
+                ChannelKind::Nic,
+                "nic-endpoint",
+                endpoint,
+                mac,
+                nic::WINDOW,
+            )?)
+        } else {
+            None
+        };
+        let uart = if has_chardev {
+            let endpoint = self.serial_endpoint;
+            Some(make(
+                ChannelKind::Serial,
+                "serial-endpoint",
+                endpoint,
+                [0; 6],
+                uart::WINDOW,
+            )?)
+        } else {
+            None
+        };
+        Ok(Channels { nic, uart })
+    }
+
+    fn plug_channels(&self, channels: Channels) {
+        if let Some(channel) = channels.nic {
+            let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
+            for (name, counter) in [
+                (c"nic-frames-to-rtl", &self.nic_counters.to_rtl),
+                (c"nic-frames-from-rtl", &self.nic_counters.from_rtl),
+                (c"nic-drops-to-rtl", &self.nic_counters.to_rtl_dropped),
+                (c"nic-drops-from-rtl", &self.nic_counters.from_rtl_dropped),
+            ] {
+                // SAFETY: the object is alive, and the counter a part of it
+                // that is only read.
+                unsafe {
+                    bindings::object_property_add_uint64_ptr(
+                        device.cast(),
+                        name.as_ptr(),
+                        counter.as_ptr(),
+                        bindings::OBJ_PROP_FLAG_READ,
+                    );
+                }
+            }
+            // SAFETY: the device is being realized, under the lock; what is
+            // passed is a part of it, and `exit` ends the NIC before it goes.
+            let nic = unsafe {
+                Nic::begin(
+                    channel,
+                    self.id(),
+                    self.network.as_mut_ptr(),
+                    (*device).id,
+                    addr_of!(self.nic_counters),
+                )
+            };
+            self.nic.store(nic, Ordering::Release);
+        }
+        if let Some(channel) = channels.uart {
+            // SAFETY: as above.
+            let uart = unsafe { Uart::begin(channel, &self.serial) };
+            self.uart.store(uart, Ordering::Release);
+        }
+    }
+
+    /// Ends the channels; with `free` also for QEMU.
+    fn end_channels(&self, free: bool) {
+        let (nic, uart) = if free {
+            (
+                self.nic.swap(std::ptr::null_mut(), Ordering::AcqRel),
+                self.uart.swap(std::ptr::null_mut(), Ordering::AcqRel),
+            )
+        } else {
+            (
+                self.nic.load(Ordering::Acquire),
+                self.uart.load(Ordering::Acquire),
+            )
+        };
+        // SAFETY: under the lock; the pointers are null or from `begin`, and
+        // those to be freed were taken out above.
+        unsafe {
+            match nic.as_ref() {
+                Some(_) if free => Nic::end(nic),
+                Some(nic) => nic.close(),
+                None => {}
+            }
+            match uart.as_ref() {
+                Some(_) if free => Uart::end(uart),
+                Some(uart) => uart.close(),
+                None => {}
+            }
+        }
     }
 
     /// Makes the device look as the configuration says.
@@ -623,6 +856,7 @@ impl AcceleratorPcie {
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
         link.close();
+        self.end_channels(true);
         let config = self.config.borrow_mut().take();
         if let Some(msix) = config.and_then(|c| c.msix) {
             self.exit_msix(
@@ -773,6 +1007,7 @@ unsafe extern "C" fn shutdown(notifier: *mut bindings::Notifier, _data: *mut c_v
 unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c_void) {
     // SAFETY: as in `shutdown`.
     let device = unsafe { (*notifier.cast::<EndNotifier>()).device.as_ref() };
+    with_bql(|| device.end_channels(false));
     if let Some(link) = with_bql(|| device.link()) {
         link.close();
     }

@@ -4,14 +4,16 @@
 //! in an HDL simulator.
 //!
 //! * [`link`] talks to the simulator. It knows nothing of QEMU.
+//! * [`channel`] talks to the simulator's NIC or UART bridge, and knows as
+//!   little.
 //! * [`layout`] finds a place in config space for each capability.
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
 //!   functions, in the style of QEMU's own Rust bindings.
-//! * `device` is the QOM type.
+//! * `device` is the QOM type, `nic` and `uart` its network and serial sides.
 //! * `glue` is everything that depends on the QEMU release.
 //!
-//! The last three need QEMU: Meson compiles them in QEMU's tree with the
+//! Those that are not links need QEMU: Meson compiles them in QEMU's tree with the
 //! configuration `qemu_10_1` or `qemu_10_2`, and cargo does if `build.rs` is
 //! told of a QEMU build tree. Without one, cargo builds and tests the rest.
 
@@ -34,6 +36,7 @@ extern crate system;
 #[cfg(qemu_10_2)]
 extern crate util;
 
+pub mod channel;
 pub mod layout;
 pub mod link;
 pub mod logger;
@@ -49,6 +52,10 @@ mod glue;
 #[path = "glue_10_2.rs"]
 mod glue;
 #[cfg(qemu)]
+mod nic;
+#[cfg(qemu)]
 pub mod pci;
 #[cfg(qemu)]
 mod replug;
+#[cfg(qemu)]
+mod uart;

@@ -99,6 +99,14 @@ pub struct Settings {
     pub warn_after: Duration,
 }
 
+impl Settings {
+    /// A peer that does not read is given up when this many messages wait for
+    /// it; one that keeps the protocol never has so many outstanding.
+    fn queue(&self) -> i32 {
+        self.write_window as i32 + 1024
+    }
+}
+
 /// A link that could not be made, or is not usable any more.
 #[derive(Debug)]
 pub enum LinkError {
@@ -160,21 +168,24 @@ impl fmt::Display for LinkError {
 impl std::error::Error for LinkError {}
 
 /// A socket to the simulator and the watch over its connection.
-struct Wire {
-    socket: zmq::Socket,
+pub(crate) struct Wire {
+    pub(crate) socket: zmq::Socket,
     monitor: zmq::Socket,
     connected: bool,
 }
 
 impl Wire {
-    fn new(context: &zmq::Context, settings: &Settings) -> Result<Self, LinkError> {
+    /// Begins to connect. At most `queue` messages wait for a peer that does
+    /// not read.
+    pub(crate) fn new(
+        context: &zmq::Context,
+        endpoint: &str,
+        queue: i32,
+    ) -> Result<Self, LinkError> {
         let fail = |what| move |e| LinkError::Zmq(what, e);
         let socket = context
             .socket(zmq::DEALER)
             .map_err(fail("cannot make a socket"))?;
-        let queue = settings.write_window as i32 + 1024;
-        // A peer that does not read is given up when this many messages wait
-        // for it; one that keeps the protocol never has so many outstanding.
         socket
             .set_sndhwm(queue)
             .and_then(|()| socket.set_rcvhwm(256))
@@ -198,7 +209,7 @@ impl Wire {
             .and_then(|()| monitor.connect(&address))
             .map_err(fail("cannot connect the monitor"))?;
         socket
-            .connect(&settings.endpoint)
+            .connect(endpoint)
             .map_err(fail("cannot connect to the endpoint"))?;
         Ok(Self {
             socket,
@@ -207,12 +218,31 @@ impl Wire {
         })
     }
 
-    fn descriptors(&self) -> Result<[RawFd; 2], LinkError> {
+    /// Those of the socket and its monitor.
+    pub(crate) fn descriptors(&self) -> Result<[RawFd; 2], LinkError> {
         let fd = |s: &zmq::Socket| {
             s.get_fd()
                 .map_err(|e| LinkError::Zmq("socket has no descriptor", e))
         };
         Ok([fd(&self.socket)?, fd(&self.monitor)?])
+    }
+
+    /// Takes one event of the connection: whether it is there now.
+    pub(crate) fn event(&mut self) -> Option<bool> {
+        loop {
+            let parts = self.monitor.recv_multipart(zmq::DONTWAIT).ok()?;
+            let event = parts
+                .first()
+                .and_then(|p| p.get(..2))
+                .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+            if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
+                self.connected = true;
+                return Some(true);
+            } else if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
+                self.connected = false;
+                return Some(false);
+            }
+        }
     }
 }
 
@@ -299,7 +329,7 @@ const fn ones(len: u8) -> u64 {
 }
 
 /// A number that no other session of this device has.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     let mut bytes = [0u8; 8];
     // SAFETY: the buffer is valid for its length; the result is not needed,
     // since time and process id alone already make the number differ.
@@ -312,7 +342,7 @@ fn random() -> u64 {
     u64::from_le_bytes(bytes) ^ now.rotate_left(20) ^ u64::from(std::process::id())
 }
 
-fn owned(what: &'static str, fd: RawFd) -> Result<OwnedFd, LinkError> {
+pub(crate) fn owned(what: &'static str, fd: RawFd) -> Result<OwnedFd, LinkError> {
     if fd < 0 {
         return Err(LinkError::System(what, io::Error::last_os_error()));
     }
@@ -320,17 +350,36 @@ fn owned(what: &'static str, fd: RawFd) -> Result<OwnedFd, LinkError> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes what an eventfd or timerfd has counted, if anything.
-fn drain(fd: &OwnedFd) {
+/// Takes what an eventfd or timerfd has counted. Returns whether it had.
+pub(crate) fn drain(fd: &OwnedFd) -> bool {
     let mut count = [0u8; 8];
     // SAFETY: the buffer is eight bytes long, as both kinds want; the
     // descriptor is non-blocking, and one that has nothing reads nothing.
-    unsafe {
-        libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len());
-    }
+    let read = unsafe { libc::read(fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    read > 0
 }
 
-fn epoll(epfd: &OwnedFd, op: i32, fd: RawFd, events: i32) -> Result<(), LinkError> {
+/// Has a timerfd run out once after `delay`, which is not zero.
+pub(crate) fn set_timer(fd: &OwnedFd, delay: Duration) -> io::Result<()> {
+    let timer = libc::itimerspec {
+        it_interval: libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: libc::timespec {
+            tv_sec: delay.as_secs() as libc::time_t,
+            tv_nsec: delay.subsec_nanos().into(),
+        },
+    };
+    // SAFETY: the descriptor is a timerfd, `timer` is valid and its value is
+    // not zero; the old value is not asked for.
+    if unsafe { libc::timerfd_settime(fd.as_raw_fd(), 0, &timer, std::ptr::null_mut()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+pub(crate) fn epoll(epfd: &OwnedFd, op: i32, fd: RawFd, events: i32) -> Result<(), LinkError> {
     let mut event = libc::epoll_event {
         events: events as u32,
         u64: 0,
@@ -415,7 +464,7 @@ impl Link {
             libc::epoll_create1(libc::EPOLL_CLOEXEC)
         })?;
         let context = zmq::Context::new();
-        let wire = Wire::new(&context, &settings)?;
+        let wire = Wire::new(&context, &settings.endpoint, settings.queue())?;
         for fd in wire.descriptors()? {
             epoll(&inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
         }
@@ -1295,22 +1344,7 @@ impl Link {
 
     fn retry_in(&self, shared: &mut Shared, delay: Duration) {
         shared.retry_at = Some(Instant::now() + delay);
-        let timer = libc::itimerspec {
-            it_interval: libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: libc::timespec {
-                tv_sec: delay.as_secs() as libc::time_t,
-                tv_nsec: delay.subsec_nanos().into(),
-            },
-        };
-        // SAFETY: the descriptor is a timerfd, `timer` is valid and its value
-        // is not zero; the old value is not asked for.
-        if unsafe { libc::timerfd_settime(self.retry.as_raw_fd(), 0, &timer, std::ptr::null_mut()) }
-            < 0
-        {
-            let e = io::Error::last_os_error();
+        if let Err(e) = set_timer(&self.retry, delay) {
             error!("{}: the link stays down, no timer: {e}", self.name());
         }
     }
@@ -1325,7 +1359,8 @@ impl Link {
         let Some(context) = &shared.context else {
             return;
         };
-        let wire = Wire::new(context, &self.settings).and_then(|wire| {
+        let queue = self.settings.queue();
+        let wire = Wire::new(context, &self.settings.endpoint, queue).and_then(|wire| {
             for fd in wire.descriptors()? {
                 epoll(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
             }
@@ -1345,24 +1380,17 @@ impl Link {
         let Some(wire) = &mut shared.wire else {
             return false;
         };
-        let event = match wire.monitor.recv_multipart(zmq::DONTWAIT) {
-            Ok(parts) => parts
-                .first()
-                .and_then(|p| p.get(..2))
-                .map_or(0, |b| u16::from_le_bytes([b[0], b[1]])),
-            Err(_) => return false,
-        };
-        if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
-            wire.connected = true;
-            if shared.session.state() == State::Idle {
-                let mut out = std::mem::take(&mut shared.out);
-                shared.session.init(&self.settings.name, &mut out);
-                self.send(shared, &mut out);
-                shared.out = out;
+        match wire.event() {
+            None => return false,
+            Some(true) => {
+                if shared.session.state() == State::Idle {
+                    let mut out = std::mem::take(&mut shared.out);
+                    shared.session.init(&self.settings.name, &mut out);
+                    self.send(shared, &mut out);
+                    shared.out = out;
+                }
             }
-        } else if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
-            wire.connected = false;
-            match shared.session.state() {
+            Some(false) => match shared.session.state() {
                 State::Idle => {}
                 State::Init | State::Configured if shared.accepted.is_none() => {
                     // Another program, or a simulator that just died: knock
@@ -1371,7 +1399,7 @@ impl Link {
                     shared.offered = None;
                 }
                 _ => self.fail(shared, "the connection was lost".into(), None),
-            }
+            },
         }
         true
     }

@@ -63,6 +63,11 @@ fn every_property_is_explained() {
         "completion-timeout",
         "posted-writes",
         "write-window",
+        "netdev",
+        "mac",
+        "nic-endpoint",
+        "chardev",
+        "serial-endpoint",
     ] {
         let line = text
             .lines()

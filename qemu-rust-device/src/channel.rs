@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! A NIC or serial channel to the simulator: its socket, the host's half of its
+//! session, and coming back when the simulator does.
+//!
+//! Nothing here knows QEMU. A channel is used by one thread at a time, under
+//! the big QEMU lock; it never waits and calls nobody, so whoever uses it can be
+//! called back by QEMU between two of its methods. What came is kept until it is
+//! taken, bounded by the credit that the simulator was given.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    time::Duration,
+};
+
+use accelerator_protocol::{
+    channel::{ChannelEvent, ChannelKind, HostChannel},
+    host::{State, Violation},
+    wire::Reason,
+    WireError,
+};
+use log::{debug, error, info, warn};
+
+use crate::link::{drain, epoll, owned, random, set_timer, LinkError, Wire};
+
+/// Messages that are taken in before others get their turn.
+const BATCH: usize = 64;
+
+/// Messages that wait for a simulator that does not read, at most. One that
+/// keeps the protocol never has so many outstanding: a message holds a frame, a
+/// byte or credit at least.
+const QUEUE: i32 = 16_384;
+
+/// A simulator without this channel is mentioned after this time.
+const PATIENCE: Duration = Duration::from_millis(2000);
+
+/// How soon a session that was ended is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How long the goodbye may take to leave.
+const LINGER_MS: i32 = 100;
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The session or the simulator's link went up or down.
+    pub changed: bool,
+    /// More can be sent.
+    pub room: bool,
+}
+
+/// A channel to one simulator.
+pub struct Channel {
+    name: String,
+    endpoint: String,
+    mac: [u8; 6],
+    window: u32,
+    session: HostChannel,
+    /// Our own link.
+    link: bool,
+    /// The simulator's link.
+    peer_link: bool,
+    frames: VecDeque<Vec<u8>>,
+    bytes: VecDeque<u8>,
+    out: Vec<u8>,
+    /// That there is no session was said.
+    told: bool,
+    closed: bool,
+    // The sockets, then their context, which waits for them.
+    wire: Option<Wire>,
+    context: zmq::Context,
+    timer: OwnedFd,
+    wake: OwnedFd,
+    watch: OwnedFd,
+}
+
+impl Channel {
+    /// A channel that does not connect yet. `window`: what the user of the
+    /// channel is ready to keep, in frames or bytes.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    pub fn new(
+        kind: ChannelKind,
+        name: String,
+        endpoint: String,
+        mac: [u8; 6],
+        window: u32,
+    ) -> Result<Self, LinkError> {
+        // SAFETY: no pointers are passed.
+        let wake = owned("cannot make an eventfd", unsafe {
+            libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
+        })?;
+        // SAFETY: as above.
+        let timer = owned("cannot make a timerfd", unsafe {
+            libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+            )
+        })?;
+        // SAFETY: as above.
+        let watch = owned("cannot make an epoll instance", unsafe {
+            libc::epoll_create1(libc::EPOLL_CLOEXEC)
+        })?;
+        for fd in [&wake, &timer] {
+            epoll(&watch, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN)?;
+        }
+        Ok(Self {
+            name,
+            endpoint,
+            mac,
+            window,
+            session: HostChannel::new(kind, random(), window),
+            link: true,
+            peer_link: false,
+            frames: VecDeque::new(),
+            bytes: VecDeque::new(),
+            out: Vec::new(),
+            told: false,
+            closed: false,
+            wire: None,
+            context: zmq::Context::new(),
+            timer,
+            wake,
+            watch,
+        })
+    }
+
+    /// Becomes readable when [`Channel::service`] has something to do.
+    pub fn descriptor(&self) -> RawFd {
+        self.watch.as_raw_fd()
+    }
+
+    /// Begins to connect.
+    pub fn start(&mut self) {
+        self.connect();
+        self.timer_in(PATIENCE);
+    }
+
+    fn timer_in(&self, delay: Duration) {
+        if let Err(e) = set_timer(&self.timer, delay) {
+            error!("{}: no timer: {e}", self.name);
+        }
+    }
+
+    fn connect(&mut self) {
+        let wire = Wire::new(&self.context, &self.endpoint, QUEUE).and_then(|wire| {
+            for fd in wire.descriptors()? {
+                epoll(&self.watch, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
+            }
+            Ok(wire)
+        });
+        self.session = HostChannel::new(self.session.kind(), random(), self.window);
+        self.session.set_link(self.link, &mut self.out);
+        match wire {
+            Ok(wire) => self.wire = Some(wire),
+            Err(e) => {
+                error!("{}: cannot connect to {}: {e}", self.name, self.endpoint);
+                self.timer_in(RETRY);
+            }
+        }
+        // Its descriptors may be readable already.
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the buffer is eight bytes long, as an eventfd wants. It can
+        // only fail if the counter is full, and then it is readable anyway.
+        unsafe {
+            libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len());
+        }
+    }
+
+    /// Whether there is a session with the simulator.
+    pub fn is_up(&self) -> bool {
+        self.session.is_up()
+    }
+
+    /// Whether the simulator's link is up.
+    pub fn peer_link(&self) -> bool {
+        self.is_up() && self.peer_link
+    }
+
+    /// Frames or bytes that can be sent now.
+    pub fn credit(&self) -> u32 {
+        self.session.credit()
+    }
+
+    /// Takes in what came, as much as is good for one turn.
+    pub fn service(&mut self) -> News {
+        let mut news = News::default();
+        drain(&self.wake);
+        if drain(&self.timer) {
+            self.time(&mut news);
+        }
+        while self.connection(&mut news) {}
+        let mut message = zmq::Message::new();
+        for _ in 0..BATCH {
+            let Some(wire) = &self.wire else {
+                return news;
+            };
+            match wire.socket.recv(&mut message, zmq::DONTWAIT) {
+                Ok(()) => {}
+                Err(zmq::Error::EINTR) => continue,
+                Err(zmq::Error::EAGAIN) => return news,
+                Err(e) => {
+                    self.fail(&format!("receiving failed: {e}"), None, &mut news);
+                    return news;
+                }
+            }
+            if message.get_more() {
+                let text = "a message has several parts, expected 1";
+                self.fail(text, Some(Reason::Protocol), &mut news);
+                return news;
+            }
+            self.message(&message, &mut news);
+        }
+        // The descriptor tells only what is new.
+        self.wake();
+        news
+    }
+
+    fn message(&mut self, message: &[u8], news: &mut News) {
+        let mut rest = message;
+        while !rest.is_empty() {
+            match self.session.frame(rest) {
+                Ok((event, tail)) => {
+                    rest = tail;
+                    self.event(event, news);
+                }
+                Err(violation) => {
+                    let reason = match violation {
+                        Violation::Wire(WireError::Version { .. }) => Reason::Version,
+                        _ => Reason::Protocol,
+                    };
+                    self.fail(&violation.to_string(), Some(reason), news);
+                    return;
+                }
+            }
+            if self.wire.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, event: ChannelEvent<'_>, news: &mut News) {
+        match event {
+            ChannelEvent::Accepted { link } => {
+                // What is left of the session before does not count against the
+                // window of this one.
+                self.frames.clear();
+                self.bytes.clear();
+                self.peer_link = link;
+                info!("{}: the simulator at {} is there", self.name, self.endpoint);
+                if self.told {
+                    warn!("{}: connected to {}", self.name, self.endpoint);
+                    self.told = false;
+                }
+                *news = News {
+                    changed: true,
+                    room: true,
+                };
+            }
+            ChannelEvent::Frame(data) => self.frames.push_back(data.to_vec()),
+            ChannelEvent::Bytes(data) => self.bytes.extend(data),
+            ChannelEvent::Link(up) => {
+                news.changed |= self.peer_link != up;
+                self.peer_link = up;
+            }
+            ChannelEvent::Credit => news.room = true,
+            ChannelEvent::Down { reason, text } => {
+                let why = format!("the simulator ended the session ({reason:?}) {text}");
+                self.fail(why.trim_end(), None, news);
+            }
+            ChannelEvent::Opened { .. } | ChannelEvent::Ignored => {}
+        }
+    }
+
+    /// The session is over, or does not come up: says so once and begins anew.
+    fn fail(&mut self, why: &str, reason: Option<Reason>, news: &mut News) {
+        if let Some(reason) = reason {
+            error!(
+                "{}: the simulator at {} broke the protocol: {why}",
+                self.name, self.endpoint
+            );
+            let mut out = Vec::new();
+            self.session.refuse(reason, why, &mut out);
+            if let Some(wire) = &self.wire {
+                // If this cannot be sent either, the closed connection tells.
+                let _ = wire.socket.send(out.as_slice(), zmq::DONTWAIT);
+            }
+        }
+        self.session.disconnected();
+        self.out.clear();
+        news.changed = true;
+        if self.told {
+            debug!("{}: no session with {}: {why}", self.name, self.endpoint);
+        } else {
+            self.told = true;
+            warn!(
+                "{}: no connection with {}: {why}; it is tried again",
+                self.name, self.endpoint
+            );
+        }
+        if let Some(wire) = self.wire.take() {
+            // A REFUSE may still have to leave.
+            let _ = wire.socket.set_linger(LINGER_MS);
+            self.unwatch(&wire);
+        }
+        if !self.closed {
+            self.timer_in(RETRY);
+        }
+    }
+
+    fn unwatch(&self, wire: &Wire) {
+        for fd in wire.descriptors().into_iter().flatten() {
+            // Closing it would do as well.
+            let _ = epoll(&self.watch, libc::EPOLL_CTL_DEL, fd, 0);
+        }
+    }
+
+    /// The timer has run out.
+    fn time(&mut self, news: &mut News) {
+        if self.closed {
+            return;
+        }
+        if self.wire.is_none() {
+            self.connect();
+            return;
+        }
+        if !self.is_up() && !self.told {
+            self.told = true;
+            news.changed = true;
+            let what = if self.session.state() == State::Init {
+                "the process there does not answer (is it the simulator, and does its clock run?)"
+            } else {
+                "nobody listens there (does the RTL have such a bridge?)"
+            };
+            warn!(
+                "{}: no connection with {}: {what}; the card works without, and it is tried \
+                 again",
+                self.name, self.endpoint
+            );
+        }
+    }
+
+    /// Takes one event of the connection. Returns whether there was one.
+    fn connection(&mut self, news: &mut News) -> bool {
+        match self.wire.as_mut().and_then(Wire::event) {
+            None => return false,
+            Some(true) => {
+                if self.session.state() == State::Idle {
+                    let mut out = std::mem::take(&mut self.out);
+                    self.session.open(&self.name, self.mac, &mut out);
+                    self.out = out;
+                    self.flush();
+                }
+            }
+            Some(false) => match self.session.state() {
+                State::Idle => {}
+                // Not answered yet: knock again when there is a connection.
+                State::Init => {
+                    self.session = HostChannel::new(self.session.kind(), random(), self.window);
+                    self.session.set_link(self.link, &mut self.out);
+                }
+                _ => self.fail("the connection was lost", None, news),
+            },
+        }
+        true
+    }
+
+    /// Sends what there is to say.
+    fn flush(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let Some(wire) = &self.wire else {
+            self.out.clear();
+            return;
+        };
+        let result = wire.socket.send(self.out.as_slice(), zmq::DONTWAIT);
+        self.out.clear();
+        if let Err(e) = result {
+            // The connection was lost, which its monitor tells, or the
+            // simulator does not read although it gave credit.
+            debug!("{}: sending failed: {e}", self.name);
+            self.session.disconnected();
+            let _ = set_timer(&self.timer, Duration::from_millis(1));
+            if let Some(wire) = self.wire.take() {
+                self.unwatch(&wire);
+            }
+            return;
+        }
+        // The call may have taken the descriptor's edge.
+        if wire
+            .socket
+            .get_events()
+            .map_or(true, |e| e.contains(zmq::POLLIN))
+        {
+            self.wake();
+        }
+    }
+
+    /// Sends an Ethernet frame. False without credit or session.
+    pub fn send_frame(&mut self, data: &[u8]) -> bool {
+        let sent = self.session.send_frame(data, &mut self.out);
+        self.flush();
+        sent
+    }
+
+    /// Sends the first of these bytes and returns how many.
+    pub fn send_bytes(&mut self, data: &[u8]) -> usize {
+        let sent = self.session.send_bytes(data, &mut self.out);
+        self.flush();
+        sent
+    }
+
+    /// Sets our own link, and tells the simulator.
+    pub fn set_link(&mut self, up: bool) {
+        self.link = up;
+        self.session.set_link(up, &mut self.out);
+        self.flush();
+    }
+
+    /// Takes the oldest frame that came. Say [`Channel::consumed`] when it has
+    /// gone.
+    pub fn take_frame(&mut self) -> Option<Vec<u8>> {
+        self.frames.pop_front()
+    }
+
+    /// The oldest bytes that came, some of them, without taking them.
+    pub fn bytes(&self, limit: usize) -> Vec<u8> {
+        self.bytes.iter().take(limit).copied().collect()
+    }
+
+    /// Takes bytes that have gone.
+    pub fn take_bytes(&mut self, count: usize) {
+        let count = count.min(self.bytes.len());
+        self.bytes.drain(..count);
+        // At most the window.
+        self.consumed(count as u32);
+    }
+
+    /// Frames or bytes that came have gone: the simulator gets credit for them.
+    pub fn consumed(&mut self, amount: u32) {
+        self.session.consumed(amount, &mut self.out);
+        self.flush();
+    }
+
+    /// Says goodbye. Nothing is connected any more.
+    pub fn close(&mut self) {
+        self.closed = true;
+        if let Some(wire) = self.wire.take() {
+            if self.session.is_up() {
+                let mut out = Vec::new();
+                self.session.close(&mut out);
+                let _ = wire.socket.set_linger(LINGER_MS);
+                let _ = wire.socket.send(out.as_slice(), zmq::DONTWAIT);
+            }
+            self.unwatch(&wire);
+        }
+        self.session.disconnected();
+    }
+}
