@@ -398,7 +398,7 @@ impl DeviceChannel {
         // Only OPEN may begin another session; anything else of one is stale
         // and not worth decoding.
         let open = header.frame_type == frame_type::OPEN;
-        if !open && !(self.is_up() && header.session == self.half.session) {
+        if !open && (!self.is_up() || header.session != self.half.session) {
             return Ok((ChannelEvent::Ignored, rest));
         }
         let event = match Frame::decode(&header, payload)? {
