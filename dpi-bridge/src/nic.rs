@@ -113,13 +113,11 @@ impl Sink for State {
                 self.dropped += 1;
             }
             ChannelEvent::Frame(data) => self.waiting.push_back(data.to_vec()),
-            ChannelEvent::Link(up) => {
-                if self.host_link != up {
-                    self.host_link = up;
-                    self.changed = true;
-                    let now = if up { "up" } else { "down" };
-                    info!(target: target, "the host's link is {now}");
-                }
+            ChannelEvent::Link(up) if self.host_link != up => {
+                self.host_link = up;
+                self.changed = true;
+                let now = if up { "up" } else { "down" };
+                info!(target: target, "the host's link is {now}");
             }
             // Credit is looked at when there is something to send.
             _ => {}

@@ -28,11 +28,11 @@ pub const MAX_BRIDGES: usize = 64;
 /// What a handle stands for.
 pub enum Object {
     /// Of `acc_open`.
-    Bridge(Bridge),
+    Bridge(Box<Bridge>),
     /// Of `acc_nic_open`.
-    Nic(Nic),
+    Nic(Box<Nic>),
     /// Of `acc_uart_open`.
-    Uart(Uart),
+    Uart(Box<Uart>),
 }
 
 impl Object {
@@ -83,7 +83,7 @@ macro_rules! behind {
             const KIND: usize = $kind;
 
             fn object(self) -> Object {
-                Object::$type(self)
+                Object::$type(Box::new(self))
             }
 
             fn of(object: &mut Object) -> Option<&mut Self> {

@@ -33,6 +33,12 @@ TYPES = {
     "INTX": 0x31,
     "RESET": 0x40,
     "RESET_DONE": 0x41,
+    "OPEN": 0x50,
+    "ACCEPT": 0x51,
+    "NIC_FRAME": 0x52,
+    "NIC_LINK": 0x53,
+    "SERIAL": 0x54,
+    "CREDIT": 0x55,
 }
 
 
@@ -136,6 +142,22 @@ def payload(name, f):
         return struct.pack("<II", int(f["level"]), 0)
     if name == "RESET":
         return struct.pack("<II", f["kind"], 0)
+    if name == "OPEN":
+        text = f["name"].encode()
+        return (
+            struct.pack("<II", f["kind"], f["credit"])
+            + bytes.fromhex(f["mac"])
+            + struct.pack("<BBII", int(f["link"]), 0, len(text), 0)
+            + text
+        )
+    if name == "ACCEPT":
+        return struct.pack("<IIBBHI", f["kind"], f["credit"], int(f["link"]), 0, 0, 0)
+    if name in ("NIC_FRAME", "SERIAL"):
+        return bytes.fromhex(f["data"])
+    if name == "NIC_LINK":
+        return struct.pack("<II", int(f["up"]), 0)
+    if name == "CREDIT":
+        return struct.pack("<II", f["amount"], 0)
     raise KeyError(name)
 
 
@@ -378,6 +400,50 @@ good("hot reset", "host", "RESET", tag=2, kind=2)
 good("cold reset", "host", "RESET", tag=MAX32, kind=3)
 good("out of reset", "device", "RESET_DONE", tag=1)
 
+nic_open = good(
+    "a NIC with its link up",
+    "host",
+    "OPEN",
+    kind=1,
+    credit=64,
+    mac="525400123456",
+    link=True,
+    name="card0",
+)
+good(
+    "a NIC with its link down, the most credit, no name",
+    "host",
+    "OPEN",
+    kind=1,
+    credit=256,
+    mac="020000000001",
+    link=False,
+    name="",
+)
+serial_open = good(
+    "a serial line",
+    "host",
+    "OPEN",
+    kind=2,
+    credit=65536,
+    mac="000000000000",
+    link=False,
+    name="ü" * 32,
+)
+accept = good("a NIC", "device", "ACCEPT", kind=1, credit=1, link=True)
+good("a NIC whose link is down", "device", "ACCEPT", kind=1, credit=256, link=False)
+serial_accept = good(
+    "a serial line", "device", "ACCEPT", kind=2, credit=4096, link=False
+)
+frame60 = good("the shortest", "host", "NIC_FRAME", data=bytes(range(60)).hex())
+good("an odd length", "device", "NIC_FRAME", data=bytes(range(61, 128)).hex())
+nic_link = good("up", "host", "NIC_LINK", up=True)
+good("down", "device", "NIC_LINK", up=False)
+good("a byte", "host", "SERIAL", data="0a")
+good("several bytes", "device", "SERIAL", data="68656c6c6f")
+credit = good("a little", "host", "CREDIT", amount=1)
+good("the most", "device", "CREDIT", amount=65536)
+
 
 def change(data, at, value):
     return data[:at] + value + data[at + len(value) :]
@@ -505,6 +571,66 @@ bad(
     change(conf, 24 + 180, u32(3)),
     "CONFIG needs 1 bytes, the message has 0",
 )
+
+bad("a kind that does not exist", change(nic_open, 24, u32(3)), "channel kind is 3 (0x3), expected 1 or 2")
+bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
+bad(
+    "more frames than may be",
+    change(accept, 28, u32(257)),
+    "credit in frames is 257 (0x101), expected 1 to 256",
+)
+bad(
+    "more bytes than may be",
+    change(serial_accept, 28, u32(65537)),
+    "credit in bytes is 65537 (0x10001), expected 1 to 65536",
+)
+bad(
+    "a group address",
+    change(nic_open, 32, b"\x53"),
+    "MAC address is 91620104976470 (0x535400123456), expected neither zero nor a group address",
+)
+bad(
+    "no address",
+    change(nic_open, 32, bytes(6)),
+    "MAC address is 0 (0x0), expected neither zero nor a group address",
+)
+bad(
+    "an address of a serial line",
+    change(serial_open, 37, b"\x01"),
+    "MAC address of a serial channel is 1 (0x1), expected 0",
+)
+bad("a link of two", change(nic_open, 38, b"\x02"), "link is 2 (0x2), expected 0 or 1")
+bad(
+    "a link of a serial line",
+    change(serial_accept, 32, b"\x01"),
+    "link of a serial channel is 1 (0x1), expected 0",
+)
+bad("reserved bytes", change(nic_open, 39, b"\x01"), "reserved OPEN bytes is 1 (0x1), expected 0")
+bad("reserved bytes", change(accept, 33, b"\x01"), "reserved ACCEPT bytes is 1 (0x1), expected 0")
+bad(
+    "a frame too short",
+    header(TYPES["NIC_FRAME"], SESSION, 0, 59) + bytes(59),
+    "length of a network frame is 59 (0x3b), expected 60 to 9216",
+)
+bad(
+    "a frame too long",
+    header(TYPES["NIC_FRAME"], SESSION, 0, 9217) + bytes(9217),
+    "length of a network frame is 9217 (0x2401), expected 60 to 9216",
+)
+bad("a tag of a frame", change(frame60, 16, u32(1)), "tag is 1 (0x1), expected 0 for a frame without one")
+bad("a link of two", change(nic_link, 24, u32(2)), "link is 2 (0x2), expected 0 or 1")
+bad(
+    "no bytes",
+    header(TYPES["SERIAL"], SESSION, 0, 0),
+    "number of serial bytes is 0 (0x0), expected 1 to 4096",
+)
+bad(
+    "too many bytes",
+    header(TYPES["SERIAL"], SESSION, 0, 4097) + bytes(4097),
+    "number of serial bytes is 4097 (0x1001), expected 1 to 4096",
+)
+bad("no credit", change(credit, 24, u32(0)), "credit is 0 (0x0), expected 1 to 65536")
+bad("too much credit", change(credit, 24, u32(65537)), "credit is 65537 (0x10001), expected 1 to 65536")
 
 json.dump(
     {

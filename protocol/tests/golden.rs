@@ -4,7 +4,7 @@
 //! `golden/make.py`, which knows PROTOCOL.md and not this crate.
 
 use accelerator_protocol::{
-    wire::{split, Init, Reason, ResetKind, Status},
+    wire::{split, ChannelKind, Init, Open, Reason, ResetKind, Status},
     Bar, Capability, Config, Frame, Msix,
 };
 use serde_json::Value;
@@ -51,6 +51,10 @@ fn reason(value: &Value) -> Reason {
         Reason::Configuration,
         Reason::Busy,
     ][number(value) as usize]
+}
+
+fn kind(value: &Value) -> ChannelKind {
+    [ChannelKind::Nic, ChannelKind::Serial][number(value) as usize - 1]
 }
 
 fn config(f: &Value) -> Config {
@@ -105,7 +109,7 @@ fn build<'a>(
     let f = &vector["fields"];
     let tag = small(&vector["tag"]);
     let name = text(&vector["frame"]);
-    if name.starts_with("DMA") && f["data"].is_string() {
+    if f["data"].is_string() && !name.starts_with("MMIO") {
         *data = hex(text(&f["data"]));
         *enables = f["enables"].as_str().map(hex);
     }
@@ -180,6 +184,26 @@ fn build<'a>(
                 [number(&f["kind"]) as usize - 1],
         },
         "RESET_DONE" => Frame::ResetDone { tag },
+        "OPEN" => Frame::Open(Open {
+            kind: kind(&f["kind"]),
+            credit: small(&f["credit"]),
+            mac: hex(text(&f["mac"])).try_into().unwrap(),
+            link: f["link"].as_bool().unwrap(),
+            name: text(&f["name"]),
+        }),
+        "ACCEPT" => Frame::Accept {
+            kind: kind(&f["kind"]),
+            credit: small(&f["credit"]),
+            link: f["link"].as_bool().unwrap(),
+        },
+        "NIC_FRAME" => Frame::NicFrame { data },
+        "NIC_LINK" => Frame::NicLink {
+            up: f["up"].as_bool().unwrap(),
+        },
+        "SERIAL" => Frame::Serial { data },
+        "CREDIT" => Frame::Credit {
+            amount: small(&f["amount"]),
+        },
         other => panic!("no frame {other}"),
     }
 }
@@ -208,7 +232,7 @@ fn frames_encode_to_their_bytes_and_back() {
         assert!(rest.is_empty(), "{title}");
         assert_eq!(Frame::decode(&header, payload).expect(&title), frame);
     }
-    assert_eq!(names.len(), 18, "not every frame has a vector: {names:?}");
+    assert_eq!(names.len(), 24, "not every frame has a vector: {names:?}");
 }
 
 #[test]

@@ -6,7 +6,10 @@
 mod common;
 
 use accelerator_protocol::{
-    wire::{split, Init, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, MAX_NAME, MAX_TEXT},
+    wire::{
+        split, ChannelKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, MAX_NAME,
+        MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
+    },
     Bar, Capability, Config, Frame, Msix,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -94,6 +97,9 @@ enum Owned {
     Refuse(Reason, String),
     DmaWrite(u32, u64, Vec<u8>, Option<Vec<u8>>),
     DmaReadDone(u32, Status, Vec<u8>),
+    Open(ChannelKind, u32, [u8; 6], bool, String),
+    NicFrame(Vec<u8>),
+    Serial(Vec<u8>),
     Plain(Frame<'static>),
 }
 
@@ -122,6 +128,15 @@ impl Owned {
                 status: *status,
                 data,
             },
+            Self::Open(kind, credit, mac, link, name) => Frame::Open(Open {
+                kind: *kind,
+                credit: *credit,
+                mac: *mac,
+                link: *link,
+                name,
+            }),
+            Self::NicFrame(data) => Frame::NicFrame { data },
+            Self::Serial(data) => Frame::Serial { data },
             Self::Plain(frame) => frame.clone(),
         }
     }
@@ -195,8 +210,42 @@ fn plain() -> impl Strategy<Value = Owned> {
         )
             .prop_map(|(tag, kind)| F::Reset { tag, kind }),
         any::<u32>().prop_map(|tag| F::ResetDone { tag }),
+        any::<bool>().prop_map(|up| F::NicLink { up }),
+        (1..=65_536u32).prop_map(|amount| F::Credit { amount }),
+        (1..=256u32, any::<bool>()).prop_map(|(credit, link)| F::Accept {
+            kind: ChannelKind::Nic,
+            credit,
+            link
+        }),
+        (1..=65_536u32).prop_map(|credit| F::Accept {
+            kind: ChannelKind::Serial,
+            credit,
+            link: false
+        }),
     ]
     .prop_map(Owned::Plain)
+}
+
+fn channel() -> impl Strategy<Value = Owned> {
+    prop_oneof![
+        (1..=256u32, any::<[u8; 6]>(), any::<bool>(), text(MAX_NAME)).prop_map(
+            |(credit, mut mac, link, name)| {
+                mac[0] = mac[0] & !1 | 2;
+                Owned::Open(ChannelKind::Nic, credit, mac, link, name)
+            }
+        ),
+        (1..=65_536u32, text(MAX_NAME)).prop_map(|(c, n)| Owned::Open(
+            ChannelKind::Serial,
+            c,
+            [0; 6],
+            false,
+            n
+        )),
+        vec(any::<u8>(), MIN_NIC_FRAME..=300).prop_map(Owned::NicFrame),
+        Just(Owned::NicFrame(vec![0x5a; MAX_NIC_FRAME])),
+        vec(any::<u8>(), 1..=300).prop_map(Owned::Serial),
+        Just(Owned::Serial(vec![0x5a; MAX_SERIAL])),
+    ]
 }
 
 fn frame() -> impl Strategy<Value = Owned> {
@@ -207,6 +256,7 @@ fn frame() -> impl Strategy<Value = Owned> {
         1 => config().prop_map(Owned::Config),
         1 => (reason(), text(MAX_TEXT)).prop_map(|(r, t)| Owned::Refuse(r, t)),
         2 => dma_write(),
+        2 => channel(),
         1 => (any::<u32>(), data()).prop_map(|(t, d)| Owned::DmaReadDone(t, Status::Ok, d)),
         1 => (any::<u32>(), status()).prop_filter_map("an error", |(t, s)| {
             (s != Status::Ok).then(|| Owned::DmaReadDone(t, s, Vec::new()))
@@ -276,7 +326,7 @@ proptest! {
 
     #[test]
     fn a_random_payload_that_decodes_has_one_encoding(
-        frame_type in select((0..=0x41u8).collect::<Vec<_>>()),
+        frame_type in select((0..=0x55u8).collect::<Vec<_>>()),
         tag in 0..3u32,
         payload in vec(select(vec![0, 0, 0, 0, 1, 2, 8, 64, 0xff]), 0..260),
     ) {

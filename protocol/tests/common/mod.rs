@@ -5,6 +5,7 @@
 #![allow(dead_code)] // Not every test uses all of it.
 
 use accelerator_protocol::{
+    channel::{ChannelKind, DeviceChannel, HostChannel},
     device::DeviceSession,
     host::HostSession,
     wire::{split, Frame},
@@ -136,6 +137,45 @@ pub fn feed_device(device: &mut DeviceSession, message: &[u8]) {
     }
 }
 
+/// Gives a message to both halves of a channel, in every state.
+pub fn feed_channels(session: u64, message: &[u8]) {
+    for kind in [ChannelKind::Nic, ChannelKind::Serial] {
+        let mut host = HostChannel::new(kind, session, 4);
+        let mut device = DeviceChannel::new(kind, 4);
+        let (mut to_device, mut to_host) = (Vec::new(), Vec::new());
+        for step in 0..4 {
+            let mut rest = message;
+            while let Ok((_, tail)) = host.frame(rest) {
+                rest = tail;
+            }
+            let mut rest = message;
+            while let Ok((_, tail)) = device.frame(rest, &mut Vec::new()) {
+                rest = tail;
+            }
+            // Idle, opened, up, closed.
+            match step {
+                0 => host.open("test", [2, 0, 0, 0, 0, 1], &mut to_device),
+                1 => {
+                    device.frame(&to_device, &mut to_host).unwrap();
+                    // Unless the message was an answer already.
+                    let _ = host.frame(&to_host);
+                }
+                2 => {
+                    host.close(&mut to_device);
+                    device.fail(
+                        accelerator_protocol::wire::Reason::Protocol,
+                        "test",
+                        &mut to_host,
+                    );
+                    decode_all(&to_device).unwrap();
+                    decode_all(&to_host).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 /// Gives a message to everything that takes one, in every state.
 pub fn feed_all(message: &[u8]) {
     // Errors are as good as frames here; a panic is what must not happen.
@@ -144,6 +184,7 @@ pub fn feed_all(message: &[u8]) {
         .get(8..16)
         .map_or(7, |b| u64::from_le_bytes(b.try_into().unwrap()));
     for session in [session, !session] {
+        feed_channels(session, message);
         let (mut host, mut device) = up(session, 4);
         let mut out = Vec::new();
         host.read(0, 0, 4, &mut out);
