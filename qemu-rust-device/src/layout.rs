@@ -131,7 +131,7 @@ mod tests {
             let all = [capability(0, 3), capability(offset, 16), capability(0, 8)];
             let layout = Layout::new(&all, true).unwrap();
             assert_eq!(layout.others[1], offset);
-            let mut used = vec![
+            let mut used = [
                 (layout.express, EXPRESS),
                 (layout.power_management, POWER_MANAGEMENT),
                 (layout.msix, MSIX),

@@ -132,7 +132,7 @@ impl Lan {
 
     /// The network sends, and the RTL gets, `expected`.
     #[track_caller]
-    fn to_rtl(&mut self, frame: &[u8], expected: &[u8]) {
+    fn wire_sends(&mut self, frame: &[u8], expected: &[u8]) {
         self.wire.send(frame).unwrap();
         let got = self.next();
         assert!(got == expected, "{} bytes: {} came", frame.len(), got.len());
@@ -148,7 +148,7 @@ impl Lan {
 
     /// The RTL sends, and the network gets it.
     #[track_caller]
-    fn from_rtl(&mut self, frame: &[u8]) {
+    fn rtl_sends(&mut self, frame: &[u8]) {
         ok(self
             .rtl
             .pump_until("credit", PATIENCE, |r| r.session.credit() > 0));
@@ -171,8 +171,8 @@ impl Lan {
     /// Both directions work.
     #[track_caller]
     fn check(&mut self, seed: usize) {
-        self.to_rtl(&pattern(seed, 100), &pattern(seed, 100));
-        self.from_rtl(&pattern(seed + 1, 200));
+        self.wire_sends(&pattern(seed, 100), &pattern(seed, 100));
+        self.rtl_sends(&pattern(seed + 1, 200));
     }
 }
 
@@ -217,7 +217,7 @@ fn frames_of_every_length_go_both_ways() {
     // Shorter ones are padded as on a wire, longer ones dropped and counted.
     let mut padded = pattern(1, 14);
     padded.resize(60, 0);
-    lan.to_rtl(&pattern(1, 14), &padded);
+    lan.wire_sends(&pattern(1, 14), &padded);
     lan.wire.send(&pattern(2, 9217)).unwrap();
     lan.wait_counter("nic-drops-to-rtl", 1);
     lan.check(3);
