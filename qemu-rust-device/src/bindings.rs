@@ -18,8 +18,7 @@
 )]
 
 use crate::glue::c::{
-    DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, Property,
-    PropertyInfo,
+    DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, PropertyInfo,
 };
 
 #[cfg(MESON)]
