@@ -20,6 +20,8 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     regs: every size and alignment of access to registers
                     probe: ordering, byte enables and DMA errors, two vCPUs
                     vfio: the probe's RTL through vfio-pci, behind a virtual IOMMU
+                    virtio_net: a network card in RTL; a second VM is pinged through
+                    it, and 1 MiB goes each way by TCP (scripts/run-cosim.sh has more)
   --blocks N        blocks to sort (default 64)
   --seed N          seed of the random data (default: a new one, which is printed)
   --rounds N        rounds of the ordering test in probe (default 100000)
@@ -84,6 +86,17 @@ case $ACCEL in
   *) die "--accel is $ACCEL, expected auto, kvm or tcg" ;;
 esac
 
+if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
+  COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
+  [[ $MODE == shell ]] || COSIM+=(--test net)
+  [[ $WAVES == no ]] || COSIM+=(--waves)
+  [[ -z $SIM ]] || COSIM+=(--sim "$SIM")
+  [[ -z $QEMU_DIR ]] || COSIM+=(--qemu "$QEMU_DIR")
+  [[ -z $GUEST ]] || COSIM+=(--guest "$GUEST")
+  [[ -z $DEVICE ]] || COSIM+=(--device "$DEVICE")
+  exec "${COSIM[@]}"
+fi
+
 ARGS=''
 case $EXAMPLE in
   sort) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
@@ -99,7 +112,7 @@ case $EXAMPLE in
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, regs, probe and vfio have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, regs, probe, vfio and virtio_net have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------

@@ -21,6 +21,7 @@ The card:
                       is the accelerator VM's network card; with the others it has an
                       ordinary one beside the card
   --sim PROGRAM       your own simulation, as scripts/build-sim.sh makes it
+  --waves             write the waveform of the simulation (FST) to the logs
   --no-sim            start none: one listens, or will, at \$NPU_COSIM_PORT
   --rtl-nic           the RTL of --sim or --no-sim is the network card
   --device OPTIONS    added to -device accelerator-pcie,... as ,OPTIONS
@@ -75,6 +76,7 @@ while (($#)); do
   case $1 in
     --no-sim) NO_SIM=yes ;;
     --rtl-nic) RTL_NIC=yes ;;
+    --waves) WAVES=yes ;;
     --snapshot) SNAPSHOT=(-snapshot) ;;
     --help | -h)
       usage
@@ -283,7 +285,9 @@ start_vm() {
 
 SIM_PID=''
 if [[ $NO_SIM == no ]]; then
-  start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "+accelerator_endpoint=$ENDPOINT"
+  SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
+  [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
+  start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
   SIM_PID=$CHILD
   note_process "$SIM_PID" "the simulator"
 fi
@@ -375,6 +379,8 @@ while true; do
   if [[ $(guest_says accel phase)$(guest_says plain phase) == *done*done* ]]; then
     break
   fi
+  # One that failed keeps the other waiting.
+  [[ -z $(guest_says accel error)$(guest_says plain error) ]] || break
   for name in accel plain; do
     pid=$ACCEL_PID
     [[ $name == accel ]] || pid=$PLAIN_PID
@@ -434,18 +440,31 @@ printf '\nWhat was done\n'
 for name in accel plain; do
   while IFS='=' read -r key value; do
     case $key in
-      ping | ping_ms) show "$name ${key//_/ }" "$value" ;;
+      ping | ping_ms | link_down_and_up | driver_away_and_back) show "$name ${key//_/ }" "$value" ;;
     esac
   done < <(sed -n 's/\r$//; s/^ACCEL //p' "$RUN_DIR/$name.log" 2>/dev/null)
 done
+clocks=$(counted clocks) rate=$(counted clocks_per_second)
+# In microseconds of a clock of 4 ns, the bridge's unless told otherwise; the guest's time
+# is the wall's.
+simulated() {
+  printf '%s\n' "$(($1 * rate / 250000))"
+}
+if [[ $RTL_NIC == yes && -n $rate && -z $ICOUNT ]]; then
+  average=$(guest_says accel ping_ms | sed 's|.*= *[0-9.]*/\([0-9]*\).*|\1|')
+  [[ ! $average =~ ^[0-9]+$ ]] || show "accel ping, average simulated" "about $(simulated "$average") us"
+fi
 for name in accel plain; do
   ms=$(guest_says "$name" sent_ms)
   if [[ -n $ms ]]; then
     show "$name sent" "$BYTES bytes in $ms ms, $((BYTES * 1000 / 1024 / (ms > 0 ? ms : 1))) KiB per second"
+    if [[ $RTL_NIC == yes && -n $rate && -z $ICOUNT ]]; then
+      us=$(simulated "$ms")
+      show "$name sent, simulated" "about $us us, $((BYTES * 1000000 / 1024 / (us > 0 ? us : 1))) KiB per second"
+    fi
     show "sha256" "$(guest_says "$name" sent_sha256)"
   fi
 done
-clocks=$(counted clocks)
 if [[ -n $clocks ]]; then
   printf '\nWhat the simulator counted\n'
   show "clocks" "$clocks"
