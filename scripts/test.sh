@@ -23,6 +23,7 @@ SUITES=(
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
+  'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'clock:guest time while RTL stands still, with and without icount'
   'regs:every size and alignment of access from the guest'
 )
@@ -135,6 +136,12 @@ suite_network() {
   else
     scripts/test-network.sh
   fi
+}
+
+suite_virtio_net() {
+  local plain=()
+  [[ -z $QEMU_GIVEN ]] || plain=(--plain-qemu "$QEMU_DIR")
+  scripts/run-cosim.sh --example virtio_net --test net --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
 suite_clock() {
