@@ -590,6 +590,7 @@ impl AcceleratorPcie {
         *self.config.borrow_mut() = Some(config.clone());
         link.accept(config);
         self.plug_channels(channels);
+        self.port_link(true);
         Ok(())
     }
 
@@ -866,10 +867,17 @@ impl AcceleratorPcie {
         }
         self.exit_aer();
         self.exit_express();
+        self.port_link(false);
         let again = self.again.borrow_mut().take();
         if let Some((_, again)) = again {
             again.schedule();
         }
+    }
+
+    fn port_link(&self, active: bool) {
+        let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
+        // SAFETY: the object is a device (`IsA`).
+        unsafe { replug::port_link(device, active) };
     }
 
     /// Whether a bit of Command is set; not before the device is realized.

@@ -248,15 +248,60 @@ fn somebody_listens(endpoint: &str) -> bool {
 ///
 /// `device` must be a live and realized PCI device.
 pub unsafe fn request_unplug(device: *mut c::DeviceState) -> Result<()> {
-    // SAFETY: the device is alive (promised) and on a bus; the bus's parent is
-    // looked at only if it is the PCI Express port that handles the plugging.
+    // SAFETY: the device is alive (promised) and on a bus.
     unsafe {
-        let bus = (*device).parent_bus;
-        let handler = bindings::qdev_get_hotplug_handler(device);
-        if !bus.is_null() && !handler.is_null() && handler.cast() == (*bus).parent {
-            presence_changes((*bus).parent);
+        let handler: *mut c_void = bindings::qdev_get_hotplug_handler(device).cast();
+        match port_of(device) {
+            Some(port) if port.as_ptr().cast() == handler => presence_changes(port),
+            _ => {}
         }
         with_errp(|errp| bindings::qdev_unplug(device, errp))
+    }
+}
+
+/// The PCI Express port that a device is plugged into, if it is one.
+///
+/// # Safety
+///
+/// `device` must be a live device.
+unsafe fn port_of(device: *mut c::DeviceState) -> Option<NonNull<bindings::PCIDevice>> {
+    let slot: *const c_char = bindings::TYPE_PCIE_SLOT.as_ptr().cast();
+    // SAFETY: the device is alive (promised), and so are its bus and the bus's
+    // parent. The cast is checked; a slot is a PCI device.
+    unsafe {
+        let bus = (*device).parent_bus;
+        if bus.is_null() || (*bus).parent.is_null() {
+            return None;
+        }
+        NonNull::new(bindings::object_dynamic_cast((*bus).parent.cast(), slot).cast())
+    }
+}
+
+/// Tells the port above a device that its link is active, or not, if the port
+/// reports that. QEMU does so itself only where the port handles plugging: with
+/// ACPI a guest that resets the bus waits in vain for the link to come back.
+///
+/// # Safety
+///
+/// `device` must be a live device.
+pub unsafe fn port_link(device: *mut c::DeviceState, active: bool) {
+    // SAFETY: promised.
+    let Some(port) = (unsafe { port_of(device) }) else {
+        return;
+    };
+    // SAFETY: the port is alive and a PCI Express device, whose capability lies
+    // in its config space.
+    unsafe {
+        let express = usize::from((*port.as_ptr()).exp.exp_cap);
+        let byte = |offset: u32| (*port.as_ptr()).config.add(express + offset as usize);
+        // Link Capabilities, bit 20; Link Status, bit 13.
+        if *byte(bindings::PCI_EXP_LNKCAP + 2) & (bindings::PCI_EXP_LNKCAP_DLLLARC >> 16) as u8 == 0
+        {
+            return;
+        }
+        let bit = (bindings::PCI_EXP_LNKSTA_DLLLA >> 8) as u8;
+        let status = byte(bindings::PCI_EXP_LNKSTA + 1);
+        *status = *status & !bit | if active { bit } else { 0 };
     }
 }
 
@@ -266,16 +311,12 @@ pub unsafe fn request_unplug(device: *mut c::DeviceState) -> Result<()> {
 ///
 /// # Safety
 ///
-/// `port` must be a device.
-unsafe fn presence_changes(port: *mut c::DeviceState) {
-    let slot: *const c_char = bindings::TYPE_PCIE_SLOT.as_ptr().cast();
-    // SAFETY: the cast is checked; a slot is a PCI Express device, whose
-    // capability lies in its config space.
+/// `port` must be a PCI Express slot.
+unsafe fn presence_changes(port: NonNull<bindings::PCIDevice>) {
+    // SAFETY: a slot is a PCI Express device, whose capability lies in its
+    // config space.
     unsafe {
-        if bindings::object_dynamic_cast(port.cast(), slot).is_null() {
-            return;
-        }
-        let port: *mut bindings::PCIDevice = port.cast();
+        let port = port.as_ptr();
         let at = usize::from((*port).exp.exp_cap) + bindings::PCI_EXP_SLTSTA as usize;
         *(*port).config.add(at) |= bindings::PCI_EXP_SLTSTA_PDC as u8;
     }

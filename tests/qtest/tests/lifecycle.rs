@@ -473,6 +473,34 @@ fn a_card_is_plugged_in_again_on_request() {
     }
 }
 
+#[test]
+fn the_port_reports_an_active_link_while_the_card_is_plugged_in() {
+    for args in [
+        "",
+        "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+    ] {
+        let mut m = Machine::start_with(
+            sample_config(0),
+            &Options {
+                args: args.into(),
+                ..Options::default()
+            },
+        );
+        let express = ROOT_PORT.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS);
+        let active = |m: &mut Machine| ROOT_PORT.get(&mut m.qemu, express + 0x12, 2) >> 13 & 1;
+        assert_eq!(active(&mut m), 1, "{args}");
+        m.qemu.qmp("device_del", json!({"id": "card"}));
+        if args.is_empty() {
+            m.qemu.qmp("system_reset", json!({}));
+        } else {
+            let control = ROOT_PORT.get(&mut m.qemu, express + 0x18, 2);
+            ROOT_PORT.set(&mut m.qemu, express + 0x18, 2, control & !0x300 | 0x700);
+        }
+        card_is_gone(&mut m);
+        assert_eq!(active(&mut m), 0, "{args}");
+    }
+}
+
 /// Waits until the card has said goodbye.
 #[track_caller]
 fn card_is_gone(m: &mut Machine) {
