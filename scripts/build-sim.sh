@@ -16,7 +16,7 @@ usage: scripts/build-sim.sh EXAMPLE [--waves] [--out DIR]
 
 Builds a simulation with Verilator and prints where it is.
 
-  EXAMPLE        regs, sort, probe, uart or virtio_net: a folder of hdl/examples
+  EXAMPLE        regs, sort, probe, twin, uart or virtio_net: a folder of hdl/examples
   --top MODULE   top module of a design of your own. It has the inputs aclk and
                  aresetn and instantiates accelerator_pcie_bridge (hdl/README.md)
   --files LIST   its file list. Paths in it are relative to the list itself; it

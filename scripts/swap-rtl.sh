@@ -138,11 +138,12 @@ OUT=$(output 1) ERR=$(output 2)
 
 ((${#BUILD[@]})) || [[ -n $SIM ]] || BUILD=("${WHAT[@]}")
 if [[ -z $SIM ]] && ((${#BUILD[@]})); then
-  "$REPO_DIR/scripts/build-sim.sh" "${BUILD[@]}" | tee /dev/stderr >"${TMPDIR:-/tmp}/swap-$$" ||
-    die "the RTL does not build; the old simulator still runs"
   # Its last line is "[build-sim] NAME: PROGRAM".
-  SIM=$(sed -n '$s/^\[[^]]*\] [^:]*: //p' "${TMPDIR:-/tmp}/swap-$$")
-  rm -f "${TMPDIR:-/tmp}/swap-$$"
+  exec 8>&1
+  LAST=$("$REPO_DIR/scripts/build-sim.sh" "${BUILD[@]}" | tee >(cat >&8) | tail -n 1) ||
+    die "the RTL does not build; the old simulator still runs"
+  exec 8>&-
+  SIM=${LAST#*: }
 fi
 SIM=${SIM:-$OLD}
 [[ -x $SIM ]] || die "the simulation $SIM is not there"

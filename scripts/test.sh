@@ -26,6 +26,7 @@ SUITES=(
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'clock:guest time while RTL stands still, with and without icount'
   'regs:every size and alignment of access from the guest'
+  'life:cards that come, go, are reset and replaced under two real guests'
 )
 
 QEMU_DIR=build/qemu/patched
@@ -150,6 +151,10 @@ suite_clock() {
 
 suite_regs() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example regs
+}
+
+suite_life() {
+  scripts/test-life.sh --qemu "$QEMU_DIR"
 }
 
 main() {
