@@ -8,7 +8,7 @@ use std::{
 };
 
 use accelerator_peers::{hdl::sample_config, Event, HdlEndpoint};
-use accelerator_protocol::{wire::Reason, Config};
+use accelerator_protocol::{wire::Reason, Config, Frame};
 use accelerator_qtest::{
     machine::{device_args, ok, QUIET},
     pci::{reg, CARD, ROOT_PORT},
@@ -295,6 +295,66 @@ fn a_simulator_killed_while_a_write_waits_for_room() {
     m.kill_endpoint();
     m.qemu.reply();
     m.qemu.expect_lines(&DOWN, 1);
+}
+
+#[test]
+fn a_simulator_killed_with_posted_writes_queued() {
+    let mut m = Machine::start(sample_config(2));
+    let addr = m.bar(0);
+    // Nobody has taken them when it dies.
+    for i in 0..20 {
+        m.qemu.store(addr + 4 * i, 4, 0xdead_0000 + i);
+    }
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
+    // Nor does the next simulator get them: its first write is the first after.
+    m.restart_endpoint(sample_config(2));
+    ok(m.hdl.wait_for_session(PATIENCE));
+    m.settle_resets();
+    m.check_alive();
+    m.qemu.expect_lines(&DOWN, 1);
+}
+
+#[test]
+fn a_simulator_killed_in_the_middle_of_a_dma_burst() {
+    let mut m = Machine::start(sample_config(2));
+    let addr = m.bar(0);
+    let place = 0x20_0000;
+    for round in 0..3u8 {
+        m.qemu.fill_memory(place, 0x4_0000, 0x11);
+        // A guest access waits as well, so that both are under way.
+        m.qemu.start_load(addr, 4);
+        ok(m.hdl.expect_read(0, 0, 4));
+        for tag in 0..32 {
+            let at = place + u64::from(tag) * 0x1000;
+            let data = [0x40 + round; 0x1000];
+            ok(m.hdl.inject(&Frame::DmaWrite {
+                tag: 2 * tag,
+                addr: at,
+                data: &data,
+                enables: None,
+            }));
+            ok(m.hdl.inject(&Frame::DmaRead {
+                tag: 2 * tag + 1,
+                addr: at,
+                len: 0x1000,
+            }));
+        }
+        m.kill_endpoint();
+        assert_eq!(m.qemu.reply_value(), 0xffff_ffff);
+        m.qemu.expect_lines(&DOWN, usize::from(round) + 1);
+        // Each request was carried out as a whole or not at all, in order.
+        let memory = m.qemu.read_memory(place, 0x2_0000);
+        let written = memory.iter().filter(|&&b| b == 0x40 + round).count();
+        assert_eq!(written % 0x1000, 0, "{written} bytes");
+        assert!(memory[..written].iter().all(|&b| b == 0x40 + round));
+        assert!(memory[written..].iter().all(|&b| b == 0x11));
+        m.restart_endpoint(sample_config(2));
+        ok(m.hdl.wait_for_session(PATIENCE));
+        m.settle_resets();
+        m.check_alive();
+    }
 }
 
 #[test]
