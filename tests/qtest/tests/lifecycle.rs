@@ -534,6 +534,36 @@ fn a_card_is_plugged_in_again_on_request() {
 }
 
 #[test]
+fn a_card_with_a_network_and_a_serial_side_is_plugged_in_again_with_both() {
+    let mut m = Machine::start_with(
+        sample_config(2),
+        &Options {
+            args: "-netdev hubport,id=n0,hubid=0 -chardev null,id=c0".into(),
+            properties: "netdev=n0,chardev=c0".into(),
+            ..Options::default()
+        },
+    );
+    let path = "/machine/peripheral/card";
+    let seen = |m: &mut Machine| ["netdev", "chardev", "mac"].map(|p| m.qemu.qom_get(path, p));
+    let before = seen(&mut m);
+    for _ in 0..2 {
+        m.qemu.qmp(
+            "qom-set",
+            json!({"path": path, "property": "replug", "value": true}),
+        );
+        m.qemu.qmp("system_reset", json!({}));
+        m.qemu.expect_event("DEVICE_DELETED");
+        ok(m.hdl.expect_down(PATIENCE));
+        ok(m.hdl.wait_for_session(PATIENCE));
+        m.qemu.qmp("query-status", json!({}));
+        m.enumerate();
+        m.settle();
+        m.check_alive();
+        assert_eq!(seen(&mut m), before);
+    }
+}
+
+#[test]
 fn the_port_reports_an_active_link_while_the_card_is_plugged_in() {
     for args in [
         "",
