@@ -27,10 +27,12 @@ typedef enum memory_order {
 #include "net/net.h"
 #include "qom/object.h"
 #include "system/address-spaces.h"
+#include "system/cpus.h"
 #include "system/memory.h"
 #include "system/reset.h"
 #include "system/runstate.h"
 #include "system/system.h"
+#include "hw/core/cpu.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pcie.h"
 #include "hw/pci/pcie_aer.h"
@@ -41,3 +43,9 @@ typedef enum memory_order {
 #include "monitor/qdev.h"
 #include "qobject/qdict.h"
 #include "qom/qom-qobject.h"
+
+/* Of a struct that is too large to bind. */
+enum accelerator_offsets {
+    ACCELERATOR_CPU_STOP = offsetof(struct CPUState, stop),
+    ACCELERATOR_CPU_UNPLUG = offsetof(struct CPUState, unplug),
+};

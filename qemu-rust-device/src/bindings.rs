@@ -21,6 +21,9 @@ use crate::glue::c::{
     DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, PropertyInfo,
 };
 
+/// A vCPU; only its address matters here.
+pub enum CPUState {}
+
 #[cfg(MESON)]
 include!("bindings.inc.rs");
 

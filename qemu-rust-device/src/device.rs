@@ -31,12 +31,13 @@ use crate::{
         ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
     },
     layout::Layout,
-    link::{Link, Root, Settings},
+    link::{Asked, Link, Root, Settings},
     logger,
     nic::{self, Nic},
     pci::{
-        with_bql, without_bql, BarKind, DmaError, Mmio, MmioRegion, MsixPlace, PciDevice,
-        PciDeviceClass, PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
+        in_vcpu_thread, runs, told_to_stop, with_bql, without_bql, BarKind, DmaError, Mmio,
+        MmioRegion, MsixPlace, PciDevice, PciDeviceClass, PciDeviceImpl, PciDeviceMethods,
+        PCI_EXPRESS,
     },
     replug::{self, Again},
     uart::{self, Uart},
@@ -955,6 +956,7 @@ impl AcceleratorPcie {
         // A guest that was shut down with -no-shutdown goes on after a reset.
         self.quitting.store(false, Ordering::Relaxed);
         if let Some(link) = self.link() {
+            self.reset_error_reporting();
             link.reset(kind);
         }
     }
@@ -1132,6 +1134,32 @@ impl Root for Machine {
 
     fn unlocked(&self, wait: &mut dyn FnMut()) {
         without_bql(wait);
+    }
+
+    fn asked(&self) -> Asked {
+        // Only a vCPU is waited for. One that is told to stop while the machine
+        // runs is told by a reset, which is not announced otherwise (`stop` and
+        // its like change the state of the machine first; QEMU also does it to
+        // suspend the machine, which the guest then comes back from by a reset).
+        if !in_vcpu_thread() {
+            Asked::Nothing
+        } else if !runs() {
+            Asked::Stop
+        } else if told_to_stop() {
+            Asked::Reset
+        } else {
+            Asked::Nothing
+        }
+    }
+
+    fn completion_timeout(&self) {
+        with_bql(|| {
+            let device = self.device();
+            // Unplugged while we waited: the registers are gone.
+            if device.link.borrow().is_some() {
+                device.completion_timeout_error();
+            }
+        });
     }
 
     fn quitting(&self) -> bool {

@@ -59,6 +59,19 @@ const OTHER_CARD: Duration = Duration::from_secs(5);
 /// How long the goodbye may take to leave when the link is closed.
 const LINGER_MS: i32 = 100;
 
+/// What is asked of the machine that has to wait until this thread is back
+/// from its access.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To stop, and to go on later as if nothing had happened.
+    Stop,
+    /// To begin anew: nobody needs the answer any more.
+    Reset,
+}
+
 /// What the link needs of the machine that it is plugged into.
 pub trait Root: Send + Sync {
     /// Reads guest memory as the device does, filling `data`.
@@ -79,6 +92,13 @@ pub trait Root: Send + Sync {
     fn unlocked(&self, wait: &mut dyn FnMut());
     /// The machine is about to end: waiting makes no sense any more.
     fn quitting(&self) -> bool;
+    /// What is asked of the machine that has to wait for this thread. Looked at
+    /// ten times a second while it waits.
+    fn asked(&self) -> Asked {
+        Asked::Nothing
+    }
+    /// A read was given up after the completion timeout.
+    fn completion_timeout(&self) {}
 }
 
 /// What a user can set.
@@ -900,7 +920,11 @@ impl Link {
                 got = Some(self.wait_unlocked(shared, want, access));
             }
         });
-        got.unwrap_or(Got::Void)
+        let got = got.unwrap_or(Got::Void);
+        if matches!((&got, want), (Got::Timeout, Want::Read(_))) {
+            self.root.completion_timeout();
+        }
+        got
     }
 
     fn wait_unlocked<'a>(
@@ -913,6 +937,8 @@ impl Link {
         let epoch = shared.epoch;
         let deadline = self.settings.completion_timeout.map(|t| begin + t);
         let mut warn_at = begin + self.settings.warn_after;
+        let mut ask_at = begin + SLICE;
+        let mut stopping = false;
         let mut leading = false;
         let mut more = false;
         let got = loop {
@@ -927,6 +953,31 @@ impl Link {
                 break Got::Void;
             }
             let now = Instant::now();
+            if now >= ask_at {
+                ask_at = now + SLICE;
+                match self.root.asked() {
+                    Asked::Nothing => stopping = false,
+                    Asked::Stop => {
+                        if !std::mem::replace(&mut stopping, true) {
+                            self.warn_stopping(&shared, want, access, begin);
+                        }
+                    }
+                    Asked::Reset => {
+                        warn!(
+                            "{}: {} by the simulator at {} since {:.1} s; given up, since the \
+                             machine is reset",
+                            self.name(),
+                            Self::waits_for(&shared, want, access),
+                            self.settings.endpoint,
+                            begin.elapsed().as_secs_f32()
+                        );
+                        if let Want::Read(tag) = want {
+                            shared.session.abandon(tag);
+                        }
+                        break Got::Void;
+                    }
+                }
+            }
             if deadline.is_some_and(|d| now >= d) {
                 break self.give_up(&mut shared, want, access, begin);
             }
@@ -1020,6 +1071,19 @@ impl Link {
     fn warn_waiting(&self, shared: &Shared, want: Want, access: Access, begin: Instant) {
         warn!(
             "{}: {} by the simulator at {} since {:.1} s; {}",
+            self.name(),
+            Self::waits_for(shared, want, access),
+            self.settings.endpoint,
+            begin.elapsed().as_secs_f32(),
+            Self::last_seen(shared)
+        );
+    }
+
+    fn warn_stopping(&self, shared: &Shared, want: Want, access: Access, begin: Instant) {
+        warn!(
+            "{}: the machine is asked to stop; that and the monitors wait, since {} by the \
+             simulator at {} since {:.1} s; {}. It goes on with the completion, the end of the \
+             simulator, the property completion-timeout, or SIGTERM",
             self.name(),
             Self::waits_for(shared, want, access),
             self.settings.endpoint,

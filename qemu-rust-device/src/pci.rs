@@ -315,6 +315,42 @@ pub fn with_bql<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether this thread is that of a vCPU.
+pub fn in_vcpu_thread() -> bool {
+    // SAFETY: looks at variables of this thread.
+    unsafe { bindings::qemu_in_vcpu_thread() }
+}
+
+/// Whether the machine runs, and is not stopped or about to.
+pub fn runs() -> bool {
+    // SAFETY: looks at a variable.
+    unsafe { bindings::runstate_is_running() }
+}
+
+/// Whether somebody waits for the vCPU of this thread to stop, and the vCPU is
+/// not just unplugged. To be called in a callback of a memory region.
+pub fn told_to_stop() -> bool {
+    // The variable with this thread's vCPU cannot be reached from Rust, its
+    // number can be any below the largest that a machine allows.
+    const MOST: c_int = 4096;
+    for index in 0..MOST {
+        // SAFETY: walks the list of vCPUs, which is under RCU, as callbacks of
+        // memory regions are.
+        let cpu = unsafe { bindings::qemu_get_cpu(index) };
+        // SAFETY: a vCPU of the list, under RCU.
+        if !cpu.is_null() && unsafe { bindings::qemu_cpu_is_self(cpu) } {
+            let flag = |offset: u32| {
+                // SAFETY: the offset is that of a `bool` of the struct, which
+                // another thread may set; it is read as a byte, once.
+                unsafe { cpu.cast::<u8>().add(offset as usize).read_volatile() != 0 }
+            };
+            return flag(bindings::ACCELERATOR_CPU_STOP as u32)
+                && !flag(bindings::ACCELERATOR_CPU_UNPLUG as u32);
+        }
+    }
+    false
+}
+
 /// How an access of the device to guest memory ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmaError {
@@ -456,7 +492,7 @@ where
     }
 
     /// Adds the PCI Express capability of an endpoint at `offset`, with function
-    /// level reset, and returns its place.
+    /// level reset and error reporting, and returns its place.
     ///
     /// # Errors
     ///
@@ -468,8 +504,19 @@ where
         let place = usize::try_from(place)
             .map_err(|_| glue::error("no room for the PCI Express capability".into()))?;
         // SAFETY: the capability was just added.
-        unsafe { bindings::pcie_cap_flr_init(self.pci()) };
+        unsafe {
+            bindings::pcie_cap_flr_init(self.pci());
+            bindings::pcie_cap_deverr_init(self.pci());
+        }
         Ok(place)
+    }
+
+    /// Device Control does not have errors reported any more, as after a reset.
+    fn reset_error_reporting(&self) {
+        assert_locked();
+        // SAFETY: invariants 1 and 2, and the device is realized, so that it
+        // has the capability.
+        unsafe { bindings::pcie_cap_deverr_reset(self.pci()) };
     }
 
     /// Removes the PCI Express capability.
@@ -506,6 +553,24 @@ where
         assert_locked();
         // SAFETY: invariants 1 and 2.
         unsafe { bindings::pcie_aer_exit(self.pci()) };
+    }
+
+    /// Records a Completion Timeout in Advanced Error Reporting, and sends the
+    /// message for it if the guest lets it (PCIe base spec, Error Signaling and
+    /// Logging). No header is logged: the device does not claim to be capable of
+    /// it (Completion Timeout Prefix/Header Log Capable).
+    fn completion_timeout_error(&self) {
+        assert_locked();
+        // SAFETY: invariant 1.
+        let source = unsafe { bindings::pci_requester_id(self.pci()) };
+        let error = bindings::PCIEAERErr {
+            status: bindings::PCI_ERR_UNC_COMP_TIME,
+            source_id: source,
+            ..Default::default()
+        };
+        // SAFETY: invariants 1 and 2; the function only reads the error. It can
+        // only fail for an error that does not exist.
+        unsafe { bindings::pcie_aer_inject_error(self.pci(), &error) };
     }
 
     /// What QEMU does on a write to configuration space, PCI Express and

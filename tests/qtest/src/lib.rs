@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod guest;
 pub mod machine;
 pub mod pci;
 pub mod qemu;

@@ -23,6 +23,8 @@ pub struct Options {
     pub properties: String,
     /// Further arguments of QEMU, before those of the card, separated by blanks.
     pub args: String,
+    /// How many vCPUs run the ROM of [`crate::guest`]; 0 for none.
+    pub vcpus: u32,
     /// Environment variables.
     pub env: Vec<(&'static str, &'static str)>,
 }
@@ -74,6 +76,11 @@ impl Machine {
             .args(&options.args)
             .args(&device_args(&endpoint, &options.properties))
             .env("ACCELERATOR_LOG_LEVEL", "debug");
+        if options.vcpus > 0 {
+            let rom = scratch.path("rom");
+            crate::guest::write_rom(&rom);
+            launch = launch.guest(options.vcpus, &rom);
+        }
         for (name, value) in &options.env {
             launch = launch.env(name, value);
         }
@@ -177,6 +184,11 @@ impl Machine {
             Some(addr) => addr,
             None => panic!("BAR {bar} is not placed"),
         }
+    }
+
+    /// A path that goes away with the machine.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.path(name)
     }
 
     /// The endpoint that the device was told.

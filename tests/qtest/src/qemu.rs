@@ -204,6 +204,20 @@ impl Launch {
         }
     }
 
+    /// With vCPUs that run a ROM, and not under qtest alone.
+    #[must_use]
+    pub fn guest(mut self, vcpus: u32, rom: &Path) -> Self {
+        let accel = self.args.iter().position(|a| a == "qtest");
+        self.args[accel.expect("not a bare launch")] = "tcg,thread=multi".into();
+        self.args.extend([
+            "-smp".into(),
+            vcpus.to_string(),
+            "-bios".into(),
+            rom.display().to_string(),
+        ]);
+        self
+    }
+
     /// Adds arguments, separated by blanks.
     #[must_use]
     pub fn args(mut self, args: &str) -> Self {

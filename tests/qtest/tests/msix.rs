@@ -4,10 +4,10 @@
 //! table entry, so that entries that point to memory show every interrupt.
 
 use accelerator_peers::hdl::sample_config;
-use accelerator_protocol::{Config, Frame};
+use accelerator_protocol::{wire::ResetKind, Config, Frame};
 use accelerator_qtest::{
     machine::ok,
-    pci::{command, MsixSeen, CARD},
+    pci::{capability, command, Function, MsixSeen, CARD},
     Machine,
 };
 
@@ -215,4 +215,71 @@ fn intx_follows_the_level() {
     assert_eq!(level(&mut m), 1);
     ok(m.hdl.intx(false));
     assert_eq!(level(&mut m), 0);
+}
+
+/// The pin as the interrupt controller sees it: level-triggered interrupt 11,
+/// to which all pins of the machine are routed.
+fn pin(m: &mut Machine) -> bool {
+    // The answer to a DMA read comes after everything before it.
+    ok(m.hdl.dma_read(0, 1));
+    m.qemu.port_out(0xa0, 1, 0x0a);
+    m.qemu.port_in(0xa0, 1) >> 3 & 1 != 0
+}
+
+fn interrupt_status(m: &mut Machine) -> bool {
+    CARD.get(&mut m.qemu, accelerator_qtest::pci::reg::STATUS, 2) >> 3 & 1 != 0
+}
+
+/// A card without MSI-X whose INTA reaches the interrupt controller.
+fn legacy() -> Machine {
+    let mut m = Machine::start(Config {
+        intx_pin: 1,
+        ..sample_config(0)
+    });
+    let bridge = Function { bus: 0, device: 31 };
+    for route in [0x60, 0x68] {
+        bridge.set(&mut m.qemu, route, 4, 0x0b0b_0b0b);
+    }
+    m.qemu.port_out(0x4d1, 1, 1 << 3);
+    assert!(MsixSeen::find(&mut m.qemu, CARD).is_none());
+    assert!(!pin(&mut m));
+    m
+}
+
+#[test]
+fn intx_reaches_the_interrupt_controller() {
+    let mut m = legacy();
+    for _ in 0..3 {
+        ok(m.hdl.intx(true));
+        assert!(pin(&mut m) && interrupt_status(&mut m));
+        // Interrupt Disable takes the pin back, and Interrupt Status stays.
+        CARD.change_command(&mut m.qemu, command::INTX_DISABLE, 0);
+        assert!(!pin(&mut m) && interrupt_status(&mut m));
+        CARD.change_command(&mut m.qemu, 0, command::INTX_DISABLE);
+        assert!(pin(&mut m) && interrupt_status(&mut m));
+        ok(m.hdl.intx(false));
+        assert!(!pin(&mut m) && !interrupt_status(&mut m));
+    }
+    // Raised while it is disabled: seen when it is enabled.
+    CARD.change_command(&mut m.qemu, command::INTX_DISABLE, 0);
+    ok(m.hdl.intx(true));
+    assert!(!pin(&mut m) && interrupt_status(&mut m));
+    CARD.change_command(&mut m.qemu, 0, command::INTX_DISABLE);
+    assert!(pin(&mut m));
+}
+
+#[test]
+fn a_reset_takes_intx_back() {
+    let mut m = legacy();
+    ok(m.hdl.intx(true));
+    assert!(pin(&mut m));
+    let express = CARD.expect(&mut m.qemu, capability::EXPRESS);
+    let control = CARD.get(&mut m.qemu, express + 8, 2);
+    CARD.set(&mut m.qemu, express + 8, 2, control | 0x8000);
+    let tag = ok(m.hdl.expect_reset(ResetKind::Flr));
+    ok(m.hdl.reset_done(tag));
+    m.enable_card();
+    assert!(!pin(&mut m) && !interrupt_status(&mut m));
+    ok(m.hdl.intx(true));
+    assert!(pin(&mut m) && interrupt_status(&mut m));
 }
