@@ -344,8 +344,7 @@ pub fn told_to_stop() -> bool {
                 // another thread may set; it is read as a byte, once.
                 unsafe { cpu.cast::<u8>().add(offset as usize).read_volatile() != 0 }
             };
-            return flag(bindings::ACCELERATOR_CPU_STOP as u32)
-                && !flag(bindings::ACCELERATOR_CPU_UNPLUG as u32);
+            return flag(bindings::ACCELERATOR_CPU_STOP) && !flag(bindings::ACCELERATOR_CPU_UNPLUG);
         }
     }
     false
