@@ -96,6 +96,10 @@ struct Standin {
     bool hold = false;  // completions wait
     uint64_t assembly_addr = 0;
     std::vector<uint8_t> assembly_data, assembly_strb;
+    // Writes that are not yet in memory, oldest first.
+    struct Late { int tag; uint64_t addr; std::vector<uint8_t> data, strb; };
+    std::deque<Late> late;
+    bool late_writes = false;
     int next_tag = 1;
     int delay_min = 0, delay_max = 0, again_percent = 0, reorder = 0;
     uint64_t fault_begin = 0, fault_end = 0;
@@ -140,10 +144,26 @@ struct Standin {
         }
         events = later;
         dma.clear();
+        late.clear();
         writes.clear();
         reads.clear();
         assembling = false;
         unaccepted = false;
+    }
+
+    // Carries out the writes up to that one, or all.
+    void carry_out(int tag) {
+        bool found = tag < 0;
+        for (const Late &w : late) found |= w.tag == tag;
+        while (found && !late.empty()) {
+            const Late &w = late.front();
+            for (std::size_t i = 0; i < w.data.size(); ++i) {
+                if (w.strb[i]) memory[w.addr - base + i] = w.data[i];
+            }
+            const bool end = w.tag == tag;
+            late.pop_front();
+            if (end) break;
+        }
     }
 
     void complete(int tag) {
@@ -327,6 +347,7 @@ int acc_get_mmio(void *, int *tag, int *bar, long long *addr, int *len, long lon
 
 int acc_mmio_read_done(void *, int tag, int status, long long data) {
     Standin &t = s();
+    t.carry_out(-1);
     t.add_log(LOG_READ_DONE, tag, status, 0, static_cast<uint64_t>(data));
     for (std::size_t i = 0; i < t.reads.size(); ++i) {
         if (t.reads[i] == tag) {
@@ -457,12 +478,8 @@ int acc_dma_write_end(void *) {
     const int tag = t.next_tag++;
     const int status = t.status(t.assembly_addr, bytes, true);
     if (status == 0) {
-        for (int i = 0; i < bytes; ++i) {
-            if (t.assembly_strb[static_cast<std::size_t>(i)]) {
-                t.memory[t.assembly_addr - t.base + static_cast<uint64_t>(i)] =
-                    t.assembly_data[static_cast<std::size_t>(i)];
-            }
-        }
+        t.late.push_back({tag, t.assembly_addr, t.assembly_data, t.assembly_strb});
+        if (!t.late_writes) t.carry_out(-1);
         t.stat[3] += bytes;
     }
     t.dma.emplace(tag, Dma{true, t.assembly_addr, bytes, status, false, {}, 0});
@@ -482,6 +499,7 @@ int acc_get_dma_write(void *, int *tag, int *status) {
     t.announced = NONE;
     *status = t.dma.at(*tag).status;
     t.dma.erase(*tag);
+    t.carry_out(*tag);
     return 0;
 }
 
@@ -495,6 +513,7 @@ int acc_msix(void *, int vector) {
     }
     if (t.in_reset) t.violation("MSI-X in reset");
     if (t.again()) return ERR_AGAIN;
+    t.carry_out(-1);
     ++t.stat[4];
     t.add_log(LOG_MSIX, vector, 0, 0, 0);
     return 0;
@@ -696,6 +715,8 @@ void si_set(const char *name, int64_t value) {
     else if (n == "again_percent") t.again_percent = static_cast<int>(value);
     else if (n == "reorder") t.reorder = static_cast<int>(value);
     else if (n == "hold") t.hold = value != 0;
+    // A write is in memory when its end is told, or what it must not be overtaken by.
+    else if (n == "late_writes") t.late_writes = value != 0;
     else if (n == "nic_room_percent") nic.room_percent = static_cast<int>(value);
     else if (n == "nic_wait_percent") nic.wait_percent = static_cast<int>(value);
     else if (n == "nic_limit") nic.limit = static_cast<int>(value);

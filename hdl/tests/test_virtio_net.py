@@ -330,7 +330,7 @@ async def traffic(dut, frames, size, most, longest=1514, **settings):
 
 @test()
 async def single_buffers(dut):
-    await traffic(dut, 150, 256, 1, delay_max=40)
+    await traffic(dut, 150, 256, 1, delay_max=40, late_writes=1)
 
 
 @test()
@@ -381,7 +381,7 @@ async def interrupts_as_the_driver_wants_them(dut):
 async def an_interrupt_for_what_is_seen_late(dut):
     """The device looks at the flags after the used index can be seen: a driver that enables
     interrupts and then looks at the index misses nothing."""
-    host, card = await start(dut, delay_min=50, delay_max=400, reorder=1)
+    host, card = await start(dut, delay_min=50, delay_max=400, late_writes=1)
     await card.start()
     for _ in range(25):
         before = len(host.find(MSIX, 2))
