@@ -13,6 +13,7 @@ SUITES=(
   'shellcheck:every shell script'
   'clippy:the workspace without QEMU'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
+  'fuzz:random and damaged frames of every type against both halves of the protocol'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
   'flows:what is made for Vivado and other simulators, without them'
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
@@ -27,6 +28,8 @@ SUITES=(
   'clock:guest time while RTL stands still, with and without icount'
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
+  'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
+  'soak:everything at once, with resets and simulators that are killed'
 )
 
 QEMU_DIR=build/qemu/patched
@@ -46,6 +49,7 @@ $(for suite in "${SUITES[@]}"; do printf '  %-12s %s\n' "${suite%%:*}" "${suite#
 options:
   --qemu DIR    test the QEMU in DIR (with bin/qemu-system-x86_64) instead of
                 building one with scripts/build-qemus.sh
+  --long        the long form of fuzz (ten million inputs) and soak (ten minutes)
   --list        only list the suites
   --help        this text
 EOF
@@ -83,6 +87,12 @@ suite_clippy() {
 suite_rust() {
   need_packages gcc g++ pkg-config
   cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
+}
+
+suite_fuzz() {
+  local limit=(--inputs 1000000 --seconds 15)
+  [[ -z ${TEST_LONG:-} ]] || limit=(--inputs 10000000)
+  cargo run --profile fuzz --locked --package accelerator-fuzz -- "${limit[@]}"
 }
 
 suite_hdl() {
@@ -157,6 +167,14 @@ suite_life() {
   scripts/test-life.sh --qemu "$QEMU_DIR"
 }
 
+suite_hosts() {
+  scripts/test-two-hosts.sh --qemu "$QEMU_DIR"
+}
+
+suite_soak() {
+  scripts/soak.sh --qemu "$QEMU_DIR" --seconds "$([[ -z ${TEST_LONG:-} ]] && echo 30 || echo 600)"
+}
+
 main() {
   local wanted=() suite name text
   while (($#)); do
@@ -169,6 +187,7 @@ main() {
         printf '%s\n' "${SUITES[@]}"
         exit 0
         ;;
+      --long) export TEST_LONG=yes ;;
       --qemu)
         (($# >= 2)) || die "--qemu needs a folder"
         [[ -x $2/bin/qemu-system-x86_64 ]] || die "$2/bin/qemu-system-x86_64 is not there"

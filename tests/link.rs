@@ -163,6 +163,7 @@ fn settings(endpoint: String) -> Settings {
     Settings {
         name: "test".into(),
         endpoint,
+        keys: None,
         write_window: 4,
         posted_writes: true,
         completion_timeout: None,

@@ -348,7 +348,11 @@ int acc_abi_version(void);
  *
  * `endpoint`: where QEMU connects to. A port number on the loopback interface
  * ("7557"), "tcp://127.0.0.1:PORT", or "ipc:///PATH" for a Unix socket. Empty
- * or null: the port in the environment variable NPU_COSIM_PORT, or 7557.
+ * or null: the port in the environment variable NPU_COSIM_PORT, or 7557. Beyond
+ * loopback ("tcp://ADDRESS:PORT", ADDRESS 0.0.0.0 for all) only with keys, the
+ * environment variables ACCELERATOR_CURVE_SECRET (file with our pair of keys)
+ * and ACCELERATOR_CURVE_CLIENTS (public keys of those who may connect: a file, a
+ * folder or one key), or with ACCELERATOR_INSECURE=1.
  * `name`: what the log calls the bridge; empty or null for "accelerator".
  *
  * Reads the environment variables ACCELERATOR_LOG_LEVEL (off, error, warn,
@@ -363,7 +367,8 @@ int acc_abi_version(void);
  *
  * `endpoint` and `name` are null or end with a zero byte.
  */
-void *acc_open(const char *endpoint, const char *name);
+void *acc_open(const char *endpoint,
+               const char *name);
 
 /**
  * Closes a bridge: says goodbye to the host, closes the socket and removes the

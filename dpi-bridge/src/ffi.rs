@@ -10,8 +10,8 @@ use std::{
 };
 
 use accelerator_protocol::{
-    channel::ChannelKind, channel_endpoint, default_endpoint, parse_endpoint, wire::MAX_NAME,
-    PORT_VARIABLE,
+    channel::ChannelKind, channel_endpoint, default_endpoint_within, parse_endpoint_within,
+    wire::MAX_NAME, PORT_VARIABLE,
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     logger,
     registry::{self, Behind, Words},
     run::BEAT_BYTES,
+    security::Security,
 };
 
 pub mod nic;
@@ -223,7 +224,11 @@ pub extern "C" fn acc_abi_version() -> c_int {
 ///
 /// `endpoint`: where QEMU connects to. A port number on the loopback interface
 /// ("7557"), "tcp://127.0.0.1:PORT", or "ipc:///PATH" for a Unix socket. Empty
-/// or null: the port in the environment variable NPU_COSIM_PORT, or 7557.
+/// or null: the port in the environment variable NPU_COSIM_PORT, or 7557. Beyond
+/// loopback ("tcp://ADDRESS:PORT", ADDRESS 0.0.0.0 for all) only with keys, the
+/// environment variables ACCELERATOR_CURVE_SECRET (file with our pair of keys)
+/// and ACCELERATOR_CURVE_CLIENTS (public keys of those who may connect: a file, a
+/// folder or one key), or with ACCELERATOR_INSECURE=1.
 /// `name`: what the log calls the bridge; empty or null for "accelerator".
 ///
 /// Reads the environment variables ACCELERATOR_LOG_LEVEL (off, error, warn,
@@ -256,12 +261,13 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
 /// The endpoint that a text from C means; of a channel, if one is given, rather
 /// than of a bridge.
 fn endpoint_of(text: &str, channel: Option<ChannelKind>) -> Result<String> {
+    let reach = Security::from_environment()?.reach();
     let pcie = |text: &str| {
         if text.trim().is_empty() {
             let variable = std::env::var(PORT_VARIABLE).ok();
-            default_endpoint(variable.as_deref())
+            default_endpoint_within(variable.as_deref(), reach)
         } else {
-            parse_endpoint(text)
+            parse_endpoint_within(text, reach)
         }
     };
     let endpoint = match (channel, text.trim().strip_prefix("pcie:")) {
@@ -270,7 +276,7 @@ fn endpoint_of(text: &str, channel: Option<ChannelKind>) -> Result<String> {
         (Some(kind), None) if text.trim().is_empty() => {
             pcie("").and_then(|e| channel_endpoint(&e, kind))
         }
-        (Some(_), None) => parse_endpoint(text),
+        (Some(_), None) => parse_endpoint_within(text, reach),
     }
     .map_err(|e| Error::new(Code::Invalid, e))?;
     if endpoint.starts_with("ipc://@") {

@@ -16,6 +16,7 @@
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call;
+//! * [`security`] is who may connect;
 //! * [`registry`] turns handles into bridges and channels, and panics into
 //!   errors.
 //!
@@ -31,6 +32,7 @@ pub mod nic;
 pub mod order;
 pub mod registry;
 pub mod run;
+pub mod security;
 pub mod transport;
 pub mod uart;
 pub mod watcher;

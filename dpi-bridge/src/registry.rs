@@ -25,7 +25,8 @@ use crate::{
 /// Bridges and channels that can be open at once.
 pub const MAX_BRIDGES: usize = 64;
 
-/// What a handle stands for.
+/// What a handle stands for. There are few, and none is ever moved about.
+#[allow(clippy::large_enum_variant)]
 pub enum Object {
     /// Of `acc_open`.
     Bridge(Box<Bridge>),

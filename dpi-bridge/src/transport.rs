@@ -21,6 +21,7 @@ use accelerator_protocol::wire::MAX_MESSAGE;
 
 use crate::{
     error::{fail, Code, Error, Result},
+    security::Security,
     watcher::Watcher,
 };
 
@@ -69,6 +70,7 @@ pub enum Received {
 pub struct Transport {
     // Closed in `close`, in this order; a socket keeps its context alive.
     router: zmq::Socket,
+    keys: Option<accelerator_curve::Guard>,
     watcher: Watcher,
     file: Option<SocketFile>,
 }
@@ -128,6 +130,7 @@ impl Transport {
         };
         let monitor = connect().map_err(|e| io("cannot monitor the socket", endpoint, e))?;
 
+        let keys = Security::from_environment()?.apply(&context, &router, endpoint, target)?;
         let file = match endpoint.strip_prefix("ipc://") {
             Some(path) => Some(bind_file(&router, endpoint, Path::new(path))?),
             None => {
@@ -148,6 +151,7 @@ impl Transport {
             .map_err(|e| io("cannot start the watcher thread", endpoint, e))?;
         Ok(Self {
             router,
+            keys,
             watcher,
             file,
         })
@@ -224,12 +228,14 @@ impl Transport {
     pub fn close(self) {
         let Self {
             router,
+            keys,
             watcher,
             file,
         } = self;
         // The file goes first, so that nobody connects to what is closing.
         drop(file);
         drop(router);
+        drop(keys);
         watcher.stop();
     }
 }

@@ -349,6 +349,8 @@ impl Thread {
         let target = std::mem::take(&mut self.target);
         // Instants at which to repeat the hint that the peer may be gone.
         let mut gone_again: Vec<Instant> = Vec::new();
+        // Connections that came to nothing.
+        let mut strangers = 0;
         let mut stop_until: Option<Instant> = None;
         // Number of polls while the socket's bit is set, and since when.
         let mut flagged: Option<(u64, Instant)> = None;
@@ -396,7 +398,7 @@ impl Thread {
             if control && self.stopped() {
                 stop_until.get_or_insert(Instant::now() + STOP_LIMIT);
             }
-            if monitor && self.read_monitor(&target, &mut gone_again) {
+            if monitor && self.read_monitor(&target, &mut gone_again, &mut strangers) {
                 return;
             }
             if armed && socket {
@@ -426,7 +428,12 @@ impl Thread {
     }
 
     /// Reads all events of the monitor; whether that was the last of them.
-    fn read_monitor(&self, target: &str, gone_again: &mut Vec<Instant>) -> bool {
+    fn read_monitor(
+        &self,
+        target: &str,
+        gone_again: &mut Vec<Instant>,
+        strangers: &mut u64,
+    ) -> bool {
         loop {
             let event = match self.monitor.recv_bytes(zmq::DONTWAIT) {
                 Ok(event) => event,
@@ -459,10 +466,17 @@ impl Thread {
                 ),
                 E::HANDSHAKE_FAILED_NO_DETAIL
                 | E::HANDSHAKE_FAILED_PROTOCOL
-                | E::HANDSHAKE_FAILED_AUTH => log::debug!(
-                    target: target,
-                    "a peer that connected to {address} does not speak ZeroMQ (error {value})"
-                ),
+                | E::HANDSHAKE_FAILED_AUTH => {
+                    *strangers += 1;
+                    let level = handshake_level(event, value, *strangers);
+                    log::log!(
+                        target: target,
+                        level,
+                        "a peer that connected to {address} got no further: {} (error {value:#x}, \
+                         number {strangers})",
+                        handshake_text(event, value)
+                    );
+                }
                 E::MONITOR_STOPPED => return true,
                 _ => log::trace!(target: target, "socket event {event:?} on {address}"),
             }
@@ -491,6 +505,40 @@ impl Thread {
         for (what, lasts) in due {
             log::warn!(target: target, "{what}, for {} ms now", lasts.as_millis());
         }
+    }
+}
+
+/// Errors of a handshake in libzmq's numbers (`zmq.h`).
+const CRYPTOGRAPHIC: u32 = 0x1100_0001;
+const MECHANISM_MISMATCH: u32 = 0x1100_0002;
+
+/// Why the handshake of a connection failed.
+const fn handshake_text(event: zmq::SocketEvent, value: u32) -> &'static str {
+    if matches!(event, zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL) {
+        return "it hung up in the handshake (does only one side use keys?)";
+    }
+    match value {
+        CRYPTOGRAPHIC => "it expects another key of ours, or does not own its own",
+        MECHANISM_MISMATCH => "only one side uses keys",
+        300..=500 => "its key may not connect",
+        _ => "it does not speak ZeroMQ",
+    }
+}
+
+/// Failed keys are for the user, noise is not; and of both fewer and fewer.
+/// A key that may not connect was told with more detail by who refused it.
+fn handshake_level(event: zmq::SocketEvent, value: u32, count: u64) -> log::Level {
+    let keys = match event {
+        zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL => true,
+        zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL => {
+            matches!(value, CRYPTOGRAPHIC | MECHANISM_MISMATCH)
+        }
+        _ => false,
+    };
+    if keys && (count <= 8 || count.is_power_of_two()) {
+        log::Level::Warn
+    } else {
+        log::Level::Debug
     }
 }
 

@@ -17,6 +17,7 @@
 //!   sockets nor QEMU nor a simulator.
 //! * [`channel`] has the two halves of a session of a NIC or serial channel,
 //!   which is a connection of its own beside the PCIe stream.
+//! * [`keys`] reads the keys of connections beyond the machine itself.
 //!
 //! The crate has no dependencies and contains no `unsafe` code. It builds with
 //! Rust 1.77, the minimum of QEMU 10.1.
@@ -27,6 +28,7 @@ pub mod channel;
 pub mod config;
 pub mod device;
 pub mod host;
+pub mod keys;
 pub mod wire;
 
 pub use config::{Bar, Capability, Config, ConfigError, Msix};
@@ -50,12 +52,31 @@ pub const MAX_ENDPOINT: usize = 128;
 /// * `ipc:///run/user/1000/card0`: a Unix socket
 ///
 /// Whoever can reach the socket owns the guest's memory, therefore addresses
-/// that are not loopback are refused.
+/// that are not loopback are refused; [`parse_endpoint_within`] allows them.
 ///
 /// # Errors
 ///
 /// A message that names the endpoint and what is wrong with it.
 pub fn parse_endpoint(text: &str) -> Result<String, String> {
+    parse_endpoint_within(text, Reach::Loopback)
+}
+
+/// Which endpoints a user may give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that nobody outside of the machine can reach.
+    Loopback,
+    /// All: both sides have keys, or the user said that none are wanted.
+    Anywhere,
+}
+
+/// As [`parse_endpoint`], and with [`Reach::Anywhere`] also `tcp://` with any
+/// host name or address, `tcp://*:PORT` to listen on all of them.
+///
+/// # Errors
+///
+/// As [`parse_endpoint`].
+pub fn parse_endpoint_within(text: &str, reach: Reach) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("the endpoint is empty".into());
@@ -92,9 +113,20 @@ pub fn parse_endpoint(text: &str) -> Result<String, String> {
         return match host {
             "127.0.0.1" | "[::1]" => Ok(format!("tcp://{host}:{port}")),
             "localhost" => Ok(format!("tcp://127.0.0.1:{port}")),
-            _ => Err(format!(
+            _ if reach == Reach::Loopback => Err(format!(
                 "endpoint {text:?}: {host} is not a loopback address (127.0.0.1, [::1], \
-                 localhost); whoever reaches this socket can read and write the guest's memory"
+                 localhost), and whoever reaches this socket can read and write the guest's \
+                 memory. Give both sides keys, which scripts/make-keys.sh makes (QEMU: properties \
+                 curve-secret and curve-server; simulator: {} and {}), or say that nobody else is \
+                 on that network (QEMU: insecure=on; simulator: {}=1)",
+                keys::SECRET_VARIABLE,
+                keys::CLIENTS_VARIABLE,
+                keys::INSECURE_VARIABLE,
+            )),
+            _ if is_host(host) => Ok(format!("tcp://{host}:{port}")),
+            _ => Err(format!(
+                "endpoint {text:?}: {host:?} is neither a host name nor an address; an IPv6 \
+                 address stands in brackets"
             )),
         };
     }
@@ -132,6 +164,19 @@ pub fn channel_endpoint(endpoint: &str, kind: wire::ChannelKind) -> Result<Strin
     }
 }
 
+fn is_host(host: &str) -> bool {
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(v6) => {
+            !v6.is_empty()
+                && v6
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b'%'))
+        }
+        None => host == "*" || (!host.is_empty() && host.bytes().all(name)),
+    }
+}
+
 fn parse_port(port: &str, whole: &str) -> Result<u16, String> {
     match port.parse::<u16>() {
         Ok(p) if p != 0 => Ok(p),
@@ -148,9 +193,19 @@ fn parse_port(port: &str, whole: &str) -> Result<u16, String> {
 ///
 /// The message of [`parse_endpoint`], with the variable's name in front.
 pub fn default_endpoint(variable: Option<&str>) -> Result<String, String> {
+    default_endpoint_within(variable, Reach::Loopback)
+}
+
+/// As [`default_endpoint`], with the endpoints that `reach` allows in the
+/// variable.
+///
+/// # Errors
+///
+/// As [`default_endpoint`].
+pub fn default_endpoint_within(variable: Option<&str>, reach: Reach) -> Result<String, String> {
     match variable {
         Some(value) if !value.trim().is_empty() => {
-            parse_endpoint(value).map_err(|e| format!("{PORT_VARIABLE}: {e}"))
+            parse_endpoint_within(value, reach).map_err(|e| format!("{PORT_VARIABLE}: {e}"))
         }
         _ => Ok(format!("tcp://127.0.0.1:{DEFAULT_PORT}")),
     }
@@ -206,6 +261,52 @@ mod tests {
         let long = format!("ipc://{}", "x".repeat(103));
         assert!(of(&long, Nic).is_ok());
         assert!(of(&long, Serial).unwrap_err().contains("108 bytes"));
+    }
+
+    #[test]
+    fn beyond_loopback() {
+        let good = [
+            "tcp://10.1.2.3:7557",
+            "tcp://*:7557",
+            "tcp://0.0.0.0:7557",
+            "tcp://sim-1.lan:7557",
+            "tcp://[fe80::1%eth0]:7557",
+            "tcp://[::]:7557",
+        ];
+        for text in good {
+            let refused = parse_endpoint(text).unwrap_err();
+            for part in [
+                text,
+                "curve-secret",
+                "ACCELERATOR_CURVE_CLIENTS",
+                "make-keys.sh",
+                "insecure=on",
+            ] {
+                assert!(refused.contains(part), "{refused}");
+            }
+            assert_eq!(
+                parse_endpoint_within(text, Reach::Anywhere).as_deref(),
+                Ok(text)
+            );
+        }
+        for bad in [
+            "tcp://:1",
+            "tcp://a b:1",
+            "tcp://fe80::1:1",
+            "tcp://[]:1",
+            "tcp://a;b:1",
+            "tcp://10.1.2.3",
+            "pgm://10.1.2.3:1",
+        ] {
+            assert!(
+                parse_endpoint_within(bad, Reach::Anywhere).is_err(),
+                "{bad}"
+            );
+        }
+        let short = parse_endpoint_within("7000", Reach::Anywhere);
+        assert_eq!(short.as_deref(), Ok("tcp://127.0.0.1:7000"));
+        assert!(default_endpoint(Some("tcp://10.1.2.3:1")).is_err());
+        assert!(default_endpoint_within(Some("tcp://10.1.2.3:1"), Reach::Anywhere).is_ok());
     }
 
     #[test]

@@ -22,7 +22,10 @@ use accelerator_protocol::{
 };
 use log::{debug, error, info, warn};
 
-use crate::link::{drain, epoll, owned, random, set_timer, LinkError, Wire};
+use crate::{
+    keys::Keys,
+    link::{drain, epoll, owned, random, set_timer, LinkError, Wire},
+};
 
 /// Messages that are taken in before others get their turn.
 const BATCH: usize = 64;
@@ -67,6 +70,7 @@ pub struct Channel {
     /// That there is no session was said.
     told: bool,
     closed: bool,
+    keys: Option<Keys>,
     // The sockets, then their context, which waits for them.
     wire: Option<Wire>,
     context: zmq::Context,
@@ -120,12 +124,18 @@ impl Channel {
             out: Vec::new(),
             told: false,
             closed: false,
+            keys: None,
             wire: None,
             context: zmq::Context::new(),
             timer,
             wake,
             watch,
         })
+    }
+
+    /// Gives the connections that are yet to come keys.
+    pub fn set_keys(&mut self, keys: Option<Keys>) {
+        self.keys = keys;
     }
 
     /// Becomes readable when [`Channel::service`] has something to do.
@@ -146,12 +156,13 @@ impl Channel {
     }
 
     fn connect(&mut self) {
-        let wire = Wire::new(&self.context, &self.endpoint, QUEUE).and_then(|wire| {
-            for fd in wire.descriptors()? {
-                epoll(&self.watch, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
-            }
-            Ok(wire)
-        });
+        let wire =
+            Wire::new(&self.context, &self.endpoint, self.keys.as_ref(), QUEUE).and_then(|wire| {
+                for fd in wire.descriptors()? {
+                    epoll(&self.watch, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
+                }
+                Ok(wire)
+            });
         self.session = HostChannel::new(self.session.kind(), random(), self.window);
         self.session.set_link(self.link, &mut self.out);
         match wire {

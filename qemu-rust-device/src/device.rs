@@ -16,9 +16,9 @@ use std::{
 use accelerator_protocol::{
     channel_endpoint,
     config::{Config, BARS},
-    default_endpoint, parse_endpoint,
+    default_endpoint_within, parse_endpoint_within,
     wire::{ChannelKind, ResetKind, Status},
-    PORT_VARIABLE,
+    Reach, PORT_VARIABLE,
 };
 use log::{error, warn};
 
@@ -30,6 +30,7 @@ use crate::{
         Object, ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
         ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
     },
+    keys,
     layout::Layout,
     link::{Asked, Link, Root, Settings},
     logger,
@@ -109,6 +110,9 @@ pub struct AcceleratorPcie {
     parent_obj: ParentField<PciDevice>,
 
     endpoint: *mut c_char,
+    curve_secret: *mut c_char,
+    curve_server: *mut c_char,
+    insecure: bool,
     port: u16,
     handshake_timeout: u32,
     completion_timeout: u32,
@@ -219,6 +223,24 @@ device_impl!(
             Some(0)
         ),
         property(
+            c"curve-secret",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, curve_secret),
+            None
+        ),
+        property(
+            c"curve-server",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, curve_server),
+            None
+        ),
+        property(
+            c"insecure",
+            addr_of!(c::qdev_prop_bool),
+            offset_of!(AcceleratorPcie, insecure),
+            Some(0)
+        ),
+        property(
             c"handshake-timeout",
             addr_of!(c::qdev_prop_uint32),
             offset_of!(AcceleratorPcie, handshake_timeout),
@@ -276,11 +298,25 @@ device_impl!(
 );
 
 /// Texts of `-device accelerator-pcie,help`.
-const DESCRIPTIONS: [(&CStr, &CStr); 11] = [
+const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
     (
         c"endpoint",
-        c"where the simulator listens: a port on loopback, tcp://127.0.0.1:PORT or ipc://PATH \
-          (default: property port, then NPU_COSIM_PORT, then 7557)",
+        c"where the simulator listens: a port on loopback, tcp://127.0.0.1:PORT or ipc://PATH; \
+          with keys or insecure=on also tcp://HOST:PORT (default: property port, then \
+          NPU_COSIM_PORT, then 7557)",
+    ),
+    (
+        c"curve-secret",
+        c"file with our own pair of ZeroMQ CURVE keys, together with curve-server",
+    ),
+    (
+        c"curve-server",
+        c"public key of the simulator, or a file with it, together with curve-secret",
+    ),
+    (
+        c"insecure",
+        c"allow a simulator on another machine without keys, which may read and write the guest's \
+          memory, as may everybody in between",
     ),
     (
         c"port",
@@ -412,7 +448,7 @@ impl AcceleratorPcie {
         let device = &mut class.parent_class;
         device.desc = c"PCI Express card simulated as RTL".as_ptr();
         device.categories[0] |= 1 << DEVICE_CATEGORY_MISC;
-        for (name, text) in DESCRIPTIONS {
+        for &(name, text) in DESCRIPTIONS {
             // SAFETY: the class has these properties, and both texts are
             // constants, of which QEMU makes copies.
             unsafe {
@@ -472,29 +508,57 @@ impl AcceleratorPcie {
         self.link.borrow().clone()
     }
 
+    /// The text of a string property, if it is set.
+    ///
+    /// # Safety
+    ///
+    /// `text` is the field of a string property of this device.
+    unsafe fn text(&self, name: &str, text: *const c_char) -> Result<Option<&str>> {
+        if text.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: a string property holds null or a C string, and does not
+        // change any more when the device is realized.
+        let text = unsafe { CStr::from_ptr(text) };
+        text.to_str()
+            .map(Some)
+            .map_err(|_| invalid(format!("property {name} is not UTF-8")))
+    }
+
     /// Where the simulator is, from the properties and the environment.
-    fn resolve_endpoint(&self) -> Result<String> {
-        let text = if self.endpoint.is_null() {
-            None
-        } else {
-            // SAFETY: a string property holds null or a C string, and does not
-            // change any more when the device is realized.
-            let text = unsafe { CStr::from_ptr(self.endpoint) };
-            Some(
-                text.to_str()
-                    .map_err(|_| invalid("property endpoint is not UTF-8"))?,
-            )
-        };
+    fn resolve_endpoint(&self, reach: Reach) -> Result<String> {
+        // SAFETY: this is the property's field.
+        let text = unsafe { self.text("endpoint", self.endpoint) }?;
         match (text, self.port) {
             (Some(_), 1..) => Err(invalid(
                 "properties endpoint and port are both set, expected one of them",
             )),
-            (Some(text), 0) => parse_endpoint(text).map_err(invalid),
+            (Some(text), 0) => parse_endpoint_within(text, reach).map_err(invalid),
             (None, 0) => {
-                default_endpoint(std::env::var(PORT_VARIABLE).ok().as_deref()).map_err(invalid)
+                default_endpoint_within(std::env::var(PORT_VARIABLE).ok().as_deref(), reach)
+                    .map_err(invalid)
             }
-            (None, port) => parse_endpoint(&port.to_string()).map_err(invalid),
+            (None, port) => parse_endpoint_within(&port.to_string(), reach).map_err(invalid),
         }
+    }
+
+    /// Who may answer there, from the properties.
+    fn resolve_keys(&self) -> Result<(Reach, Option<keys::Keys>)> {
+        // SAFETY: these are the properties' fields.
+        let (secret, server) = unsafe {
+            (
+                self.text("curve-secret", self.curve_secret)?,
+                self.text("curve-server", self.curve_server)?,
+            )
+        };
+        // A property that was not set reads as an empty string, and is set to it
+        // when the device is plugged in again.
+        let given = keys::Given {
+            secret: secret.filter(|s| !s.is_empty()),
+            server: server.filter(|s| !s.is_empty()),
+            insecure: self.insecure,
+        };
+        given.resolve().map_err(invalid)
     }
 
     fn settings(&self) -> Result<Settings> {
@@ -516,9 +580,15 @@ impl AcceleratorPcie {
             _ => WARN_DEFAULT_MS,
         };
         let timeout = u64::from(self.completion_timeout);
+        let (reach, keys) = self.resolve_keys()?;
+        let endpoint = self.resolve_endpoint(reach)?;
+        if let Some(text) = keys::exposed(&endpoint, keys.as_ref()) {
+            log::warn!("{}: {text}", self.id());
+        }
         Ok(Settings {
             name: self.id(),
-            endpoint: self.resolve_endpoint()?,
+            endpoint,
+            keys,
             write_window: window,
             posted_writes: self.posted_writes,
             completion_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
@@ -597,20 +667,24 @@ impl AcceleratorPcie {
 
     /// The channels that the properties ask for, not connected yet.
     fn channels(&self, name: &str, pcie: &str) -> Result<Channels> {
+        let (reach, keys) = self.resolve_keys()?;
         let make = |kind, property: &str, endpoint: *mut c_char, mac, window| {
             let endpoint = if endpoint.is_null() {
                 channel_endpoint(pcie, kind).map_err(invalid)
             } else {
                 // SAFETY: as in `resolve_endpoint`.
                 let text = unsafe { CStr::from_ptr(endpoint) };
-                parse_endpoint(&text.to_string_lossy())
+                parse_endpoint_within(&text.to_string_lossy(), reach)
                     .map_err(|e| invalid(format!("property {property}: {e}")))
             }?;
             let name = match kind {
                 ChannelKind::Nic => format!("{name} (NIC)"),
                 ChannelKind::Serial => format!("{name} (serial)"),
             };
-            Channel::new(kind, name, endpoint, mac, window).map_err(|e| invalid(e.to_string()))
+            let channel = Channel::new(kind, name, endpoint, mac, window);
+            let mut channel = channel.map_err(|e| invalid(e.to_string()))?;
+            channel.set_keys(keys.clone());
+            Ok::<Channel, Error>(channel)
         };
         let network = self.network.as_mut_ptr();
         // SAFETY: the configuration is a part of the device, and only changed
@@ -898,7 +972,8 @@ impl AcceleratorPcie {
             return Ok(false);
         }
         let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
-        let endpoint = self.resolve_endpoint()?;
+        let (reach, _) = self.resolve_keys()?;
+        let endpoint = self.resolve_endpoint(reach)?;
         // SAFETY: the object is a device (`IsA`) of this type, and realized.
         let again = unsafe { Again::of(device, TYPE_NAME, self.id(), endpoint) }?;
         // A slot without power releases the device at once, in `exit`.

@@ -6,6 +6,7 @@
 //! * [`link`] talks to the simulator. It knows nothing of QEMU.
 //! * [`channel`] talks to the simulator's NIC or UART bridge, and knows as
 //!   little.
+//! * [`keys`] is who may connect.
 //! * [`layout`] finds a place in config space for each capability.
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
@@ -37,9 +38,14 @@ extern crate system;
 extern crate util;
 
 pub mod channel;
+pub mod keys;
 pub mod layout;
 pub mod link;
 pub mod logger;
+
+// The libzmq that cargo compiles calls what is in there.
+#[cfg(test)]
+use accelerator_peers as _;
 
 #[cfg(qemu)]
 mod bindings;

@@ -44,6 +44,8 @@ use accelerator_protocol::{
 };
 use log::{debug, error, info, trace, warn};
 
+use crate::keys::{self, Keys};
+
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -108,6 +110,8 @@ pub struct Settings {
     pub name: String,
     /// ZeroMQ endpoint to connect to.
     pub endpoint: String,
+    /// Keys of the connection, if it has any.
+    pub keys: Option<Keys>,
     /// Posted writes outstanding at most.
     pub write_window: u32,
     /// Whether writes return before they are done.
@@ -142,6 +146,8 @@ pub enum LinkError {
         waited: Duration,
         /// Whether there was a connection at all.
         connected: bool,
+        /// What became of connections that did not come to be.
+        refused: Option<&'static str>,
     },
     /// The simulator's answer cannot be used.
     Peer {
@@ -163,9 +169,15 @@ impl fmt::Display for LinkError {
                 endpoint,
                 waited,
                 connected,
+                refused,
             } => {
                 let seconds = waited.as_secs_f32();
-                if *connected {
+                if let (false, Some(why)) = (*connected, refused) {
+                    write!(
+                        f,
+                        "the process at {endpoint} refused the connection for {seconds:.1} s: {why}"
+                    )
+                } else if *connected {
                     write!(
                         f,
                         "the process at {endpoint} accepted the connection but did not answer \
@@ -192,6 +204,9 @@ pub(crate) struct Wire {
     pub(crate) socket: zmq::Socket,
     monitor: zmq::Socket,
     connected: bool,
+    /// Why the last connection did not come to be.
+    refused: Option<&'static str>,
+    keyed: bool,
 }
 
 impl Wire {
@@ -200,6 +215,7 @@ impl Wire {
     pub(crate) fn new(
         context: &zmq::Context,
         endpoint: &str,
+        keys: Option<&Keys>,
         queue: i32,
     ) -> Result<Self, LinkError> {
         let fail = |what| move |e| LinkError::Zmq(what, e);
@@ -215,9 +231,11 @@ impl Wire {
             .and_then(|()| socket.set_reconnect_ivl(50))
             .and_then(|()| socket.set_reconnect_ivl_max(500))
             .map_err(fail("cannot set up the socket"))?;
+        keys::apply(&socket, keys, endpoint).map_err(fail("cannot set the keys of the socket"))?;
         let address = format!("inproc://monitor-{:x}", random());
         let events = zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
-            | zmq::SocketEvent::DISCONNECTED.to_raw();
+            | zmq::SocketEvent::DISCONNECTED.to_raw()
+            | keys::FAILURES;
         socket
             .monitor(&address, i32::from(events))
             .map_err(fail("cannot watch the socket"))?;
@@ -235,6 +253,8 @@ impl Wire {
             socket,
             monitor,
             connected: false,
+            refused: None,
+            keyed: keys.is_some(),
         })
     }
 
@@ -251,11 +271,19 @@ impl Wire {
     pub(crate) fn event(&mut self) -> Option<bool> {
         loop {
             let parts = self.monitor.recv_multipart(zmq::DONTWAIT).ok()?;
-            let event = parts
-                .first()
-                .and_then(|p| p.get(..2))
-                .map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
-            if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
+            let (event, value) = parts.first().and_then(|p| p.get(..6)).map_or((0, 0), |b| {
+                (
+                    u16::from_ne_bytes([b[0], b[1]]),
+                    u32::from_ne_bytes([b[2], b[3], b[4], b[5]]),
+                )
+            });
+            if let Some(why) = keys::failure(event, value, self.keyed) {
+                // The least that can be said gives way to what was said before.
+                self.refused = match self.refused {
+                    Some(old) if event == keys::NO_DETAIL => Some(old),
+                    _ => Some(why),
+                };
+            } else if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
                 self.connected = true;
                 return Some(true);
             } else if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
@@ -484,7 +512,12 @@ impl Link {
             libc::epoll_create1(libc::EPOLL_CLOEXEC)
         })?;
         let context = zmq::Context::new();
-        let wire = Wire::new(&context, &settings.endpoint, settings.queue())?;
+        let wire = Wire::new(
+            &context,
+            &settings.endpoint,
+            settings.keys.as_ref(),
+            settings.queue(),
+        )?;
         for fd in wire.descriptors()? {
             epoll(&inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
         }
@@ -576,6 +609,7 @@ impl Link {
                         endpoint: endpoint(),
                         waited: begin.elapsed(),
                         connected: shared.wire.as_ref().is_some_and(|w| w.connected),
+                        refused: shared.wire.as_ref().and_then(|w| w.refused),
                     });
                 }
             }
@@ -1424,7 +1458,8 @@ impl Link {
             return;
         };
         let queue = self.settings.queue();
-        let wire = Wire::new(context, &self.settings.endpoint, queue).and_then(|wire| {
+        let keys = self.settings.keys.as_ref();
+        let wire = Wire::new(context, &self.settings.endpoint, keys, queue).and_then(|wire| {
             for fd in wire.descriptors()? {
                 epoll(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
             }

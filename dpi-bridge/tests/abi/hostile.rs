@@ -630,6 +630,100 @@ fn a_flood_does_not_stop_the_simulation() {
     assert!((1..100).contains(&lines), "{lines}");
 }
 
+/// A host that sends without end to a simulator that does not poll, and one that
+/// does and hears of nothing: what is kept has a bound. Without sanitizers, which
+/// keep what was freed.
+#[test]
+fn a_flood_does_not_fill_the_memory() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "error")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    host.up(&mut sim);
+    let before = sim.memory_kib();
+    let mut noops = Vec::new();
+    while noops.len() < 64 * 1024 {
+        noops.extend(host.encode(&Frame::Noop));
+    }
+    // Half a gibibyte, or until nothing moves any more.
+    let mut sent = 0;
+    let mut stuck = 0;
+    while sent < 8192 && stuck < 20 {
+        if host.try_send(&noops) {
+            sent += 1;
+            stuck = 0;
+        } else {
+            stuck += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(stuck == 20, "everything was taken from us: {sent} messages");
+    let grown = sim.memory_kib().saturating_sub(before);
+    println!("{sent} messages of 64 KiB sent, {grown} KiB kept");
+    assert!(grown < 128 * 1024, "the simulator has grown by {grown} KiB");
+    // Polled again, it takes what waited and goes on.
+    for _ in 0..2000 {
+        assert_eq!(sim.call("polls 15 100"), 0);
+        host.try_send(&noops);
+    }
+    host.put(&WRITE);
+    sim.next_mmio(MMIO_WRITE);
+    let grown = sim.memory_kib().saturating_sub(before);
+    assert!(grown < 128 * 1024, "the simulator has grown by {grown} KiB");
+    sim.finish();
+}
+
+/// Lengths of 2^32 - 1 in headers and payloads, and accesses at the end of what
+/// 64 bits can name: refused, and nothing is allocated for them.
+#[test]
+fn lengths_of_four_gibibytes_are_refused_and_not_allocated() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "error")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    host.up(&mut sim);
+    let before = sim.memory_kib();
+    let refuse = Frame::Refuse {
+        reason: Reason::Closing,
+        text: "x",
+    };
+    let done = Frame::DmaReadDone {
+        tag: 1,
+        status: Status::Ok,
+        data: &[1; 8],
+    };
+    let long = u32::MAX.to_le_bytes();
+    for message in [
+        with_length(&host, &READ, u32::MAX),
+        with_length(&host, &done, u32::MAX),
+        patched(&host, &done, HEADER_LEN + 4, &long),
+        patched(&host, &refuse, HEADER_LEN + 4, &long),
+    ] {
+        let words = ["4294967295"];
+        breaks(&mut sim, &host, &message, Reason::Protocol, &words);
+        host.up(&mut sim);
+    }
+    for offset in [u64::MAX, u64::MAX - 3, 1 << 63, 65536, 65533] {
+        let read = Frame::MmioRead {
+            tag: 9,
+            bar: 0,
+            len: 4,
+            offset,
+        };
+        let message = host.encode(&read);
+        let words = [&format!("{offset:#x}")[..]];
+        breaks(&mut sim, &host, &message, Reason::Protocol, &words);
+        host.up(&mut sim);
+    }
+    let grown = sim.memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "the simulator has grown by {grown} KiB");
+    sim.finish();
+}
+
 /// Reads beyond the number that may be outstanding.
 #[test]
 fn too_many_requests_end_the_session() {

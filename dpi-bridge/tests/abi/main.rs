@@ -7,6 +7,7 @@
 mod calls;
 mod channels;
 mod hostile;
+mod keys;
 mod link;
 mod process;
 mod support;

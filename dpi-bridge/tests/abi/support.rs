@@ -201,6 +201,9 @@ impl Process {
             .args(arguments)
             .env_remove("NPU_COSIM_PORT")
             .env_remove("ACCELERATOR_ZMQ_WARN_MS")
+            .env_remove("ACCELERATOR_CURVE_SECRET")
+            .env_remove("ACCELERATOR_CURVE_CLIENTS")
+            .env_remove("ACCELERATOR_INSECURE")
             .env("ACCELERATOR_LOG_LEVEL", "trace")
             .env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
             .envs(environment.iter().copied())
@@ -324,6 +327,23 @@ impl Simulator {
             process: Process::start(program(language, true), &["remote"], environment),
             slot: 0,
         }
+    }
+
+    /// As [`Simulator::start_with`], without sanitizers.
+    pub fn start_plain(environment: &[(&str, &str)]) -> Self {
+        Self {
+            process: Process::start(program(Language::C99, false), &["remote"], environment),
+            slot: 0,
+        }
+    }
+
+    /// Its resident memory in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.child.id());
+        let status = fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = line.map(|l| l.trim().trim_end_matches(" kB").parse());
+        kib.unwrap().unwrap()
     }
 
     /// A simulator with the usual bridge, started.
@@ -590,6 +610,15 @@ impl Raw {
 
     pub fn send(&self, message: &[u8]) {
         self.socket.send(message, 0).unwrap();
+    }
+
+    /// Whether there was room for the message.
+    pub fn try_send(&self, message: &[u8]) -> bool {
+        match self.socket.send(message, zmq::DONTWAIT) {
+            Ok(()) => true,
+            Err(zmq::Error::EAGAIN) => false,
+            Err(e) => panic!("{e}"),
+        }
     }
 
     pub fn send_parts(&self, parts: &[&[u8]]) {

@@ -11,6 +11,7 @@ use std::{
 use accelerator_protocol::{
     config::Config,
     host::{HostEvent, HostSession, State},
+    keys::{Key, Pair},
     wire::{Reason, ResetKind, Status, MAX_MESSAGE},
 };
 
@@ -85,6 +86,22 @@ impl GuestEndpoint {
         window: u32,
         timeout: Duration,
     ) -> Result<Self, Error> {
+        Self::connect_keyed(endpoint, base, memory, window, timeout, None)
+    }
+
+    /// As [`GuestEndpoint::connect_with`]; with keys, to the owner of the second.
+    ///
+    /// # Errors
+    ///
+    /// As [`GuestEndpoint::connect`].
+    pub fn connect_keyed(
+        endpoint: &str,
+        base: u64,
+        memory: usize,
+        window: u32,
+        timeout: Duration,
+        keys: Option<(&Pair, &Key)>,
+    ) -> Result<Self, Error> {
         let context = zmq::Context::new();
         let socket = context
             .socket(zmq::DEALER)
@@ -94,6 +111,9 @@ impl GuestEndpoint {
             .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
             .and_then(|()| socket.set_reconnect_ivl(20))
             .map_err(zmq_error("cannot set up the socket"))?;
+        if let Some((pair, server)) = keys {
+            accelerator_curve::connect(&socket, pair, server).map_err(Error::Refused)?;
+        }
         socket
             .connect(endpoint)
             .map_err(zmq_error(&format!("cannot connect to {endpoint}")))?;

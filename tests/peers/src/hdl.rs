@@ -7,9 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_curve::Guard;
 use accelerator_protocol::{
     config::{Bar, Config, Msix},
     device::{refuse_message, DeviceEvent, DeviceSession},
+    keys::{Key, Pair},
     wire::{frame_type, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
 };
 
@@ -28,7 +30,8 @@ pub struct Received {
 pub struct RawEndpoint {
     socket: zmq::Socket,
     endpoint: String,
-    // After the socket, so that it is dropped last.
+    // After the socket, so that they are dropped last.
+    _guard: Option<Guard>,
     _context: zmq::Context,
 }
 
@@ -39,6 +42,15 @@ impl RawEndpoint {
     ///
     /// The endpoint is taken, or none that ZeroMQ can bind.
     pub fn bind(endpoint: &str) -> Result<Self, Error> {
+        Self::bind_keyed(endpoint, None)
+    }
+
+    /// Binds `endpoint`; with keys, for those who own one of the second.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RawEndpoint::bind`].
+    pub fn bind_keyed(endpoint: &str, keys: Option<(&Pair, &[Key])>) -> Result<Self, Error> {
         let context = zmq::Context::new();
         let socket = context
             .socket(zmq::ROUTER)
@@ -51,12 +63,19 @@ impl RawEndpoint {
             // Whoever floods a peer that does not read shall notice.
             .and_then(|()| socket.set_sndhwm(100_000))
             .map_err(zmq_error("cannot set up the socket"))?;
+        let guard = keys
+            .map(|(pair, clients)| {
+                accelerator_curve::serve(&context, &socket, pair, clients, |_, _| {})
+            })
+            .transpose()
+            .map_err(Error::Refused)?;
         socket
             .bind(endpoint)
             .map_err(zmq_error(&format!("cannot bind {endpoint}")))?;
         Ok(Self {
             socket,
             endpoint: endpoint.to_owned(),
+            _guard: guard,
             _context: context,
         })
     }
@@ -202,9 +221,22 @@ impl HdlEndpoint {
     ///
     /// The endpoint cannot be bound or the configuration breaks a rule.
     pub fn bind(endpoint: &str, config: Config) -> Result<Self, Error> {
+        Self::bind_keyed(endpoint, config, None)
+    }
+
+    /// Binds `endpoint`; with keys, for those who own one of the second.
+    ///
+    /// # Errors
+    ///
+    /// As for [`HdlEndpoint::bind`].
+    pub fn bind_keyed(
+        endpoint: &str,
+        config: Config,
+        keys: Option<(&Pair, &[Key])>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             session: DeviceSession::new(config)?,
-            raw: RawEndpoint::bind(endpoint)?,
+            raw: RawEndpoint::bind_keyed(endpoint, keys)?,
             peer: Vec::new(),
             queue: VecDeque::new(),
         })

@@ -31,6 +31,7 @@ use accelerator_protocol::{
     wire::{Reason, Status},
 };
 
+pub use accelerator_curve::new_pair;
 pub use device::RegisterDevice;
 pub use guest::GuestEndpoint;
 pub use hdl::{Event, HdlEndpoint};

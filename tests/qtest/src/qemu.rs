@@ -397,6 +397,22 @@ impl Qemu {
         self.child.id()
     }
 
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    ///
+    /// It has ended.
+    #[track_caller]
+    pub fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("QEMU has ended");
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .and_then(|l| l.trim().trim_end_matches(" kB").parse().ok())
+            .expect("QEMU has ended")
+    }
+
     // Standard error.
 
     /// Everything on standard error so far, one line each.

@@ -327,6 +327,8 @@ struct Victim {
 const AREA: u64 = 0x10_0000;
 const AREA_LEN: usize = 0x4000;
 const PATTERN: u8 = 0xa7;
+/// Where the message of a vector goes.
+const MESSAGE: u64 = 0x30_0000;
 
 impl Victim {
     fn new() -> Self {
@@ -739,6 +741,150 @@ fn a_flood_of_frames_that_the_guest_has_not_asked_for() {
     let lines = v.m.qemu.count_lines(&["vector 4000"]);
     assert!((1..100).contains(&lines), "{lines} lines");
     v.memory_is_untouched();
+}
+
+/// What the headers of the frames promise is never taken in advance.
+#[test]
+fn lengths_of_four_gibibytes_are_refused_and_not_allocated() {
+    let mut v = Victim::new();
+    let before = v.m.qemu.memory_kib();
+    let long = u32::MAX.to_le_bytes();
+    for frame_type in [
+        frame_type::DMA_READ,
+        frame_type::DMA_WRITE,
+        frame_type::MMIO_READ_DONE,
+        frame_type::REFUSE,
+        frame_type::CONFIG,
+    ] {
+        let mut message = v.frame(&Frame::Noop);
+        message[6] = frame_type;
+        message[20..24].copy_from_slice(&long);
+        v.session_ends(&message, &["4294967295"]);
+    }
+    // And those within the payload.
+    let read = Frame::DmaRead {
+        tag: 1,
+        addr: AREA,
+        len: u32::MAX,
+    };
+    let read = v.frame(&read);
+    v.session_ends(&read, &["DMA length", "4294967295"]);
+    let mut write = v.dma_write();
+    write[HEADER_LEN + 8..HEADER_LEN + 12].copy_from_slice(&long);
+    v.session_ends(&write, &["DMA length", "4294967295"]);
+    let mut refuse = v.frame(&Frame::Refuse {
+        reason: Reason::Closing,
+        text: "x",
+    });
+    refuse[HEADER_LEN + 4..HEADER_LEN + 8].copy_from_slice(&long);
+    v.session_ends(&refuse, &["4294967295"]);
+    let grown = v.m.qemu.memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "QEMU has grown by {grown} KiB");
+}
+
+/// Completions that were right once, in the session that they belong to and in
+/// the one after it.
+#[test]
+fn old_tags_are_no_answers() {
+    let mut v = Victim::new();
+    let addr = v.m.bar(0);
+    let mut seen = Vec::new();
+    for i in 0..20 {
+        v.m.qemu.start_load(addr, 4);
+        let tag = ok(v.m.hdl.expect_read(0, 0, 4));
+        ok(v.m.hdl.read_done(tag, 4, i));
+        assert_eq!(v.m.qemu.reply_value(), i);
+        seen.push(Frame::MmioReadDone {
+            tag,
+            status: Status::Ok,
+            data: 0xbad,
+        });
+        v.m.write(0, 8, 4, i);
+    }
+    seen.push(Frame::MmioWriteDone {
+        tag: 3,
+        status: Status::Ok,
+    });
+    let old: Vec<_> = seen.iter().map(|f| v.frame(f)).collect();
+    for (i, frame) in seen.iter().enumerate() {
+        // With the number of the session that is over: ignored.
+        if i > 0 {
+            for message in &old {
+                ok(v.m.hdl.inject_raw(message));
+            }
+            v.m.check_alive();
+        }
+        // With that of this one.
+        let message = v.frame(frame);
+        v.session_ends(&message, &["tag"]);
+    }
+}
+
+/// A storm of interrupts, as many as can be sent: QEMU takes every one, answers
+/// its monitor meanwhile, and keeps none.
+#[test]
+fn a_storm_of_interrupts() {
+    const COUNT: u32 = 200_000;
+    const BATCH: u32 = 2000;
+    let mut v = Victim::new();
+    let bars = v.m.bars;
+    let msix = v.m.enable_msix();
+    msix.program(&mut v.m.qemu, &bars, 2, MESSAGE, 0x5eed);
+    let mut message = Vec::new();
+    for _ in 0..BATCH {
+        message.extend_from_slice(&v.frame(&Frame::Msix { vector: 2 }));
+    }
+    let before = v.m.qemu.memory_kib();
+    let begin = std::time::Instant::now();
+    for batch in 0..COUNT / BATCH {
+        ok(v.m.hdl.inject_raw(&message));
+        if batch % 10 == 0 {
+            v.m.qemu.qmp("query-status", serde_json::json!({}));
+        }
+    }
+    // Its answer comes after the last of them.
+    ok(v.m.hdl.dma_read(AREA, 1));
+    let rate = f64::from(COUNT) / begin.elapsed().as_secs_f64();
+    println!("{COUNT} interrupts, {rate:.0} a second");
+    assert_eq!(v.m.qemu.load(MESSAGE, 4), 0x5eed);
+    let grown = v.m.qemu.memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "QEMU has grown by {grown} KiB");
+    v.memory_is_untouched();
+    v.m.check_alive();
+}
+
+/// Requests without end, of a card that reads no answers.
+#[test]
+fn a_card_that_does_not_read_is_given_up() {
+    let mut v = Victim::new();
+    let before = v.m.qemu.memory_kib();
+    let mut message = Vec::new();
+    for tag in 0..64 {
+        message.extend(v.frame(&Frame::DmaRead {
+            tag,
+            addr: AREA,
+            len: AREA_LEN as u32,
+        }));
+    }
+    // Each message asks for a mebibyte. The session ends when QEMU notices that
+    // nobody takes it; before or after, what is sent may fail.
+    let mut sent = 0;
+    while sent < 4000 && v.m.hdl.inject_raw(&message).is_ok() {
+        sent += 1;
+    }
+    v.m.qemu.expect_line(&["ERROR", "card", "is down"]);
+    let grown = v.m.qemu.memory_kib().saturating_sub(before);
+    println!("{sent} messages, {grown} KiB");
+    assert!(grown < 1536 * 1024, "QEMU has grown by {grown} KiB");
+    v.memory_is_untouched();
+    // Our half knows nothing of these requests: another simulator takes over.
+    v.m.kill_endpoint();
+    v.m.restart_endpoint(sample_config(4));
+    // It may have to ask more than once, as what the old one has sent still comes.
+    while let Some(event) = ok(v.m.hdl.try_event(std::time::Duration::from_secs(1))) {
+        println!("{event:?}");
+    }
+    v.m.check_alive();
 }
 
 #[test]

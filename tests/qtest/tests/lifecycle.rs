@@ -59,6 +59,9 @@ fn every_property_is_explained() {
     for property in [
         "endpoint",
         "port",
+        "curve-secret",
+        "curve-server",
+        "insecure",
         "handshake-timeout",
         "completion-timeout",
         "posted-writes",
