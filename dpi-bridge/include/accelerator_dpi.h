@@ -521,6 +521,19 @@ int acc_start(void *h);
 int acc_poll(void *h, int ready);
 
 /**
+ * Puts the simulator to sleep until `acc_poll` may have something to return.
+ *
+ * For RTL that has nothing to do: simulated time stands still meanwhile. The
+ * call returns at once while another bridge of this process may have work,
+ * which is until it was called for that one, too.
+ *
+ * `microseconds`: how long at most, 0 to 1,000,000.
+ *
+ * Returns 1 if there may be something, 0 if not, or -ACC_EINVAL.
+ */
+int acc_wait(void *h, int microseconds);
+
+/**
  * Fetches the MMIO request that `acc_poll` has announced.
  *
  * `tag`: for the answer. `bar`: 0 to 5. `addr`: the BAR's AXI base plus the

@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     ffi::{c_char, c_int, c_longlong, c_void, CStr, CString},
     panic::{catch_unwind, AssertUnwindSafe},
+    time::Duration,
 };
 
 use accelerator_protocol::{
@@ -539,6 +540,29 @@ pub extern "C" fn acc_poll(h: *mut c_void, ready: c_int) -> c_int {
         return ACC_EVENT_NONE;
     }
     call(h, "acc_poll", |b| b.poll(ready).map(|event| event as c_int))
+}
+
+/// Puts the simulator to sleep until `acc_poll` may have something to return.
+///
+/// For RTL that has nothing to do: simulated time stands still meanwhile. The
+/// call returns at once while another bridge of this process may have work,
+/// which is until it was called for that one, too.
+///
+/// `microseconds`: how long at most, 0 to 1,000,000.
+///
+/// Returns 1 if there may be something, 0 if not, or -ACC_EINVAL.
+#[no_mangle]
+pub extern "C" fn acc_wait(h: *mut c_void, microseconds: c_int) -> c_int {
+    const LIMIT: c_int = 1_000_000;
+    match u64::try_from(microseconds) {
+        Ok(us) if microseconds <= LIMIT => barrier("acc_wait", || {
+            registry::wait(h, Duration::from_micros(us)).map(c_int::from)
+        }),
+        // So that the bridge keeps the error.
+        _ => call(h, "acc_wait", |_| {
+            within("microseconds", microseconds, 0, LIMIT)
+        }),
+    }
 }
 
 /// Fetches the MMIO request that `acc_poll` has announced.

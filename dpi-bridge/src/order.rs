@@ -120,6 +120,11 @@ impl<T> Queue<T> {
         self.queues.iter().all(VecDeque::is_empty)
     }
 
+    /// Whether an event of this kind waits.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.head(kind).is_some()
+    }
+
     /// Number of events that wait.
     pub fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()

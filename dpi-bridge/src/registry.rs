@@ -11,8 +11,9 @@ use std::{
     panic::{catch_unwind, AssertUnwindSafe},
     sync::{
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-        Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
     },
+    time::Duration,
 };
 
 use crate::{
@@ -124,6 +125,8 @@ struct Slot {
     generation: AtomicUsize,
     /// From the beginning of `open` to the end of `close`.
     taken: AtomicBool,
+    /// Its RTL has nothing to do, as its last call has said.
+    idle: AtomicBool,
     entry: Mutex<Option<Entry>>,
 }
 
@@ -136,6 +139,7 @@ impl Slot {
             },
             generation: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             entry: Mutex::new(None),
         }
     }
@@ -185,6 +189,56 @@ pub fn idle_status<T: Behind>(handle: *mut c_void) -> Option<u32> {
     let (slot, generation) = find(handle)?;
     let idle = is_kind::<T>(generation) && slot.words.attention.load(Ordering::Acquire) == 0;
     idle.then(|| slot.words.status.load(Ordering::Acquire))
+}
+
+/// Threads in [`wait`], and what they sleep on.
+static SLEEPERS: AtomicUsize = AtomicUsize::new(0);
+static BED: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Sets a bit of an attention word, and wakes a simulator that sleeps.
+pub fn attend(attention: &AtomicU32, bit: u32) {
+    // Either this sees the sleeper, or the sleeper sees the bit.
+    attention.fetch_or(bit, Ordering::SeqCst);
+    if SLEEPERS.load(Ordering::SeqCst) != 0 {
+        // Not between the sleeper's last look and its sleep.
+        drop(BED.0.lock().unwrap_or_else(PoisonError::into_inner));
+        BED.1.notify_all();
+    }
+}
+
+/// Sleeps until a bridge or a channel has something for its next poll, for at most `limit`;
+/// not at all if the RTL of another bridge of the process may have work.
+/// Whether there is something.
+///
+/// # Errors
+///
+/// `Code::Invalid` for an unknown handle.
+pub fn wait(handle: *mut c_void, limit: Duration) -> Result<bool> {
+    let (slot, _) = find(handle).ok_or_else(|| unknown(handle))?;
+    slot.idle.store(true, Ordering::Relaxed);
+    let woken = || {
+        SLOTS.iter().any(|s| {
+            s.generation.load(Ordering::Acquire) != 0
+                && s.words.attention.load(Ordering::SeqCst) != 0
+        })
+    };
+    // A channel has work if its word says so, and the RTL behind it is that of
+    // a bridge.
+    let idle = SLOTS.iter().all(|s| {
+        let generation = s.generation.load(Ordering::Acquire);
+        generation == 0 || !is_kind::<Bridge>(generation) || s.idle.load(Ordering::Relaxed)
+    });
+    if idle {
+        SLEEPERS.fetch_add(1, Ordering::SeqCst);
+        let bed = BED.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            BED.1
+                .wait_timeout_while(bed, limit, |()| !woken())
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        SLEEPERS.fetch_sub(1, Ordering::SeqCst);
+    }
+    Ok(woken())
 }
 
 /// Text of what a panic carries.
@@ -272,6 +326,7 @@ pub fn with<B: Behind, T>(
     f: impl FnOnce(&mut B) -> Result<T>,
 ) -> Result<T> {
     let (slot, generation) = find(handle).ok_or_else(|| unknown(handle))?;
+    slot.idle.store(false, Ordering::Relaxed);
     let mut entry = slot.lock();
     // Another thread can have closed it meanwhile.
     let entry = match &mut *entry {

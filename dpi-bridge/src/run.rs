@@ -48,6 +48,11 @@ pub const ALL_TRIES: u32 = 160;
 /// Bits of the count of polls that are zero when a later one tries.
 pub const LAZY_MASK: u32 = 3;
 
+/// Reports of writes are held back while more writes are on their way through
+/// the RTL, for at most so many of them and so many polls.
+const REPORT_WRITES: u32 = 32;
+const REPORT_POLLS: u32 = 16;
+
 /// Unsent bytes are gathered into messages of about this size.
 pub const GATHER: usize = 128 * 1024;
 
@@ -254,6 +259,9 @@ pub struct Run {
     /// Requests that the RTL has, oldest first.
     reads: Vec<InRtl>,
     writes: VecDeque<InRtl>,
+    /// Writes that are done and not reported, and polls since the first.
+    held_writes: u32,
+    held_polls: u32,
     /// In the order in which they were requested.
     dma: Vec<Dma>,
     assembly: Option<Assembly>,
@@ -305,6 +313,8 @@ impl Run {
             excused: false,
             reads: Vec::new(),
             writes: VecDeque::new(),
+            held_writes: 0,
+            held_polls: 0,
             dma: Vec::with_capacity(MAX_DMA),
             assembly: None,
             intx: false,
@@ -392,6 +402,7 @@ impl Run {
             || self.control.reset.is_some()
             || self.candidate.is_some()
             || !self.queue.is_empty()
+            || self.session.unreported()
             || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
         let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work != known {
@@ -413,6 +424,12 @@ impl Run {
         self.announced = None;
         let received = self.service(c)?;
         self.tell_intx();
+        if self.session.unreported() {
+            self.held_polls += 1;
+            if self.held_polls >= REPORT_POLLS {
+                self.session.report_writes(&mut self.out);
+            }
+        }
         self.announced = self.choose(ready);
         let event = self.announced_event();
         if received || event != Event::None {

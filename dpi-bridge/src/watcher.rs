@@ -409,7 +409,7 @@ impl Thread {
     }
 
     fn attend(&self, bit: u32) {
-        self.shared.attention.fetch_or(bit, Ordering::AcqRel);
+        crate::registry::attend(self.shared.attention, bit);
     }
 
     /// Reads the control channel; whether the thread shall end.

@@ -101,6 +101,8 @@ package accelerator_dpi_pkg;
 
   // Every clock.
   import "DPI-C" function int acc_poll(input chandle h, input int ready);
+  // When there is nothing to do.
+  import "DPI-C" function int acc_wait(input chandle h, input int microseconds);
 
   // Guest accesses.
   import "DPI-C" function int acc_get_mmio(

@@ -74,6 +74,10 @@ module accelerator_pcie_bridge
   parameter int unsigned ClockPeriodPs   = 4000,
   // Clocks that user_resetn stays low.
   parameter int unsigned ResetClocks     = 16,
+  // After so many clocks with nothing between guest and RTL the simulation sleeps until the
+  // guest speaks, and runs on for as many clocks 20 times a second. 0: it never sleeps. The
+  // plusarg +accelerator_idle=N wins.
+  parameter int unsigned IdleClocks      = 0,
 
   // m_axi: guest accesses.
   parameter int unsigned MmioAddrWidth   = 64,
@@ -467,6 +471,27 @@ module accelerator_pcie_bridge
   // The library side //
   //////////////////////
 
+  // A sleep is this long at most. Signals end the simulation after it.
+  localparam int IdleSleepUs = 50_000;
+
+  int unsigned idle_limit, idle_q;
+
+  initial begin : p_idle
+    idle_limit = IdleClocks;
+    void'($value$plusargs("accelerator_idle=%d", idle_limit));
+  end
+
+`ifdef ACCELERATOR_NO_POLL
+  // To measure what polling costs: everything but the call is there. A variable, since what
+  // follows from a constant would be optimized away.
+  int no_event;
+
+  initial begin : p_no_event
+    no_event = EventNone;
+    void'($value$plusargs("accelerator_no_event=%d", no_event));
+  end
+`endif
+
   logic [15:0] reset_left_q;
   // The reset under way is one that QEMU waits for.
   bit          reset_told_q;
@@ -515,8 +540,12 @@ module accelerator_pcie_bridge
     end
 
     // The next event.
+`ifdef ACCELERATOR_NO_POLL
+    what = (can_read || can_write) ? no_event : EventNone;
+`else
     what = acc_poll(handle, ReadyDmaReadDone | ReadyDmaWriteDone |
                             (can_read ? ReadyRead : 0) | (can_write ? ReadyWrite : 0));
+`endif
     case (what)
       EventNone: ;
 
@@ -895,6 +924,20 @@ module accelerator_pcie_bridge
       rd_head_q <= '0;
       rd_tail_q <= '0;
       rd_open_q <= '0;
+    end
+
+    // Sleep.
+    if (idle_limit != 0) begin
+      if (what != EventNone || resetting || wr_head_q != wr_tail_q || rd_head_q != rd_tail_q ||
+          wq_count_q != '0 || rq_count_q != '0 || s_axi_awvalid || s_axi_wvalid ||
+          s_axi_arvalid || msix_valid || msix_wait_q) begin
+        idle_q <= 0;
+      end else if (idle_q < idle_limit) begin
+        idle_q <= idle_q + 1;
+      end else begin
+        idle_q <= 0;
+        void'(acc_wait(handle, IdleSleepUs));
+      end
     end
   end
 

@@ -488,6 +488,13 @@ int acc_dma_write_end(void *) {
     return tag;
 }
 
+int acc_wait(void *, int microseconds) {
+    if (microseconds < 0 || microseconds > 1000000) {
+        s().violation("acc_wait for %d us", microseconds);
+    }
+    return 0;
+}
+
 int acc_get_dma_write(void *, int *tag, int *status) {
     Standin &t = s();
     if (t.announced != DMA_WRITE_DONE) {

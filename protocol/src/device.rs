@@ -115,6 +115,8 @@ pub struct DeviceSession {
     max_data: u32,
     reads: Vec<u32>,
     writes: VecDeque<u32>,
+    /// Last write that is done and not reported.
+    retired: Option<u32>,
     last_write: u32,
     dma: Vec<Dma>,
     last_dma: u32,
@@ -161,6 +163,7 @@ impl DeviceSession {
             max_data: MAX_DATA as u32,
             reads: Vec::new(),
             writes: VecDeque::new(),
+            retired: None,
             last_write: 0,
             dma: Vec::with_capacity(MAX_DMA),
             last_dma: 0,
@@ -434,8 +437,35 @@ impl DeviceSession {
             return false;
         }
         self.writes.pop_front();
+        // It reports those before it as well.
+        self.retired = None;
         self.put(&Frame::MmioWriteDone { tag, status }, out);
         true
+    }
+
+    /// Notes that the oldest outstanding write is done, with status OK, to be
+    /// reported later together with others. False if `tag` is not that write.
+    pub fn write_retired(&mut self, tag: u32) -> bool {
+        if self.writes.front() != Some(&tag) {
+            return false;
+        }
+        self.writes.pop_front();
+        self.retired = Some(tag);
+        true
+    }
+
+    /// Whether writes are done and not reported.
+    pub const fn unreported(&self) -> bool {
+        self.retired.is_some()
+    }
+
+    /// Appends the report of the writes that [`DeviceSession::write_retired`]
+    /// has noted, if there are any.
+    pub fn report_writes(&mut self, out: &mut Vec<u8>) {
+        if let Some(tag) = self.retired.take() {
+            let status = Status::Ok;
+            self.put(&Frame::MmioWriteDone { tag, status }, out);
+        }
     }
 
     /// Largest DMA request that the host takes.
@@ -582,6 +612,7 @@ impl DeviceSession {
     fn void(&mut self) {
         self.reads.clear();
         self.writes.clear();
+        self.retired = None;
         self.dma.clear();
     }
 }

@@ -21,9 +21,10 @@ use crate::{
     transport::{Received, Sent},
 };
 
-/// Messages taken in at one poll. More of them wait for the next one, so that
-/// a flood does not stop the simulation.
-const MESSAGES_PER_POLL: usize = 64;
+/// Messages taken in at one poll: the RTL gets one event at a poll, so more of
+/// them can wait, and asking whether there are more costs a system call before
+/// the RTL sees the first.
+const MESSAGES_PER_POLL: usize = 1;
 
 /// How long a second host waits for the first one to prove gone, and how often
 /// that is tried. A QEMU that is restarted can be here before the end of the
@@ -45,6 +46,9 @@ impl Run {
             self.out.clear();
             return Ok(());
         };
+        if !self.out.is_empty() {
+            self.session.report_writes(&mut self.out);
+        }
         // What the socket had to tell may have been processed by the send: its
         // descriptor cannot be relied on before a receive found nothing.
         self.tries = 0;

@@ -12,7 +12,7 @@ use log::debug;
 
 use super::{
     of_them, Announced, Assembly, Context, Dma, DmaState, InRtl, Item, Mmio, Run, Stat, BEAT_BYTES,
-    MAX_DMA_BYTES,
+    MAX_DMA_BYTES, REPORT_WRITES,
 };
 use crate::{
     error::{fail, within, Result},
@@ -117,8 +117,23 @@ impl Run {
         }
         self.writes.pop_front();
         debug!(target: c.target, "tag={tag} MMIO write done {status:?}");
-        if !self.void() {
+        if self.void() {
+            return Ok(());
+        }
+        let more = !self.writes.is_empty() || self.queue.has(Kind::Write);
+        if status != Status::Ok || !more {
             self.session.write_done(tag, status, &mut self.out);
+            return Ok(());
+        }
+        // The report of the next one will do, if that comes soon.
+        if !self.session.unreported() {
+            self.held_writes = 0;
+            self.held_polls = 0;
+        }
+        self.session.write_retired(tag);
+        self.held_writes += 1;
+        if self.held_writes >= REPORT_WRITES {
+            self.session.report_writes(&mut self.out);
         }
         Ok(())
     }

@@ -459,3 +459,33 @@ fn another_session_of_the_same_host_replaces_the_first() {
     assert_eq!(sim.next_mmio(MMIO_WRITE).data, 2);
     sim.finish();
 }
+
+#[test]
+fn a_sleep_ends_when_the_host_speaks() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let mut guest = connect(&mut sim, &endpoint);
+    sim.expect_nothing(READY);
+    // The watcher may have to be told first that polls find nothing.
+    let quiet = Instant::now() + PATIENCE;
+    while sim.call("wait 20000") != 0 {
+        assert!(Instant::now() < quiet, "there is always something");
+        sim.expect_nothing(READY);
+    }
+    let writer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        guest.write(0, 0x10, 4, 7, PATIENCE).unwrap();
+        guest
+    });
+    let limit = Instant::now() + PATIENCE;
+    while sim.call("wait 1000000") == 0 {
+        assert!(Instant::now() < limit, "the sleeper was not woken");
+    }
+    let write = sim.next_mmio(MMIO_WRITE);
+    assert_eq!(write.data, 7);
+    sim.call(&format!("mmio_write_done {} 0", write.tag));
+    writer.join().unwrap().close().unwrap();
+    sim.fails("wait 1000001", EINVAL, &["microseconds", "1000001"]);
+    sim.finish();
+}

@@ -252,6 +252,8 @@ static void remote_call(void)
         int up = POISON;
         const int r = acc_get_link(h, null ? NULL : &up);
         printf("%d %d", r, up);
+    } else if (IS("wait")) {
+        printf("%d", acc_wait(h, integer(2)));
     } else if (IS("stat")) {
         printf("%lld", acc_stat(h, integer(2)));
     } else if (IS("nic_open") || IS("uart_open")) {
