@@ -117,7 +117,9 @@ if [[ -n $example ]]; then flags+=(-Wall); else flags+=(-Wno-fatal); fi
 source=$out/preprocessed.v
 "$verilator" -E -P "${design[@]}" >"$source" 2>>"$LOG_FILE" ||
   { tail -n 40 "$LOG_FILE" >&2; die "Verilator cannot read the design"; }
-key=$(content_key "$source" "$library" "$REPO_DIR/hdl/sim/sim_main.cpp" \
+# C++ beside it, for its own DPI functions, is not in that text.
+mapfile -t native < <(grep -oE '^[^ /]+\.(c|cc|cpp)$' "$files" | sed "s#^#$(realpath "$(dirname "$files")")/#")
+key=$(content_key "$source" "${native[@]}" "$library" "$REPO_DIR/hdl/sim/sim_main.cpp" \
   "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "${extra[@]}" "${flags[*]//$library/}")
 rm -f "$source"
 folder=$(cache_dir)/sim/$name-$key

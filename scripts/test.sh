@@ -30,6 +30,7 @@ SUITES=(
   'life:cards that come, go, are reset and replaced under two real guests'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
   'soak:everything at once, with resets and simulators that are killed'
+  'bench:each figure of the benchmark is there; what they are is not judged'
 )
 
 QEMU_DIR=build/qemu/patched
@@ -173,6 +174,10 @@ suite_hosts() {
 
 suite_soak() {
   scripts/soak.sh --qemu "$QEMU_DIR" --seconds "$([[ -z ${TEST_LONG:-} ]] && echo 30 || echo 600)"
+}
+
+suite_bench() {
+  scripts/bench.sh --smoke --force --qemu "$QEMU_DIR" --out target/test/bench
 }
 
 main() {

@@ -1,0 +1,544 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Measures the co-simulation; scripts/bench.sh builds what is needed and calls this.
+
+    bench.py run --qemu PROGRAM --guest DIR --sim DIR --transport PROGRAM --out DIR ...
+    bench.py markdown FILE.json
+    bench.py svg FILE.json
+
+`run` writes bench.json, bench.md and bench.svg and prints the table. docs/performance.md
+says what the figures mean.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+# name: (title, unit, target, C original, vfio-user). A target is ("x", ratio to the
+# yardstick), (">=", value), ("<=", value), or None. The two columns of others are from one
+# machine whose yardstick was 12.1 us; only ratios to it travel.
+YARDSTICK = "unix"
+FIGURES = {
+    "unix": ("Unix stream socket, blocking ping-pong (the yardstick)", "us", None, "12.1", "12.1"),
+    "zmq_ipc_blocking": ("ZeroMQ DEALER/ROUTER ping-pong, ipc, both block", "us", None, "", ""),
+    "zmq_ipc_polling": ("the same, server in recv(DONTWAIT)", "us", None, "", ""),
+    "zmq_tcp_blocking": ("ZeroMQ ping-pong, tcp, both block", "us", None, "", ""),
+    "zmq_tcp_polling": ("the same, server in recv(DONTWAIT)", "us", None, "", ""),
+    "link_ipc_read": ("our link without QEMU and simulator: read, ipc", "us", None, "", ""),
+    "link_ipc_writes_per_s": ("the same: posted writes", "1/s", None, "", ""),
+    "link_tcp_read": ("the same: read, tcp", "us", None, "", ""),
+    "link_tcp_writes_per_s": ("the same: posted writes, tcp", "1/s", None, "", ""),
+    "mmio_read": ("MMIO read, 4 bytes, ipc", "us", ("x", 3.8), "66.5", "31.0 / 20.6"),
+    "tcp_mmio_read": ("MMIO read, 4 bytes, tcp", "us", ("x", 5.0), "83.5", ""),
+    "mmio_writes_per_s": ("posted MMIO writes, ipc", "1/s", (">=", 400000), "13,180",
+                          "245,000 / 406,000"),
+    "tcp_mmio_writes_per_s": ("posted MMIO writes, tcp", "1/s", None, "10,650", ""),
+    "doorbell": ("one doorbell write, guest to RTL, ipc", "us", ("x", 2.5), "", ""),
+    "tcp_doorbell": ("one doorbell write, guest to RTL, tcp", "us", None, "", ""),
+    "msix_halted": ("MSI-X, RTL to handler, guest halted", "us", ("x", 6), "187", "72 / 44"),
+    "msix_spinning": ("MSI-X, RTL to handler, guest spinning", "us", ("p99<=", 300),
+                      "3 to 5 ms", "65 / 34"),
+    "msix_pausing": ("the same, spinning with PAUSE", "us", ("p99<=", 300), "", ""),
+    "dma_to_host_64_x1": ("DMA to host, 64 B, 1 outstanding", "MB/s", None, "", ""),
+    "dma_to_host_64_x16": ("DMA to host, 64 B, 16 outstanding", "MB/s", None, "", ""),
+    "dma_to_host_4096_x1": ("DMA to host, 4 KiB, 1 outstanding", "MB/s", None, "14.6", "94"),
+    "dma_to_host_4096_x16": ("DMA to host, 4 KiB, 16 outstanding", "MB/s", None, "", ""),
+    "dma_from_host_64_x1": ("DMA from host, 64 B, 1 outstanding", "MB/s", None, "", ""),
+    "dma_from_host_64_x16": ("DMA from host, 64 B, 16 outstanding", "MB/s", None, "", ""),
+    "dma_from_host_4096_x1": ("DMA from host, 4 KiB, 1 outstanding", "MB/s", None, "10.0", "90"),
+    "dma_from_host_4096_x16": ("DMA from host, 4 KiB, 16 outstanding", "MB/s", None, "", ""),
+    "clocks_idle": ("simulated clocks of sort, QEMU connected and idle", "1/s", None, "245,000",
+                    ""),
+    "clocks_without": ("the same design, acc_poll compiled out", "1/s", None, "1,192,000", ""),
+    "clocks_ratio": ("ratio of the two", "", (">=", 0.95), "0.21", ""),
+    "idle_cpu_qemu": ("CPU of QEMU, guest idle", "%", None, "", ""),
+    "idle_cpu_sim": ("CPU of the simulator, guest idle", "%", None, "100", ""),
+    "sleep_cpu_qemu": ("CPU of QEMU, guest idle, simulator told to sleep", "%", None, "", ""),
+    "sleep_cpu_sim": ("CPU of the simulator, told to sleep", "%", ("<=", 2), "", ""),
+    "sleep_mmio_read": ("MMIO read, ipc, simulator told to sleep", "us", None, "", ""),
+    "sleep_doorbell": ("one doorbell write, simulator asleep", "us", None, "", ""),
+}
+for n in (1, 2, 4):
+    FIGURES[f"scale{n}_scale_read"] = (
+        f"{n} device{'s' * (n > 1)}, told to sleep: read, in turn", "us", None, "", "")
+    FIGURES[f"scale{n}_scale_dma"] = (
+        f"{n} device{'s' * (n > 1)}, told to sleep: DMA to host, all at once", "MB/s", None, "", "")
+for way in ("to", "from"):
+    for most in (1, 16):
+        for size in (64, 4096):
+            FIGURES[f"dma_{way}_host_{size}_x{most}_beats"] = (
+                f"DMA {way} host, {size} B, {most} outstanding, beats per clock", "",
+                (">=", 0.95) if (size, most) == (4096, 16) else None,
+                {("to", 16, 4096): "0.97", ("from", 16, 4096): "0.65"}.get((way, most, size), ""),
+                "")
+ORDER = {name: i for i, name in enumerate(FIGURES)}
+
+
+def say(*text):
+    print("[bench]", *text, flush=True)
+
+
+class Failure(Exception):
+    """What cannot be measured, and why."""
+
+
+class Processes:
+    """What was started, each in a process group of its own; none outlives us."""
+
+    def __init__(self):
+        self.all = []
+
+    def start(self, command, **options):
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+                                   **options)
+        self.all.append(process)
+        return process
+
+    @staticmethod
+    def end(process, patience=10.0):
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def end_all(self):
+        for process in reversed(self.all):
+            self.end(process, 3.0)
+
+
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.processes = Processes()
+        # name: list of repeats, each a dictionary with `value` in the figure's unit and
+        # perhaps `p99`.
+        self.samples = {}
+        self.folder = tempfile.mkdtemp(prefix="accelerator-bench-")
+        shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.folder
+        self.memory = os.path.join(shm, os.path.basename(self.folder))
+        self.tick_hz = 0
+
+    def close(self):
+        self.processes.end_all()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if os.path.exists(self.memory):
+            os.unlink(self.memory)
+
+    def add(self, name, value, p99=None, least=None):
+        self.samples.setdefault(name, []).append(
+            {"value": value, "p99": p99, "min": least})
+
+    def take(self, line, prefix=""):
+        """A line NAME key=value..., as accel-bench and accelerator-transport print it."""
+        name, *rest = line.split()
+        values = dict(word.split("=", 1) for word in rest)
+        if name.startswith("scale_") and prefix == "sleep_":
+            prefix = "scale1_"
+        name = prefix + name
+        if "median" in values:
+            self.add(name, float(values["median"]) / 1e3, float(values["p99"]) / 1e3,
+                     float(values["min"]) / 1e3)
+        else:
+            self.add(name, float(values["value"]))
+        if "beats_per_clock" in values:
+            self.add(name + "_beats", float(values["beats_per_clock"]))
+
+    def transport(self, *words, count=None):
+        command = [self.options.transport, *words, "--repeats", str(self.options.repeats),
+                   "--count", str(count or self.options.count)]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=120, check=False)
+        if result.returncode:
+            raise Failure(f"{' '.join(command)} failed: {result.stderr.strip()[-400:]}")
+        return result.stdout.split("\n")[:-1]
+
+    def endpoint(self, kind, number):
+        if kind == "ipc":
+            return f"ipc://{self.folder}/{number}-{time.monotonic_ns()}"
+        import socket  # Only here.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+    def simulator(self, program, endpoint, *arguments):
+        log = open(os.path.join(self.folder, "simulator.log"), "ab")
+        with log:
+            return self.processes.start(
+                [program, f"+accelerator_endpoint={endpoint}", *arguments],
+                stdout=log, stderr=log)
+
+    def qemu(self, endpoints, *arguments, **options):
+        command = [
+            self.options.qemu, "-M", "q35,memory-backend=ram",
+            "-object", f"memory-backend-file,id=ram,size=256M,mem-path={self.memory},share=on",
+            "-accel", self.options.accel, "-cpu",
+            "host" if self.options.accel == "kvm" else "max", "-m", "256", "-smp", "1",
+            "-nodefaults", "-display", "none", "-no-reboot", *arguments]
+        for i, endpoint in enumerate(endpoints):
+            command += ["-device", f"pcie-root-port,id=rp{i},chassis={i},slot={i}",
+                        "-device", f"accelerator-pcie,id=acc{i},bus=rp{i},endpoint={endpoint}"]
+        return self.processes.start(command, **options)
+
+    def tail(self, name):
+        try:
+            with open(os.path.join(self.folder, name), encoding="utf-8", errors="replace") as file:
+                return "".join(file.readlines()[-8:])
+        except OSError:
+            return ""
+
+    def guest(self, what, measurements, kind="ipc", devices=1, prefix="", sim_arguments=(),
+              cpu_names=None, count=None):
+        """Boots a guest with devices and has it measure."""
+        say(what)
+        with open(self.memory, "wb") as file:
+            file.truncate(256 << 20)
+        endpoints = [self.endpoint(kind, i) for i in range(devices)]
+        program = os.path.join(self.options.sim, "bench_top", "bench_top")
+        simulators = [
+            self.simulator(program, e, *sim_arguments,
+                           *([f"+bench_memory={self.memory}"] if i == 0 else []))
+            for i, e in enumerate(endpoints)]
+        words = ["--tick-hz", str(self.tick_hz), "--repeats", str(self.options.repeats),
+                 "--count", str(count or self.options.count), "--idle",
+                 str(self.options.idle), *measurements]
+        machine = self.qemu(
+            endpoints, "-kernel", os.path.join(self.options.guest, "vmlinuz"),
+            "-initrd", os.path.join(self.options.guest, "initramfs.cpio.gz"),
+            "-append", "console=ttyS0 loglevel=5 panic=-1 accel.run=bench accel.tty=ttyS1 "
+            "accel.args=" + ",".join(words),
+            "-serial", f"file:{self.folder}/kernel.log", "-serial", "stdio",
+            stdout=subprocess.PIPE, stderr=open(f"{self.folder}/qemu.log", "wb"), text=True,
+            errors="replace")
+        timer = threading.Timer(self.options.timeout, machine.kill)
+        timer.start()
+        status, before = None, None
+        try:
+            for line in machine.stdout:
+                line = line.strip()
+                if not line.startswith("ACCEL "):
+                    continue
+                key, _, value = line[6:].partition("=")
+                if key == "sample":
+                    self.take(value, prefix)
+                elif key == "error":
+                    raise Failure(f"{what}: the guest says: {value}")
+                elif key == "status":
+                    status = value
+                elif key == "idle" and value == "begin":
+                    before = [time.monotonic(), cpu_seconds(machine), cpu_seconds(simulators[0])]
+                elif key == "idle":
+                    seconds = time.monotonic() - before[0]
+                    for name, process, old in zip(cpu_names, (machine, simulators[0]), before[1:]):
+                        self.add(name, 100 * (cpu_seconds(process) - old) / seconds)
+        finally:
+            timer.cancel()
+            self.processes.end(machine)
+            for simulator in simulators:
+                self.processes.end(simulator)
+        if status != "0":
+            raise Failure(f"{what}: the program in the guest ended with {status or 'nothing'}\n"
+                          + self.tail("qemu.log") + self.tail("kernel.log")
+                          + self.tail("simulator.log"))
+
+    def clocks(self):
+        """Simulated clocks per second of `sort`, with a QEMU that does nothing, and without
+        acc_poll. In turn, so that a slow moment hits both."""
+        say("clocks per second of sort, bridge connected and idle, and without its poll")
+        programs = {"clocks_idle": os.path.join(self.options.sim, "sort", "sort"),
+                    "clocks_without": os.path.join(self.options.sim, "sort-nopoll", "sort")}
+        rates = {}
+        for _ in range(self.options.repeats):
+            for name, program in programs.items():
+                endpoint = self.endpoint("ipc", name)
+                log = os.path.join(self.folder, "clocks.log")
+                machine = None
+                if name == "clocks_idle":
+                    with open(self.memory, "wb") as file:
+                        file.truncate(256 << 20)
+                    # It stands still, and waits for its simulator.
+                    machine = self.qemu([endpoint], "-S", stderr=subprocess.DEVNULL)
+                with open(log, "wb") as file:
+                    simulator = self.processes.start(
+                        [program, f"+accelerator_endpoint={endpoint}"], stdout=file, stderr=file)
+                limit = time.monotonic() + self.options.timeout
+                while machine and "link up" not in self.tail("clocks.log"):
+                    if time.monotonic() > limit or machine.poll() is not None:
+                        raise Failure("QEMU does not come to the simulator")
+                    time.sleep(0.02)
+                time.sleep(self.options.seconds)
+                self.processes.end(simulator)
+                if machine:
+                    self.processes.end(machine)
+                text = self.tail("clocks.log")
+                rate = re.search(r"clocks_per_second=(\d+)", text)
+                if not rate or (machine and "sessions=1" not in text):
+                    raise Failure(f"no figure from {program}:\n{text}")
+                self.add(name, float(rate[1]))
+                rates.setdefault(name, []).append(float(rate[1]))
+        for with_poll, without in zip(rates["clocks_idle"], rates["clocks_without"]):
+            self.add("clocks_ratio", with_poll / without)
+
+    def yardstick(self):
+        for line in self.transport("unix"):
+            self.take(line)
+
+    def run(self):
+        self.tick_hz = int(self.transport("ticks")[0].split("=")[1])
+        say("yardstick, and the transport alone")
+        self.yardstick()
+        for kind in ("ipc", "tcp"):
+            for line in self.transport("zmq", kind) + self.transport("link", kind):
+                self.take(line)
+        self.guest("guest, ipc: reads, writes, doorbell, MSI-X, DMA, idle",
+                   ["read", "write", "doorbell", "msix", "dma", "idle"],
+                   cpu_names=("idle_cpu_qemu", "idle_cpu_sim"))
+        self.guest("guest, tcp: reads, writes, doorbell", ["read", "write", "doorbell"],
+                   kind="tcp", prefix="tcp_")
+        sleep = ("+accelerator_idle=1000",)
+        self.guest("guest, simulator told to sleep: idle, reads, doorbell",
+                   ["idle", "read", "doorbell", "scale"], prefix="sleep_", sim_arguments=sleep,
+                   cpu_names=("sleep_cpu_qemu", "sleep_cpu_sim"))
+        self.clocks()
+        for devices in (2, 4):
+            self.guest(f"guest, {devices} devices with a simulator each: reads, DMA", ["scale"],
+                       devices=devices, prefix=f"scale{devices}_", sim_arguments=sleep,
+                       count=max(4, self.options.count // 2))
+        # Again at the end: has the machine changed meanwhile?
+        self.yardstick()
+
+
+def summary(samples):
+    figures = []
+    base = statistics.median(s["value"] for s in samples[YARDSTICK])
+    for name in sorted((n for n in samples if n in ORDER), key=ORDER.get):
+        title, unit, target, original, vfio = FIGURES[name]
+        values = [s["value"] for s in samples[name]]
+        tails = [s["p99"] for s in samples[name] if s["p99"] is not None]
+        figure = {
+            "name": name, "title": title, "unit": unit, "median": statistics.median(values),
+            "low": min(values), "high": max(values),
+            "p99": statistics.median(tails) if tails else None, "repeats": samples[name],
+            "ratio": statistics.median(values) / base if unit == "us" else None,
+            "original": original, "vfio_user": vfio, "target": None, "met": None,
+        }
+        if target:
+            kind, value = target
+            figure["target"] = {"x": f"≤ {value} ×", ">=": f"≥ {value:,}", "<=": f"≤ {value}",
+                                "p99<=": f"p99 ≤ {value}"}[kind]
+            figure["met"] = {"x": lambda: figure["ratio"] <= value,
+                             ">=": lambda: figure["median"] >= value,
+                             "<=": lambda: figure["median"] <= value,
+                             "p99<=": lambda: figure["p99"] <= value}[kind]()
+        figures.append(figure)
+    return figures
+
+
+def shown(value, unit):
+    if value is None:
+        return ""
+    if unit == "1/s":
+        return f"{value:,.0f}"
+    if unit in ("us", "MB/s", "%"):
+        return f"{value:.1f}"
+    return f"{value:.3f}"
+
+
+def markdown(result):
+    machine = result["machine"]
+    lines = [f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['kernel']}; "
+             f"{machine['accelerator']}; {machine['qemu']}; {machine['verilator']}; "
+             f"{machine['date']}.", ""]
+    if machine["forced"]:
+        lines += ["**Measured on a busy machine: these figures mean little.**", ""]
+    lines += ["| figure | unit | median | p99 | spread | × yardstick | target | | C original "
+              "| vfio-user |", "|---|---|---:|---:|---:|---:|---:|---|---:|---:|"]
+    for f in result["figures"]:
+        unit = f["unit"].replace("us", "µs")
+        low, high = shown(f["low"], f["unit"]), shown(f["high"], f["unit"])
+        ratio = f"{f['ratio']:.1f}" if f["ratio"] else ""
+        met = {True: "met", False: "**missed**", None: ""}[f["met"]]
+        lines.append(
+            f"| {f['title']} | {unit} | {shown(f['median'], f['unit'])} "
+            f"| {shown(f['p99'], f['unit'])} | {low} to {high} | {ratio} "
+            f"| {f['target'] or ''} | {met} | {f['original']} | {f['vfio_user']} |")
+    return "\n".join(lines) + "\n"
+
+
+def text_table(result):
+    lines = [f"{'figure':<58}{'unit':>6}{'median':>12}{'p99':>11}{'low':>12}{'high':>12}"
+             f"{'x':>6}  target"]
+    for f in result["figures"]:
+        u = f["unit"]
+        ratio = f"{f['ratio']:.1f}" if f["ratio"] else ""
+        met = {True: "met", False: "MISSED", None: ""}[f["met"]]
+        lines.append(f"{f['title'][:57]:<58}{u:>6}{shown(f['median'], u):>12}"
+                     f"{shown(f['p99'], u):>11}{shown(f['low'], u):>12}{shown(f['high'], u):>12}"
+                     f"{ratio:>6}  {f['target'] or ''} {met}")
+    return "\n".join(lines)
+
+
+def svg(result):
+    """Latencies as bars on a logarithmic scale: the median, the repeats, and the p99."""
+    import math  # Only here.
+    rows = [f for f in result["figures"] if f["unit"] == "us"]
+    left, width, row, top = 390, 520, 22, 46
+    least, most = 1.0, 1e4
+    height = top + row * len(rows) + 30
+
+    def x(value):
+        value = min(max(value, least), most)
+        return left + width * math.log10(value / least) / math.log10(most / least)
+
+    def escape(text):
+        return text.replace("&", "&amp;").replace("<", "&lt;")
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" '
+           f'height="{height}" font-family="sans-serif" font-size="12">',
+           '<rect width="100%" height="100%" fill="white"/>',
+           f'<text x="10" y="18" font-size="14">Latencies in µs: median (bar), repeats (dots), '
+           f'p99 (line); {escape(result["machine"]["cpu"])}</text>']
+    for tick in (1, 10, 100, 1000, 10000):
+        out.append(f'<line x1="{x(tick):.1f}" y1="{top - 8}" x2="{x(tick):.1f}" '
+                   f'y2="{height - 24}" stroke="#ccc"/>'
+                   f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick}</text>')
+    for i, f in enumerate(rows):
+        y = top + row * i
+        colour = {True: "#4a9", False: "#d66", None: "#79b"}[f["met"]]
+        out.append(f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(f["title"])}'
+                   f'</text><rect x="{left}" y="{y}" width="{x(f["median"]) - left:.1f}" '
+                   f'height="14" fill="{colour}"/>')
+        for repeat in f["repeats"]:
+            out.append(f'<circle cx="{x(repeat["value"]):.1f}" cy="{y + 7}" r="2"/>')
+        if f["p99"]:
+            out.append(f'<line x1="{x(f["p99"]):.1f}" y1="{y - 1}" x2="{x(f["p99"]):.1f}" '
+                       f'y2="{y + 15}" stroke="#333" stroke-width="2"/>')
+        out.append(f'<text x="{left + width + 6}" y="{y + 11}">{f["median"]:.1f}</text>')
+    return "\n".join(out + ["</svg>"]) + "\n"
+
+
+def first_line(*command):
+    try:
+        text = subprocess.run(command, capture_output=True, text=True, check=False,
+                              timeout=30).stdout
+    except OSError:
+        return "?"
+    return text.split("\n", 1)[0].strip()
+
+
+def about(options):
+    cpu = "?"
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                cpu = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": cpu, "cpus": os.cpu_count(), "kernel": platform.platform(),
+        "accelerator": options.accel, "qemu": first_line(options.qemu, "--version"),
+        "verilator": first_line(options.verilator, "--version"),
+        "rustc": first_line("rustc", "--version"),
+        "commit": first_line("git", "describe", "--always", "--dirty"),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "busy": round(options.busy, 3), "forced": options.forced,
+    }
+
+
+def check(result, smoke):
+    """Every figure is there and positive; returns what is not."""
+    there = {f["name"]: f for f in result["figures"]}
+    faults = [f"{name} is missing" for name in FIGURES if name not in there]
+    for name, f in there.items():
+        # An idle process may have taken no tick at all, and a clock error may hide a time.
+        zero_is_fine = f["unit"] == "%"
+        if f["median"] < 0 or (f["median"] == 0 and not zero_is_fine):
+            faults.append(f"{name} is {f['median']}")
+    if smoke:
+        return faults
+    unsteady = there[YARDSTICK]
+    if unsteady["high"] > 1.5 * unsteady["low"]:
+        say(f"warning: the yardstick itself went from {unsteady['low']:.1f} to "
+            f"{unsteady['high']:.1f} us: the machine was not quiet")
+    return faults
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run")
+    for name in ("qemu", "guest", "sim", "transport", "out"):
+        run.add_argument(f"--{name}", required=True)
+    run.add_argument("--verilator", default="verilator")
+    run.add_argument("--accel", default="tcg")
+    run.add_argument("--repeats", type=int, default=5)
+    run.add_argument("--count", type=int, default=2000)
+    run.add_argument("--idle", type=int, default=3)
+    run.add_argument("--seconds", type=float, default=1.5)
+    run.add_argument("--timeout", type=float, default=300)
+    run.add_argument("--busy", type=float, default=0)
+    run.add_argument("--forced", action="store_true")
+    run.add_argument("--smoke", action="store_true")
+    for name in ("markdown", "svg"):
+        commands.add_parser(name).add_argument("file")
+    options = parser.parse_args()
+
+    if options.command != "run":
+        with open(options.file, encoding="utf-8") as file:
+            result = json.load(file)
+        # The titles and targets are those of today.
+        result["figures"] = summary({f["name"]: f["repeats"] for f in result["figures"]})
+        print({"markdown": markdown, "svg": svg}[options.command](result), end="")
+        return 0
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    bench = Bench(options)
+    begin = time.monotonic()
+    machine = about(options)
+    for key in ("cpu", "cpus", "kernel", "accelerator", "qemu", "verilator", "rustc", "commit"):
+        say(f"{key}: {machine[key]}")
+    try:
+        bench.run()
+    except (Failure, OSError, subprocess.SubprocessError) as e:
+        print(f"[bench] error: {e}", file=sys.stderr)
+        return 1
+    finally:
+        bench.close()
+    result = {"machine": machine, "seconds": round(time.monotonic() - begin),
+              "tick_hz": bench.tick_hz, "clock_error_us":
+              max(s["value"] for s in bench.samples["clock_error"]) / 1e3,
+              "figures": summary(bench.samples)}
+    os.makedirs(options.out, exist_ok=True)
+    for name, text in (("bench.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n"),
+                       ("bench.md", markdown(result)), ("bench.svg", svg(result))):
+        with open(os.path.join(options.out, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    print(text_table(result))
+    say(f"{result['seconds']} s; guest's and host's clock agree to "
+        f"{result['clock_error_us']:.2f} us; {options.out}/bench.json, .md and .svg")
+    faults = check(result, options.smoke)
+    for fault in faults:
+        print(f"[bench] error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

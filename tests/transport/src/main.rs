@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Measures what lies between QEMU and the simulator, without either.
+//!
+//! * `ticks`: ticks of the CPU's counter in a second.
+//! * `unix`: the yardstick, a blocking ping-pong of 64 bytes over a Unix stream
+//!   socket between two processes.
+//! * `zmq KIND`: the floor, the same over ZeroMQ with the sockets and the
+//!   options that the link has, and nothing else. Of the two sides either
+//!   both block, or the server tries again and again, as a simulator does.
+//! * `link KIND`: the device's link against the DPI library, which a loop
+//!   polls in place of a simulator: MMIO reads, and posted writes in a long run.
+//!
+//! KIND is `ipc` or `tcp`. `--repeats N` and `--count N` say how much. Every
+//! line of the output is `NAME repeat=R n=N ...` with times in nanoseconds, as
+//! `accel-bench` in the guest prints them.
+
+use std::{
+    ffi::{c_int, c_longlong, c_void, CString},
+    hint::black_box,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use accelerator_dpi::ffi;
+use accelerator_pcie::link::{Link, Root, Settings};
+use accelerator_protocol::wire::Status;
+
+const BYTES: usize = 64;
+
+type Failure = Box<dyn std::error::Error>;
+
+fn report(name: &str, repeat: usize, samples: &mut [u64]) {
+    samples.sort_unstable();
+    let n = samples.len();
+    println!(
+        "{name} repeat={repeat} n={n} min={} median={} p99={} max={}",
+        samples[0],
+        samples[n / 2],
+        samples[n - 1 - n / 100],
+        samples[n - 1]
+    );
+}
+
+/// The other half of a measurement, in a process of its own.
+struct Server(Child);
+
+impl Server {
+    fn start(args: &[&str]) -> Result<Self, Failure> {
+        Ok(Self(
+            Command::new(std::env::current_exe()?)
+                .args(args)
+                .stdin(Stdio::piped())
+                .spawn()?,
+        ))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder for sockets that goes away.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("accelerator-bench-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    fn endpoint(&self, kind: &str) -> Result<String, Failure> {
+        match kind {
+            "ipc" => Ok(format!("ipc://{}", self.0.join("socket").display())),
+            "tcp" => {
+                // Free a moment ago.
+                let port = std::net::TcpListener::bind("127.0.0.1:0")?
+                    .local_addr()?
+                    .port();
+                Ok(format!("tcp://127.0.0.1:{port}"))
+            }
+            _ => Err(format!("no kind {kind}, expected ipc or tcp").into()),
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn measure(
+    name: &str,
+    repeats: usize,
+    count: usize,
+    mut round: impl FnMut() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for _ in 0..count / 10 + 1 {
+        round()?;
+    }
+    for repeat in 0..repeats {
+        let mut samples = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begin = Instant::now();
+            round()?;
+            samples.push(begin.elapsed().as_nanos() as u64);
+        }
+        report(name, repeat, &mut samples);
+    }
+    Ok(())
+}
+
+// ---- counter ----
+
+#[cfg(target_arch = "x86_64")]
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 CPU has the instruction.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn ticks() -> u64 {
+    let value: u64;
+    // SAFETY: Linux lets programs read this register.
+    unsafe { std::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) value) };
+    value
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn ticks() -> u64 {
+    0
+}
+
+fn tick_hz() {
+    let (begin, ticks_begin) = (Instant::now(), ticks());
+    thread::sleep(Duration::from_millis(500));
+    let (time, ticks) = (begin.elapsed(), ticks() - ticks_begin);
+    println!("tick_hz={:.0}", ticks as f64 / time.as_secs_f64());
+}
+
+// ---- yardstick ----
+
+fn unix(repeats: usize, count: usize) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    let path = folder.0.join("unix");
+    let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    let _server = Server::start(&["unix-server", &path.display().to_string()])?;
+    let (mut socket, _) = listener.accept()?;
+    let mut buffer = [0; BYTES];
+    measure("unix", repeats, count, || {
+        socket.write_all(&buffer)?;
+        Ok(socket.read_exact(&mut buffer)?)
+    })
+}
+
+fn unix_server(path: &str) -> Result<(), Failure> {
+    let mut socket = UnixStream::connect(path)?;
+    let mut buffer = [0; BYTES];
+    while socket.read_exact(&mut buffer).is_ok() {
+        socket.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+// ---- floor ----
+
+fn zmq_floor(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    for how in ["blocking", "polling"] {
+        let endpoint = folder.endpoint(kind)?;
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::DEALER)?;
+        socket.set_linger(0)?;
+        socket.set_rcvtimeo(30_000)?;
+        let _server = Server::start(&["zmq-server", &endpoint, how])?;
+        socket.connect(&endpoint)?;
+        let mut message = zmq::Message::new();
+        measure(&format!("zmq_{kind}_{how}"), repeats, count, || {
+            socket.send(&[0_u8; BYTES][..], 0)?;
+            Ok(socket.recv(&mut message, 0)?)
+        })?;
+    }
+    Ok(())
+}
+
+fn zmq_server(endpoint: &str, how: &str) -> Result<(), Failure> {
+    let context = zmq::Context::new();
+    let socket = context.socket(zmq::ROUTER)?;
+    socket.set_linger(0)?;
+    socket.bind(endpoint)?;
+    let flags = if how == "polling" { zmq::DONTWAIT } else { 0 };
+    let (mut id, mut body) = (zmq::Message::new(), zmq::Message::new());
+    loop {
+        match socket.recv(&mut id, flags) {
+            Ok(()) => {}
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+        socket.recv(&mut body, 0)?;
+        socket.send(&id[..], zmq::SNDMORE)?;
+        socket.send(&body[..], 0)?;
+    }
+}
+
+// ---- link ----
+
+struct Nobody;
+
+impl Root for Nobody {
+    fn dma_read(&self, _: u64, _: &mut [u8]) -> Status {
+        Status::Fault
+    }
+    fn dma_write(&self, _: u64, _: &[u8], _: Option<&[u8]>) -> Status {
+        Status::Fault
+    }
+    fn msix(&self, _: u16) {}
+    fn intx(&self, _: bool) {}
+    fn link(&self, _: bool) {}
+    fn other_card(&self) {}
+    fn unlocked(&self, wait: &mut dyn FnMut()) {
+        wait();
+    }
+    fn quitting(&self) -> bool {
+        false
+    }
+}
+
+fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    let endpoint = folder.endpoint(kind)?;
+    let _server = Server::start(&["link-server", &endpoint])?;
+    let link = Link::new(
+        Settings {
+            name: "bench".into(),
+            endpoint,
+            keys: None,
+            write_window: 64,
+            posted_writes: true,
+            completion_timeout: Some(Duration::from_secs(30)),
+            warn_after: Duration::from_secs(5),
+        },
+        Box::new(Nobody),
+    )?;
+    let config = link.handshake(Duration::from_secs(30))?;
+    link.accept(config);
+    // What QEMU's main loop does.
+    let stop = Arc::new(AtomicBool::new(false));
+    let main_loop = {
+        let (link, stop) = (link.clone(), stop.clone());
+        thread::spawn(move || {
+            let mut fd = libc::pollfd {
+                fd: link.descriptor(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            while !stop.load(Ordering::Relaxed) {
+                // SAFETY: one valid entry.
+                if unsafe { libc::poll(&mut fd, 1, 100) } > 0 {
+                    link.service();
+                }
+            }
+        })
+    };
+    measure(&format!("link_{kind}_read"), repeats, count, || {
+        black_box(link.read(0, 0, 4));
+        Ok(())
+    })?;
+    for repeat in 0..repeats {
+        let n = count * 20;
+        let begin = Instant::now();
+        for i in 0..n {
+            link.write(0, 8, 8, i as u64);
+        }
+        if link.read(0, 8, 8) != n as u64 - 1 {
+            return Err("the last write did not arrive".into());
+        }
+        println!(
+            "link_{kind}_writes_per_s repeat={repeat} n={n} value={:.0}",
+            n as f64 / begin.elapsed().as_secs_f64()
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    link.close();
+    main_loop.join().map_err(|_| "the main loop panicked")?;
+    Ok(())
+}
+
+fn good(status: c_int) -> Result<c_int, Failure> {
+    if status < 0 {
+        Err(format!("the DPI library returned {status}").into())
+    } else {
+        Ok(status)
+    }
+}
+
+/// One register behind the DPI library. A round of the loop takes about as
+/// long as a clock of a small simulated design.
+fn link_server(endpoint: &str) -> Result<(), Failure> {
+    const READY_ALL: c_int = 15;
+    const MMIO_READ: c_int = 1;
+    const MMIO_WRITE: c_int = 2;
+    const RESET: c_int = 5;
+    const LINK_UP: c_int = 6;
+    const LINK_DOWN: c_int = 7;
+    let (endpoint, name) = (CString::new(endpoint)?, CString::new("bench")?);
+    // SAFETY: both are C strings that outlive the call.
+    let h: *mut c_void = unsafe { ffi::acc_open(endpoint.as_ptr(), name.as_ptr()) };
+    if h.is_null() {
+        return Err("acc_open failed".into());
+    }
+    good(ffi::acc_set_id(h, 0x10ee, 0x7032, 0x10ee, 7, 0x12_0000, 1))?;
+    good(ffi::acc_set_bar(h, 0, 4096, 0, 0))?;
+    good(ffi::acc_start(h))?;
+    let mut register = 0;
+    loop {
+        let (mut tag, mut bar, mut len, mut kind) = (0, 0, 0, 0);
+        let (mut addr, mut data): (c_longlong, c_longlong) = (0, 0);
+        let event = good(ffi::acc_poll(h, READY_ALL))?;
+        match event {
+            MMIO_READ | MMIO_WRITE => {
+                // SAFETY: all of them are valid for writes.
+                good(unsafe {
+                    ffi::acc_get_mmio(h, &mut tag, &mut bar, &mut addr, &mut len, &mut data)
+                })?;
+                if event == MMIO_READ {
+                    good(ffi::acc_mmio_read_done(h, tag, 0, register))?;
+                } else {
+                    register = data;
+                    good(ffi::acc_mmio_write_done(h, tag, 0))?;
+                }
+            }
+            RESET => {
+                // SAFETY: `kind` is valid for writes.
+                good(unsafe { ffi::acc_get_reset(h, &mut kind) })?;
+                good(ffi::acc_reset_done(h))?;
+            }
+            LINK_UP | LINK_DOWN => {
+                // SAFETY: `kind` is valid for writes.
+                good(unsafe { ffi::acc_get_link(h, &mut kind) })?;
+            }
+            _ => {}
+        }
+        for i in 0..200 {
+            black_box(i);
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<(), Failure> {
+    let (mut repeats, mut count, mut words) = (5, 2000, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut number = || -> Result<usize, Failure> {
+            let text = args.next().ok_or(format!("{arg} needs a value"))?;
+            Ok(text.parse()?)
+        };
+        match arg.as_str() {
+            "--repeats" => repeats = number()?,
+            "--count" => count = number()?.max(1),
+            word => words.push(word),
+        }
+    }
+    match words[..] {
+        ["ticks"] => tick_hz(),
+        ["unix"] => unix(repeats, count)?,
+        ["unix-server", path] => unix_server(path)?,
+        ["zmq", kind] => zmq_floor(kind, repeats, count)?,
+        ["zmq-server", endpoint, how] => zmq_server(endpoint, how)?,
+        ["link", kind] => link(kind, repeats, count)?,
+        ["link-server", endpoint] => link_server(endpoint)?,
+        _ => {
+            return Err(
+                "usage: accelerator-transport ticks|unix|zmq KIND|link KIND [--repeats N] \
+                 [--count N]"
+                    .into(),
+            )
+        }
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("accelerator-transport: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
