@@ -49,7 +49,7 @@ while (($#)); do
 done
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
-[[ -n ${SOAK_NO_BUILD:-} ]] || scripts/build-sim.sh probe
+scripts/build-sim.sh probe
 scripts/build-guest.sh
 SIM=build/sim/probe/probe GUEST=build/guest
 
