@@ -608,23 +608,17 @@ fn good_frames_before_a_bad_one_count() {
     v.m.qemu.expect_lines(&["vector 9 ", "4 vectors"], 1);
 }
 
-#[test]
-fn truncated_at_every_byte() {
+/// Sends each beginning of a frame but the whole, from `from` bytes on. Each
+/// ends the session, and QEMU asks for the next one.
+fn truncated(frame: &Frame<'_>, from: usize) {
     let mut v = Victim::new();
     let mut good = Vec::new();
-    Frame::DmaWrite {
-        tag: 5,
-        addr: AREA,
-        data: &[0; 16],
-        enables: Some(&[0xff, 0x0f]),
-    }
-    .encode(0, &mut good);
-    for len in 0..good.len() {
+    frame.encode(0, &mut good);
+    for len in from..good.len() {
         let mut message = good[..len].to_vec();
         if let Some(session) = message.get_mut(8..16) {
             session.copy_from_slice(&v.session.to_le_bytes());
         }
-        // Each ends the session, and QEMU asks for the next one.
         ok(v.m.hdl.inject_raw(&message));
         ok(v.m.hdl.expect_down(PATIENCE));
         ok(v.m.hdl.wait_for_session(PATIENCE));
@@ -633,6 +627,54 @@ fn truncated_at_every_byte() {
     v.memory_is_untouched();
     v.m.settle_resets();
     v.m.check_alive();
+}
+
+#[test]
+fn a_dma_write_truncated_at_every_byte() {
+    let frame = Frame::DmaWrite {
+        tag: 5,
+        addr: AREA,
+        data: &[0; 16],
+        enables: Some(&[0xff, 0x0f]),
+    };
+    truncated(&frame, 0);
+}
+
+#[test]
+fn a_configuration_truncated_at_every_byte() {
+    truncated(&Frame::Config(sample_config(4)), HEADER_LEN);
+}
+
+#[test]
+fn every_other_frame_truncated_at_every_byte() {
+    let (tag, status) = (1, Status::Ok);
+    let reason = Reason::Closing;
+    let frames = [
+        Frame::Refuse {
+            reason,
+            text: "text",
+        },
+        Frame::Bye { reason },
+        Frame::MmioReadDone {
+            tag,
+            status,
+            data: 0,
+        },
+        Frame::MmioWriteDone { tag, status },
+        Frame::DmaRead {
+            tag,
+            addr: AREA,
+            len: 16,
+        },
+        Frame::Msix { vector: 0 },
+        Frame::Intx { level: true },
+    ];
+    for frame in &frames {
+        truncated(frame, HEADER_LEN);
+    }
+    // Without a payload there is only the header.
+    truncated(&Frame::Noop, 1);
+    truncated(&Frame::ResetDone { tag }, HEADER_LEN - 1);
 }
 
 #[test]
