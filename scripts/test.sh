@@ -154,6 +154,7 @@ suite_virtio_net() {
   local plain=()
   [[ -z $QEMU_GIVEN ]] || plain=(--plain-qemu "$QEMU_DIR")
   scripts/run-cosim.sh --example virtio_net --test net --qemu "$QEMU_DIR" "${plain[@]}"
+  scripts/test-virtio-net.sh --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
 suite_clock() {

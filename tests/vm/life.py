@@ -183,11 +183,7 @@ def check_reset(bench):
         sort_works(vm, 2)
 
     # The machine: everything anew, the simulator included, in the same session.
-    vm.send("reboot -f")
-    vm.qmp.wait_event("RESET")
-    log = bench.folder / f"{vm.name}.console.log"
-    wait_for("the guest's reboot", lambda: log.read_text(errors="replace").count("/modules.") > 1)
-    vm.wait_prompt()
+    vm.restart(lambda: vm.send("reboot -f"))
     address = where(vm, SORT)[0]
     vm.ok("lsmod | grep -q accel_sort || insmod /modules/accel_sort.ko")
     sort_works(vm, 2)

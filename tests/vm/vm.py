@@ -112,9 +112,11 @@ class Simulator(Process):
 
 class Vm(Process):
     """A guest of scripts/build-guest.sh at its prompt. `cards` are pairs of the card's id and
-    endpoint; card N is in port rpN."""
+    endpoint, or more of its properties behind a comma; card N is in port rpN. `words` are
+    added to the kernel's command line, `extra` to QEMU's, before the cards."""
 
-    def __init__(self, name, folder, qemu, guest, cards, ram="512M", machine="", extra=()):
+    def __init__(self, name, folder, qemu, guest, cards, ram="512M", machine="", extra=(),
+                 words=""):
         self.folder = Path(folder)
         self.console_path = self.folder / f"{name}.console"
         self.qmp_path = self.folder / f"{name}.qmp"
@@ -125,7 +127,8 @@ class Vm(Process):
             "-machine", "memory-backend=ram",
             "-nodefaults", "-display", "none",
             "-kernel", f"{guest}/vmlinuz", "-initrd", f"{guest}/initramfs.cpio.gz",
-            "-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check accel.run=shell",
+            "-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check accel.run=shell"
+                       + (f" {words}" if words else ""),
             "-chardev", f"socket,id=console,path={self.console_path},server=on,wait=off,"
                         f"logfile={self.folder / name}.console.log",
             "-serial", "chardev:console",
@@ -177,6 +180,19 @@ class Vm(Process):
                 return
             self._receive()
         raise Failure(f"{self.name} did not come to its prompt within {PATIENCE:.0f} s")
+
+    def restart(self, how):
+        """Waits for the prompt again after `how` has made the machine start anew."""
+        log = self.folder / f"{self.name}.console.log"
+
+        def boots():
+            # What the guest says before each prompt.
+            return log.read_text(errors="replace").count("/modules.")
+        before = boots()
+        how()
+        self.qmp.wait_event("RESET")
+        wait_for(f"{self.name}: another boot", lambda: boots() > before)
+        self.wait_prompt()
 
     def _receive(self):
         try:
