@@ -173,6 +173,7 @@ if ((${#suites[@]} == 0)); then
     check "lint of $example" lint "examples/$example/$example.f" "${example}_top"
   done
   check 'lint of the bench design' lint bench/bench.f bench_top
+  check 'lint of the bench design of the channels' lint bench/channels.f channels_top
   for width in 32 64 256 512; do
     check "lint of sort, $width bits" lint examples/sort/sort.f sort_top "DmaDataWidth=$width"
   done

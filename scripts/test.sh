@@ -25,6 +25,7 @@ SUITES=(
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
+  'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
   'clock:guest time while RTL stands still, with and without icount'
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
@@ -155,6 +156,10 @@ suite_virtio_net() {
   [[ -z $QEMU_GIVEN ]] || plain=(--plain-qemu "$QEMU_DIR")
   scripts/run-cosim.sh --example virtio_net --test net --qemu "$QEMU_DIR" "${plain[@]}"
   scripts/test-virtio-net.sh --qemu "$QEMU_DIR" "${plain[@]}"
+}
+
+suite_serial() {
+  scripts/test-serial.sh --qemu "$QEMU_DIR"
 }
 
 suite_clock() {
