@@ -13,11 +13,11 @@ usage() {
 usage: scripts/test-serial.sh [option...]
 
 Starts QEMU and a simulator with accelerator_uart_bridge, and sends bytes from a
-chardev to the RTL and back, with pauses at both ends, then each way alone. Every
-byte is compared; both ends' counters have to agree, and each end has to have
+chardev to the RTL and back, with pauses at both ends, then fewer each way alone.
+Every byte is compared; both ends' counters have to agree, and each end has to have
 waited for the other.
 
-  --bytes N    of each of the three (default 1048576)
+  --bytes N    there and back (default 1048576)
   --seed N     of the data, to repeat a run; each prints its own
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
   --keep       keep the logs

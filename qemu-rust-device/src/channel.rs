@@ -361,7 +361,13 @@ impl Channel {
     /// Takes one event of the connection. Returns whether there was one.
     fn connection(&mut self, news: &mut News) -> bool {
         match self.wire.as_mut().and_then(Wire::event) {
-            None => return false,
+            None => {
+                let refusal = self.wire.as_ref().and_then(Wire::refusal);
+                if let (Some(why), State::Idle) = (refusal, self.session.state()) {
+                    self.fail(why, None, news);
+                }
+                return false;
+            }
             Some(true) => {
                 if self.session.state() == State::Idle {
                     let mut out = std::mem::take(&mut self.out);

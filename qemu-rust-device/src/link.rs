@@ -267,6 +267,12 @@ impl Wire {
         Ok([fd(&self.socket)?, fd(&self.monitor)?])
     }
 
+    /// Why the other end did not take us, if that was the last that was heard.
+    /// ZeroMQ does not knock again after some of these: take a new socket.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        self.refused.filter(|_| !self.connected)
+    }
+
     /// Takes one event of the connection: whether it is there now.
     pub(crate) fn event(&mut self) -> Option<bool> {
         loop {
@@ -1480,7 +1486,14 @@ impl Link {
             return false;
         };
         match wire.event() {
-            None => return false,
+            None => {
+                let refusal = wire.refusal().filter(|_| shared.accepted.is_some());
+                if let (Some(why), State::Idle) = (refusal, shared.session.state()) {
+                    self.complain(shared, || format!("no session with the simulator: {why}"));
+                    self.fail(shared, why.into(), None);
+                }
+                return false;
+            }
             Some(true) => {
                 if shared.session.state() == State::Idle {
                     let mut out = std::mem::take(&mut shared.out);

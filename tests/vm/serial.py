@@ -195,9 +195,11 @@ def main():
         line = Line(path)
         for name, check in CHECKS.items():
             begin = time.monotonic()
-            text = check(line, options.bytes, rng)
+            # There and back is each way; alone it is for the sake of the other path in the RTL.
+            count = options.bytes if name == "loop" else max(1, options.bytes // 8)
+            text = check(line, count, rng)
             summary = f"{check.__doc__}{'; ' if text else ''}{text}"
-            print(f"ok      {name:9} {time.monotonic() - begin:6.1f} s  {options.bytes} {summary}",
+            print(f"ok      {name:9} {time.monotonic() - begin:6.1f} s  {count} {summary}",
                   flush=True)
         line.socket.close()
         for process in (qemu, simulator):

@@ -9,8 +9,11 @@ use std::{
 };
 
 use accelerator_curve::new_pair;
-use accelerator_peers::{GuestEndpoint, PATIENCE};
-use accelerator_protocol::keys::{file_text, z85_encode, Key, Pair};
+use accelerator_peers::{channel::HostPeer, GuestEndpoint, PATIENCE};
+use accelerator_protocol::{
+    channel::ChannelKind::{self, Nic, Serial},
+    keys::{file_text, z85_encode, Key, Pair},
+};
 
 use crate::support::*;
 
@@ -249,4 +252,90 @@ fn half_of_the_keys_and_open_files_are_refused() {
         assert!(parts.iter().all(|p| text.contains(p)), "{parts:?}: {text}");
         sim.end();
     }
+}
+
+/// A NIC and a UART of a simulator with keys; it echoes both.
+fn channels(keyed: &Keyed) -> (Process, [(ChannelKind, String); 2]) {
+    let ends = [
+        (Nic, keyed.folder.endpoint("n")),
+        (Serial, keyed.folder.endpoint("u")),
+    ];
+    let (own, known) = (keyed.path("own"), keyed.path("known"));
+    let process = Process::start(
+        program(Language::C99, true),
+        &["echo", &ends[0].1, &ends[1].1, "1"],
+        &[
+            ("ACCELERATOR_CURVE_SECRET", &own),
+            ("ACCELERATOR_CURVE_CLIENTS", &known),
+            ("ACCELERATOR_LOG_LEVEL", "debug"),
+        ],
+    );
+    (process, ends)
+}
+
+fn open_channel(kind: ChannelKind, endpoint: &str, keys: Option<(&Pair, &Key)>) -> HostPeer {
+    HostPeer::open_keyed(endpoint, kind, [0x52, 0x54, 0, 1, 2, 3], 100, keys).unwrap()
+}
+
+/// The NIC and the serial channel have the keys of the PCI Express one: with
+/// them frames and bytes come back, without them nobody is heard.
+#[test]
+fn the_channels_have_the_same_keys() {
+    let keyed = Keyed::new();
+    let (process, ends) = channels(&keyed);
+    let (client, server) = (&keyed.client, &keyed.server.public);
+    let stranger = pair();
+    let wrong = [
+        None,
+        Some((client, &stranger.public)),
+        Some((&stranger, server)),
+    ];
+    for (kind, endpoint) in &ends {
+        let mut others: Vec<HostPeer> = wrong
+            .iter()
+            .map(|keys| open_channel(*kind, endpoint, *keys))
+            .collect();
+        let deadline = Instant::now() + KNOCK;
+        while Instant::now() < deadline {
+            for host in &mut others {
+                let heard = host.pump(Duration::from_millis(20)).unwrap();
+                assert!(!heard && !host.session.is_up(), "{kind:?}");
+            }
+        }
+    }
+    // They do not stand in the way of one who may.
+    let mut hosts = ends.map(|(kind, endpoint)| {
+        let mut host = open_channel(kind, &endpoint, Some((client, server)));
+        host.pump_until("ACCEPT", PATIENCE, |h| h.session.is_up())
+            .unwrap();
+        host
+    });
+    let data: Vec<u8> = (100..199).collect();
+    assert!(hosts[0].send_frame(&data).unwrap());
+    hosts[0]
+        .pump_until("the frame", PATIENCE, |h| h.inbox.frames() > 0)
+        .unwrap();
+    assert_eq!(hosts[0].take_frame().unwrap().unwrap(), data);
+    assert_eq!(hosts[1].send_bytes(&data).unwrap(), data.len());
+    hosts[1]
+        .pump_until("the bytes", PATIENCE, |h| h.inbox.bytes() == data.len())
+        .unwrap();
+    assert_eq!(hosts[1].take_bytes(100).unwrap(), data);
+    for mut host in hosts {
+        host.close().unwrap();
+    }
+    // Nothing of the others has come through.
+    assert_eq!(process.line(), "rx=1/99 tx=1/99 dropped=0/0/0");
+    let log = process.finish();
+    let refused = [
+        "Nic",
+        "Serial",
+        "refused a host",
+        &z85_encode(&stranger.public),
+    ];
+    assert!(
+        log.contains(refused[2]) && log.contains(refused[3]),
+        "{log}"
+    );
+    assert!(!log.contains(&z85_encode(&stranger.secret)));
 }

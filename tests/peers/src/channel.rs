@@ -11,6 +11,7 @@ use std::{
 
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel, HostChannel},
+    keys::{Key, Pair},
     wire::{Reason, MAX_MESSAGE},
 };
 
@@ -190,6 +191,21 @@ impl HostPeer {
         mac: [u8; 6],
         window: u32,
     ) -> Result<Self, Error> {
+        Self::open_keyed(endpoint, kind, mac, window, None)
+    }
+
+    /// As [`HostPeer::open`]; with keys, to the owner of the second.
+    ///
+    /// # Errors
+    ///
+    /// Of the socket or the keys.
+    pub fn open_keyed(
+        endpoint: &str,
+        kind: ChannelKind,
+        mac: [u8; 6],
+        window: u32,
+        keys: Option<(&Pair, &Key)>,
+    ) -> Result<Self, Error> {
         let context = zmq::Context::new();
         let socket = context
             .socket(zmq::DEALER)
@@ -198,7 +214,12 @@ impl HostPeer {
             .set_linger(200)
             .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
             .and_then(|()| socket.set_reconnect_ivl(20))
-            .and_then(|()| socket.connect(endpoint))
+            .map_err(zmq_error("cannot set up the socket"))?;
+        if let Some((pair, server)) = keys {
+            accelerator_curve::connect(&socket, pair, server).map_err(Error::Refused)?;
+        }
+        socket
+            .connect(endpoint)
             .map_err(zmq_error(&format!("cannot connect to {endpoint}")))?;
         // Any number will do that no other session of this device has.
         let number = std::time::SystemTime::now()
@@ -291,8 +312,22 @@ impl DevicePeer {
     ///
     /// Of the socket.
     pub fn bind(endpoint: &str, kind: ChannelKind, window: u32) -> Result<Self, Error> {
+        Self::bind_keyed(endpoint, kind, window, None)
+    }
+
+    /// As [`DevicePeer::bind`]; with keys, for those who own one of the second.
+    ///
+    /// # Errors
+    ///
+    /// Of the socket or the keys.
+    pub fn bind_keyed(
+        endpoint: &str,
+        kind: ChannelKind,
+        window: u32,
+        keys: Option<(&Pair, &[Key])>,
+    ) -> Result<Self, Error> {
         Ok(Self {
-            socket: RawEndpoint::bind(endpoint)?,
+            socket: RawEndpoint::bind_keyed(endpoint, keys)?,
             session: DeviceChannel::new(kind, window),
             inbox: Inbox::default(),
             peer: None,

@@ -2,10 +2,21 @@
 
 //! Who may answer: keys, no keys, wrong keys.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+    },
+    time::{Duration, Instant},
+};
 
-use accelerator_peers::{hdl::sample_config, HdlEndpoint};
-use accelerator_protocol::keys::{file_text, z85_encode, Key, Pair};
+use accelerator_peers::{channel::DevicePeer, hdl::sample_config, HdlEndpoint};
+use accelerator_protocol::{
+    channel::ChannelKind::{Nic, Serial},
+    keys::{file_text, z85_encode, Key, Pair},
+};
 use accelerator_qtest::{machine::device_args, qemu::Launch, Qemu, Scratch, PATIENCE};
 
 /// Milliseconds that QEMU looks for a simulator that it is not to accept.
@@ -223,4 +234,139 @@ fn half_of_the_keys_and_open_files_are_refused() {
         let text = qemu.said().join("\n");
         assert!(parts.iter().all(|p| text.contains(p)), "{parts:?}: {text}");
     }
+}
+
+/// A QEMU with a network and a serial line that has keys, and the other ends.
+struct Channels {
+    qemu: Qemu,
+    wire: UnixDatagram,
+    line: UnixStream,
+    _hdl: HdlEndpoint,
+}
+
+impl Channels {
+    fn start(keyed: &Keyed) -> Self {
+        let (ours, theirs, tty) = (keyed.path("ours"), keyed.path("theirs"), keyed.path("tty"));
+        let wire = UnixDatagram::bind(&ours).unwrap();
+        let mut hdl = keyed.endpoint(&[keyed.client.public]);
+        let properties = format!("{},netdev=n0,chardev=c0", keyed.properties());
+        let mut qemu = Launch::new()
+            .args(&format!(
+                "-netdev dgram,id=n0,local.type=unix,local.path={theirs},remote.type=unix,\
+                 remote.path={ours} -chardev socket,id=c0,path={tty},server=on,wait=off"
+            ))
+            .args(&device_args(&keyed.scratch.endpoint(), &properties))
+            .env("ACCELERATOR_LOG_LEVEL", "info")
+            .spawn(&keyed.scratch);
+        qemu.connect();
+        hdl.wait_for_session(PATIENCE).unwrap();
+        qemu.wait_ready();
+        wire.connect(&theirs).unwrap();
+        let line = UnixStream::connect(&tty).unwrap();
+        wire.set_read_timeout(Some(PATIENCE)).unwrap();
+        line.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            qemu,
+            wire,
+            line,
+            _hdl: hdl,
+        }
+    }
+}
+
+/// The NIC and the serial channel have the keys of the PCI Express one.
+#[test]
+fn the_channels_have_the_same_keys() {
+    let keyed = Keyed::new();
+    let mut c = Channels::start(&keyed);
+    let listed = [keyed.client.public];
+    let keys = Some((&keyed.server, &listed[..]));
+    let nic = format!("{}.nic", keyed.scratch.endpoint());
+    let uart = format!("{}.uart", keyed.scratch.endpoint());
+    let mut nic = DevicePeer::bind_keyed(&nic, Nic, 8, keys).unwrap();
+    let mut uart = DevicePeer::bind_keyed(&uart, Serial, 100, keys).unwrap();
+    for peer in [&mut nic, &mut uart] {
+        peer.pump_until("a session", PATIENCE, |p| p.inbox.sessions == 1)
+            .unwrap();
+    }
+    c.qemu.expect_line(&["card (NIC)", "is there"]);
+    let data: Vec<u8> = (100..199).collect();
+    let mut bytes = [0; 200];
+
+    c.wire.send(&data).unwrap();
+    nic.pump_until("a frame", PATIENCE, |p| p.inbox.frames() > 0)
+        .unwrap();
+    assert_eq!(nic.take_frame().unwrap().unwrap(), data);
+    assert!(nic.send_frame(&data).unwrap());
+    assert_eq!(c.wire.recv(&mut bytes).unwrap(), data.len());
+    assert_eq!(bytes[..99], data);
+
+    c.line.write_all(&data).unwrap();
+    uart.pump_until("the bytes", PATIENCE, |p| p.inbox.bytes() == data.len())
+        .unwrap();
+    assert_eq!(uart.take_bytes(100).unwrap(), data);
+    assert_eq!(uart.send_bytes(&data).unwrap(), data.len());
+    c.line.read_exact(&mut bytes[..99]).unwrap();
+    assert_eq!(bytes[..99], data);
+}
+
+/// Who has no key, another one or another list of hosts gets no session, no
+/// frame and no byte, and can send none.
+#[test]
+fn a_simulator_without_the_key_gets_no_channel() {
+    let keyed = Keyed::new();
+    let mut c = Channels::start(&keyed);
+    let listed = [keyed.client.public];
+    let (stranger, nobody) = (pair(), [pair().public]);
+    for keys in [
+        None,
+        Some((&stranger, &listed[..])),
+        Some((&keyed.server, &nobody[..])),
+    ] {
+        let nic = format!("{}.nic", keyed.scratch.endpoint());
+        let uart = format!("{}.uart", keyed.scratch.endpoint());
+        let mut nic = DevicePeer::bind_keyed(&nic, Nic, 8, keys).unwrap();
+        let mut uart = DevicePeer::bind_keyed(&uart, Serial, 100, keys).unwrap();
+        c.line.write_all(b"secret").unwrap();
+        // QEMU tries again twice a second at least.
+        let deadline = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < deadline {
+            // QEMU drops it: it has no link.
+            c.wire.send(&[7; 99]).unwrap();
+            for peer in [&mut nic, &mut uart] {
+                let heard = peer.pump(Duration::from_millis(20)).unwrap();
+                assert!(!heard && peer.inbox.sessions == 0);
+            }
+        }
+    }
+    let info = serde_json::json!({"command-line": "info network"});
+    let text = c.qemu.qmp("human-monitor-command", info).to_string();
+    assert!(text.contains("rtl-link=absent"), "{text}");
+    // One who has it is let in, and gets what the line still keeps.
+    let keys = Some((&keyed.server, &listed[..]));
+    let uart = format!("{}.uart", keyed.scratch.endpoint());
+    let mut uart = DevicePeer::bind_keyed(&uart, Serial, 100, keys).unwrap();
+    uart.pump_until("the bytes", PATIENCE, |p| p.inbox.bytes() == 18)
+        .unwrap();
+    assert_eq!(uart.take_bytes(100).unwrap(), b"secretsecretsecret");
+}
+
+/// A card that was up finds its simulator again, whoever was there meanwhile.
+#[test]
+fn a_stranger_at_the_endpoint_does_not_keep_the_simulator_away() {
+    let keyed = Keyed::new();
+    let listed = [keyed.client.public];
+    let mut hdl = keyed.endpoint(&listed);
+    let mut qemu = keyed.start(&keyed.scratch.endpoint(), &keyed.properties());
+    hdl.wait_for_session(PATIENCE).unwrap();
+    qemu.wait_ready();
+    for clients in [[pair().public], listed] {
+        drop(hdl);
+        qemu.expect_line(&["the connection was lost"]);
+        hdl = keyed.endpoint(&clients);
+        if clients != listed {
+            qemu.expect_line(&["no session", "does not know our public key"]);
+        }
+    }
+    hdl.wait_for_session(PATIENCE).unwrap();
 }
