@@ -634,6 +634,28 @@ async def device_reset_at_any_time(dut):
 
 
 @test()
+async def a_reset_is_over_when_dma_is(dut):
+    """Status reads 0 only when the host has answered every write: the answer to one of a driver
+    that is gone would be taken for one of the next."""
+    host, card = await start(dut, delay_min=400, delay_max=600)
+    busy = 0
+    for wait in range(1000, 4000, 83):
+        await card.start(64)
+        for _ in range(4):
+            card.give(3 * 3000, 3)
+            host.nic_push(random_bytes(3000))
+        card.rx.kick()
+        await clocks(dut, wait)
+        busy += host.outstanding()[0] != 0
+        await card.reset()
+        assert host.outstanding()[0] == 0, f"DMA is under way after a reset, {wait} clocks on"
+        await clocks(dut, 2000)
+    assert busy, "no reset came while DMA was under way"
+    await host.quiet()
+    host.check()
+
+
+@test()
 async def function_reset_at_any_time(dut):
     async def stop(host, card):
         host.push_reset()
