@@ -23,6 +23,7 @@ typedef enum memory_order {
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/notify.h"
+#include "accel/accel-cpu-ops.h"
 #include "chardev/char-fe.h"
 #include "net/net.h"
 #include "qom/object.h"
@@ -33,6 +34,8 @@ typedef enum memory_order {
 #include "system/runstate.h"
 #include "system/system.h"
 #include "hw/core/cpu.h"
+#include "system/cpu-timers.h"
+#include "qapi/visitor.h"
 #include "hw/pci/pci_device.h"
 #include "hw/pci/pcie.h"
 #include "hw/pci/pcie_aer.h"
@@ -44,8 +47,10 @@ typedef enum memory_order {
 #include "qobject/qdict.h"
 #include "qom/qom-qobject.h"
 
-/* Of a struct that is too large to bind. */
+/* Of structs that are too large to bind. */
 enum accelerator_offsets {
     ACCELERATOR_CPU_STOP = offsetof(struct CPUState, stop),
     ACCELERATOR_CPU_UNPLUG = offsetof(struct CPUState, unplug),
+    ACCELERATOR_VIRTUAL_CLOCK = offsetof(struct AccelOpsClass, get_virtual_clock),
+    ACCELERATOR_ELAPSED_TICKS = offsetof(struct AccelOpsClass, get_elapsed_ticks),
 };

@@ -3,10 +3,7 @@
 //! What is behind a handle: the configuration up to `acc_start`, and a [`Run`]
 //! from then on.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use accelerator_protocol::{
     config::MAX_CAPABILITIES,
@@ -19,6 +16,7 @@ use log::{info, warn};
 use crate::{
     error::{fail, within, Code, Error, Result},
     order::{Kind, READY_ALL},
+    registry::Words,
     run::{Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
     transport::Transport,
     watcher::LOCAL,
@@ -39,7 +37,7 @@ pub struct Bridge {
     endpoint: String,
     config: Config,
     warn: Option<Duration>,
-    attention: &'static AtomicU32,
+    words: &'static Words,
     run: Option<Run>,
     stats: [u64; STATS],
 }
@@ -63,9 +61,9 @@ pub fn parse_warn(value: Option<&str>) -> std::result::Result<Option<Duration>, 
 }
 
 impl Bridge {
-    /// A bridge that is not started. `attention` is the word that tells
-    /// whether a poll has anything to do.
-    pub fn new(name: &str, endpoint: String, attention: &'static AtomicU32) -> Self {
+    /// A bridge that is not started. `words` tell whether a poll has anything to
+    /// do.
+    pub fn new(name: &str, endpoint: String, words: &'static Words) -> Self {
         let target = format!("accelerator[{name}]");
         let value = std::env::var(WARN_VARIABLE).ok();
         let warn = parse_warn(value.as_deref()).unwrap_or_else(|text| {
@@ -73,7 +71,7 @@ impl Bridge {
             Some(Duration::from_millis(DEFAULT_WARN_MS))
         });
         // Until it is started each poll takes the slow path, to say so.
-        attention.store(LOCAL, Ordering::Release);
+        words.attention.store(LOCAL, Ordering::Release);
         Self {
             name: name.to_owned(),
             target,
@@ -84,7 +82,7 @@ impl Bridge {
                 ..Config::default()
             },
             warn,
-            attention,
+            words,
             run: None,
             stats: [0; STATS],
         }
@@ -247,7 +245,12 @@ impl Bridge {
         self.setting()?;
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-        let transport = Transport::bind(&self.endpoint, self.attention, self.warn, &self.target)?;
+        let transport = Transport::bind(
+            &self.endpoint,
+            &self.words.attention,
+            self.warn,
+            &self.target,
+        )?;
         info!(
             target: &self.target,
             "function {:04x}:{:04x} waits for QEMU at {}",
@@ -298,7 +301,8 @@ impl Bridge {
             target: &self.target,
             stats: &mut self.stats,
             warn: self.warn,
-            attention: self.attention,
+            attention: &self.words.attention,
+            timing: &self.words.timing,
         };
         let result = f(run, &mut context);
         let flushed = run.flush(&context);

@@ -253,7 +253,7 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
             name,
             None,
             |endpoint, name, words: &'static Words| {
-                Ok(Bridge::new(name, endpoint, &words.attention))
+                Ok(Bridge::new(name, endpoint, words))
             },
         )
     }
@@ -546,7 +546,8 @@ pub extern "C" fn acc_poll(h: *mut c_void, ready: c_int) -> c_int {
 ///
 /// For RTL that has nothing to do: simulated time stands still meanwhile. The
 /// call returns at once while another bridge of this process may have work,
-/// which is until it was called for that one, too.
+/// which is until it was called for that one, too, and while the time of a guest
+/// follows the simulated time.
 ///
 /// `microseconds`: how long at most, 0 to 1,000,000.
 ///

@@ -10,7 +10,7 @@ use std::{
     ffi::c_void,
     panic::{catch_unwind, AssertUnwindSafe},
     sync::{
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         Condvar, Mutex, MutexGuard, PoisonError,
     },
     time::Duration,
@@ -21,6 +21,7 @@ use crate::{
     error::{fail, Code, Error, Result},
     nic::Nic,
     uart::Uart,
+    watcher::TIMED,
 };
 
 /// Bridges and channels that can be open at once.
@@ -102,12 +103,54 @@ behind!(Bridge, 0, "bridge");
 behind!(Nic, 1, "NIC channel");
 behind!(Uart, 2, "UART channel");
 
+/// The simulated time in clocks, which are polls of the bridge. Only the thread
+/// that polls changes it, so that nothing here needs to be more than atomic.
+pub struct Timing {
+    /// Polls while [`TIMED`] was set.
+    clocks: AtomicU64,
+    /// The count at which the host is to be told.
+    due: AtomicU64,
+}
+
+impl Timing {
+    const fn new() -> Self {
+        Self {
+            clocks: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+        }
+    }
+
+    /// Clocks counted so far.
+    pub fn clocks(&self) -> u64 {
+        self.clocks.load(Ordering::Relaxed)
+    }
+
+    /// Whether the host is to be told now.
+    pub fn is_due(&self) -> bool {
+        self.clocks() >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// The host is to be told after so many clocks more.
+    pub fn due_in(&self, clocks: u64) {
+        let due = self.clocks().saturating_add(clocks);
+        self.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Counts a clock.
+    #[inline]
+    fn tick(&self) {
+        self.clocks.store(self.clocks() + 1, Ordering::Relaxed);
+    }
+}
+
 /// What a poll looks at without a lock.
 pub struct Words {
     /// What there is to do, see [`crate::watcher`]; 0 if nothing.
     pub attention: AtomicU32,
     /// What a poll of a channel that has nothing to do returns.
     pub status: AtomicU32,
+    /// Of a bridge: the simulated time, if the host wants to know it.
+    pub timing: Timing,
 }
 
 struct Entry {
@@ -136,6 +179,7 @@ impl Slot {
             words: Words {
                 attention: AtomicU32::new(0),
                 status: AtomicU32::new(0),
+                timing: Timing::new(),
             },
             generation: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
@@ -176,11 +220,22 @@ fn find(handle: *mut c_void) -> Option<(&'static Slot, usize)> {
         .then_some((slot, generation))
 }
 
-/// Whether the bridge has nothing at all to do: what an idle poll costs.
+/// Whether the bridge has nothing at all to do: what an idle poll costs. Counts
+/// the poll as a clock if the host wants to know the simulated time.
 #[inline]
 pub fn quiet(handle: *mut c_void) -> bool {
-    matches!(find(handle), Some((slot, generation))
-        if is_kind::<Bridge>(generation) && slot.words.attention.load(Ordering::Acquire) == 0)
+    let Some((slot, generation)) = find(handle) else {
+        return false;
+    };
+    if !is_kind::<Bridge>(generation) {
+        return false;
+    }
+    let attention = slot.words.attention.load(Ordering::Acquire);
+    if attention & TIMED != 0 {
+        slot.words.timing.tick();
+        return attention == TIMED && !slot.words.timing.is_due();
+    }
+    attention == 0
 }
 
 /// What the poll of a channel returns if it has nothing to do.
@@ -207,7 +262,8 @@ pub fn attend(attention: &AtomicU32, bit: u32) {
 }
 
 /// Sleeps until a bridge or a channel has something for its next poll, for at most `limit`;
-/// not at all if the RTL of another bridge of the process may have work.
+/// not at all if the RTL of another bridge of the process may have work, or if a
+/// host wants to know the simulated time, which would stand still.
 /// Whether there is something.
 ///
 /// # Errors
@@ -219,14 +275,17 @@ pub fn wait(handle: *mut c_void, limit: Duration) -> Result<bool> {
     let woken = || {
         SLOTS.iter().any(|s| {
             s.generation.load(Ordering::Acquire) != 0
-                && s.words.attention.load(Ordering::SeqCst) != 0
+                && s.words.attention.load(Ordering::SeqCst) & !TIMED != 0
         })
     };
     // A channel has work if its word says so, and the RTL behind it is that of
     // a bridge.
     let idle = SLOTS.iter().all(|s| {
         let generation = s.generation.load(Ordering::Acquire);
-        generation == 0 || !is_kind::<Bridge>(generation) || s.idle.load(Ordering::Relaxed)
+        generation == 0
+            || !is_kind::<Bridge>(generation)
+            || s.idle.load(Ordering::Relaxed)
+                && s.words.attention.load(Ordering::Relaxed) & TIMED == 0
     });
     if idle {
         SLEEPERS.fetch_add(1, Ordering::SeqCst);

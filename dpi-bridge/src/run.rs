@@ -28,6 +28,7 @@ use log::warn;
 use crate::{
     error::{Code, Error, Result},
     order::{Kind, Queue},
+    registry::Timing,
     transport::{Sent, Transport},
     watcher::{Waiting, LOCAL, PEER_GONE, SOCKET},
 };
@@ -273,6 +274,8 @@ pub struct Run {
     /// Tries to receive that found nothing; `ALL_TRIES` if the watcher looks.
     tries: u32,
     polls: u32,
+    /// Clocks from one TIME to the next, while the host wants to know.
+    time_clocks: u64,
     foreign: Rarely,
     refused: Rarely,
     violations: Rarely,
@@ -288,6 +291,8 @@ pub struct Context<'a> {
     pub warn: Option<Duration>,
     /// What a poll has to look at.
     pub attention: &'static AtomicU32,
+    /// The simulated time.
+    pub timing: &'static Timing,
 }
 
 impl Context<'_> {
@@ -323,6 +328,7 @@ impl Run {
             // Not left to the watcher before a first receive found nothing.
             tries: 0,
             polls: 0,
+            time_clocks: 0,
             foreign: Rarely::default(),
             refused: Rarely::default(),
             violations: Rarely::default(),
@@ -424,6 +430,7 @@ impl Run {
         self.announced = None;
         let received = self.service(c)?;
         self.tell_intx();
+        self.tell_time(c);
         if self.session.unreported() {
             self.held_polls += 1;
             if self.held_polls >= REPORT_POLLS {

@@ -41,6 +41,8 @@ pub const SOCKET: u32 = 1;
 pub const PEER_GONE: u32 = 2;
 /// Attention: the bridge itself has work for the next poll.
 pub const LOCAL: u32 = 4;
+/// The host wants to know the simulated time: polls are counted.
+pub const TIMED: u32 = 8;
 
 /// Distances in milliseconds at which the hint that a peer may be gone is
 /// repeated after the event.

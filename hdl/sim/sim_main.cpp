@@ -8,7 +8,10 @@
 //   +waves[=FILE]             writes FST to FILE, or to TOP.fst; ACCELERATOR_WAVES=FILE or =1
 //                             does the same
 //   +clock_ps=N               period of aclk in waves and $time, 4000 unless given
+//   +max_clocks_per_second=N  sleeps now and then, so that no more than N clocks go by in a second
+//                             on the wall: what slow RTL does, with RTL that is not
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -17,6 +20,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include <unistd.h>
 
@@ -71,6 +75,7 @@ unsigned long long number(int argc, char **argv, const char *name, unsigned long
 int main(int argc, char **argv) {
     const unsigned long long max_clocks = number(argc, argv, "max_clocks", ~0ULL);
     const unsigned long long clock_ps = number(argc, argv, "clock_ps", 4000);
+    const unsigned long long rate = number(argc, argv, "max_clocks_per_second", 0);
 
     struct sigaction action {};
     action.sa_handler = on_signal;
@@ -116,6 +121,9 @@ int main(int argc, char **argv) {
     using Clock = std::chrono::steady_clock;
     const auto begin = Clock::now();
     unsigned long long clocks = 0;
+    // With a limit: when the clocks of the present half of a millisecond are over.
+    const unsigned long long slice = rate / 2000 + 1;
+    auto slice_end = begin;
     top->aclk = 0;
     top->aresetn = 0;
     top->eval();
@@ -130,6 +138,12 @@ int main(int argc, char **argv) {
         if (++clocks == kResetClocks) top->aresetn = 1;
         top->eval();
         dump();
+        if (rate != 0 && clocks % slice == 0) {
+            // Ten milliseconds of delay are made up for, not more.
+            slice_end = std::max(slice_end, Clock::now() - std::chrono::milliseconds(10)) +
+                        std::chrono::nanoseconds(slice * 1'000'000'000ULL / rate);
+            std::this_thread::sleep_until(slice_end);
+        }
     }
     alarm(0);
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use crate::{
     config::{Config, ConfigError},
     host::{mask, Violation},
-    wire::{split, Frame, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, SIGNATURE},
+    wire::{
+        split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE,
+    },
 };
 
 /// DMA requests that may be outstanding at once.
@@ -87,6 +89,12 @@ pub enum DeviceEvent<'a> {
         /// What the guest did.
         kind: ResetKind,
     },
+    /// The host wants to know the simulated time now and each `interval` from
+    /// now on, with [`DeviceSession::time`].
+    Clock {
+        /// Simulated nanoseconds; 0 to tell it no more.
+        interval: u64,
+    },
     /// A frame of another session, or a NOOP.
     Ignored,
 }
@@ -122,6 +130,8 @@ pub struct DeviceSession {
     last_dma: u32,
     last_reset: u32,
     resets_outstanding: u32,
+    /// The host wants to know the simulated time.
+    timed: bool,
     /// Session of the message that was looked at last, for [`Self::fail`].
     heard: u64,
     stale: u64,
@@ -169,6 +179,7 @@ impl DeviceSession {
             last_dma: 0,
             last_reset: 0,
             resets_outstanding: 0,
+            timed: false,
             heard: 0,
             stale: 0,
         })
@@ -237,6 +248,7 @@ impl DeviceSession {
                 self.last_write = 0;
                 self.last_reset = 0;
                 self.resets_outstanding = 0;
+                self.timed = false;
                 self.state = State::Offered;
                 Frame::Config(self.config.clone()).encode(self.session, reply);
                 DeviceEvent::Offered {
@@ -366,6 +378,17 @@ impl DeviceSession {
                 self.last_reset = tag;
                 self.resets_outstanding = self.resets_outstanding.saturating_add(1);
                 Ok(DeviceEvent::Reset { tag, kind })
+            }
+            Frame::Clock { interval } => {
+                if self.config.clock_period_ps == 0 {
+                    return Err(Violation::Wire(WireError::Field {
+                        name: "clock interval",
+                        found: interval,
+                        expected: "no CLOCK frame, since clock_period_ps of the configuration is 0",
+                    }));
+                }
+                self.timed = interval != 0;
+                Ok(DeviceEvent::Clock { interval })
             }
             _ => Err(unexpected),
         }
@@ -568,6 +591,17 @@ impl DeviceSession {
         true
     }
 
+    /// Appends the simulated time in nanoseconds, not earlier than in the last
+    /// one of the session. False, and nothing appended, if the link is down or the
+    /// host has not asked for it.
+    pub fn time(&self, ns: u64, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() || !self.timed {
+            return false;
+        }
+        self.put(&Frame::Time { ns }, out);
+        true
+    }
+
     /// Appends the answer to a reset, which answers those before it as well.
     /// False, and nothing appended, if the link is down or the reset is not
     /// outstanding.
@@ -606,6 +640,7 @@ impl DeviceSession {
     pub fn disconnected(&mut self) {
         self.state = State::Idle;
         self.resets_outstanding = 0;
+        self.timed = false;
         self.void();
     }
 

@@ -10,7 +10,10 @@ use std::{collections::VecDeque, fmt};
 use crate::{
     config::{Config, ConfigError},
     device::MAX_DMA,
-    wire::{split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA},
+    wire::{
+        split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA,
+        MAX_INTERVAL,
+    },
 };
 
 /// Reads that may be outstanding at once, those included that the host gave up
@@ -238,6 +241,11 @@ pub enum HostEvent<'a> {
     },
     /// The device has left its reset.
     ResetDone,
+    /// It is this late in the simulation, not earlier than at the last one.
+    Time {
+        /// Simulated nanoseconds, from some point in time on.
+        ns: u64,
+    },
     /// Nothing to do.
     Ignored(Ignored),
 }
@@ -278,6 +286,10 @@ pub struct HostSession {
     writes_outstanding: u32,
     last_reset: u32,
     resets_outstanding: u32,
+    /// The device knows CLOCK, and has a clock to tell of.
+    has_clock: bool,
+    /// CLOCK was sent, and the time that was told last.
+    time: Option<u64>,
 }
 
 impl HostSession {
@@ -299,6 +311,8 @@ impl HostSession {
             writes_outstanding: 0,
             last_reset: 0,
             resets_outstanding: 0,
+            has_clock: false,
+            time: None,
         }
     }
 
@@ -330,6 +344,25 @@ impl HostSession {
     /// Whether a reset has not been answered yet.
     pub const fn reset_pending(&self) -> bool {
         self.resets_outstanding != 0
+    }
+
+    /// Whether the device can tell the simulated time: it speaks version 1.1,
+    /// and its configuration has a clock period.
+    pub const fn has_clock(&self) -> bool {
+        self.has_clock
+    }
+
+    /// Asks for the simulated time, each `interval` nanoseconds of it, at most
+    /// [`MAX_INTERVAL`]; 0 for no more. False, and nothing appended, if the link
+    /// is down or the device cannot do so.
+    pub fn clock(&mut self, interval: u64, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() || !self.has_clock {
+            return false;
+        }
+        self.time.get_or_insert(0);
+        let interval = interval.min(MAX_INTERVAL);
+        self.put(&Frame::Clock { interval }, out);
+        true
     }
 
     fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
@@ -528,10 +561,10 @@ impl HostSession {
             return Ok((HostEvent::Ignored(Ignored::Stale { session }), rest));
         }
         let frame = Frame::decode(&header, payload)?;
-        Ok((self.event(frame)?, rest))
+        Ok((self.event(frame, header.minor)?, rest))
     }
 
-    fn event<'a>(&mut self, frame: Frame<'a>) -> Result<HostEvent<'a>, Violation> {
+    fn event<'a>(&mut self, frame: Frame<'a>, minor: u8) -> Result<HostEvent<'a>, Violation> {
         let unexpected = Violation::Unexpected {
             frame: frame.name(),
             state: self.state,
@@ -553,6 +586,7 @@ impl HostSession {
                 config.check()?;
                 self.vectors = config.msix.map_or(0, |m| m.vectors);
                 self.intx = config.intx_pin != 0;
+                self.has_clock = minor >= 1 && config.clock_period_ps != 0;
                 self.state = State::Configured;
                 Ok(HostEvent::Configured(config))
             }
@@ -573,6 +607,18 @@ impl HostSession {
         let void = self.reset_pending();
         match frame {
             Frame::ResetDone { tag } => self.reset_done(tag),
+            Frame::Time { ns } => match &mut self.time {
+                Some(last) if ns >= *last => {
+                    *last = ns;
+                    Ok(HostEvent::Time { ns })
+                }
+                Some(_) => Err(Violation::Wire(WireError::Field {
+                    name: "simulated time",
+                    found: ns,
+                    expected: "none that is earlier than the last one",
+                })),
+                None => Err(unexpected),
+            },
             Frame::DmaRead { .. }
             | Frame::DmaWrite { .. }
             | Frame::Msix { .. }

@@ -17,7 +17,7 @@ pub const SIGNATURE: u32 = u32::from_le_bytes(*b"APCI");
 pub const VERSION_MAJOR: u8 = 1;
 
 /// A higher minor version only adds what the lower one may ignore.
-pub const VERSION_MINOR: u8 = 0;
+pub const VERSION_MINOR: u8 = 1;
 
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 24;
@@ -45,6 +45,9 @@ pub const MIN_NIC_FRAME: usize = 60;
 /// Longest Ethernet frame of a NIC channel, in bytes, without the frame check
 /// sequence: a jumbo frame of 9,202 bytes of payload.
 pub const MAX_NIC_FRAME: usize = 9216;
+
+/// Longest interval of [`Frame::Clock`]: a second, in nanoseconds.
+pub const MAX_INTERVAL: u64 = 1_000_000_000;
 
 /// Most bytes of one [`Frame::Serial`].
 pub const MAX_SERIAL: usize = 4096;
@@ -78,6 +81,8 @@ pub mod frame_type {
     pub const INTX: u8 = 0x31;
     pub const RESET: u8 = 0x40;
     pub const RESET_DONE: u8 = 0x41;
+    pub const CLOCK: u8 = 0x42;
+    pub const TIME: u8 = 0x43;
     pub const OPEN: u8 = 0x50;
     pub const ACCEPT: u8 = 0x51;
     pub const NIC_FRAME: u8 = 0x52;
@@ -376,6 +381,17 @@ pub enum Frame<'a> {
     ResetDone {
         /// Of the reset.
         tag: u32,
+    },
+    /// H→D, added in 1.1: tell the simulated time again and again.
+    Clock {
+        /// Simulated nanoseconds between two [`Frame::Time`], at most
+        /// [`MAX_INTERVAL`]; 0 for no more of them.
+        interval: u64,
+    },
+    /// D→H, added in 1.1: the simulated time now.
+    Time {
+        /// Nanoseconds since a point that is the same in all of a session.
+        ns: u64,
     },
     /// H→D on a channel: asks for a session.
     Open(Open<'a>),
@@ -1016,6 +1032,20 @@ impl<'a> Frame<'a> {
                 exactly("RESET_DONE", payload, 0)?;
                 Frame::ResetDone { tag }
             }
+            t::CLOCK => {
+                exactly("CLOCK", payload, 8)?;
+                let interval = reader("CLOCK").u64()?;
+                if interval > MAX_INTERVAL {
+                    return Err(field("clock interval", interval, "at most 1000000000"));
+                }
+                Frame::Clock { interval }
+            }
+            t::TIME => {
+                exactly("TIME", payload, 8)?;
+                Frame::Time {
+                    ns: reader("TIME").u64()?,
+                }
+            }
             t::OPEN => {
                 at_least("OPEN", payload, 24)?;
                 let mut r = reader("OPEN");
@@ -1109,6 +1139,8 @@ impl<'a> Frame<'a> {
                 | Frame::Noop
                 | Frame::Msix { .. }
                 | Frame::Intx { .. }
+                | Frame::Clock { .. }
+                | Frame::Time { .. }
                 | Frame::Open(_)
                 | Frame::Accept { .. }
                 | Frame::NicFrame { .. }
@@ -1139,6 +1171,8 @@ impl<'a> Frame<'a> {
             Frame::Intx { .. } => "INTX",
             Frame::Reset { .. } => "RESET",
             Frame::ResetDone { .. } => "RESET_DONE",
+            Frame::Clock { .. } => "CLOCK",
+            Frame::Time { .. } => "TIME",
             Frame::Open(_) => "OPEN",
             Frame::Accept { .. } => "ACCEPT",
             Frame::NicFrame { .. } => "NIC_FRAME",
@@ -1170,6 +1204,8 @@ impl<'a> Frame<'a> {
             Frame::Intx { .. } => (t::INTX, 0),
             Frame::Reset { tag, .. } => (t::RESET, *tag),
             Frame::ResetDone { tag } => (t::RESET_DONE, *tag),
+            Frame::Clock { .. } => (t::CLOCK, 0),
+            Frame::Time { .. } => (t::TIME, 0),
             Frame::Open(_) => (t::OPEN, 0),
             Frame::Accept { .. } => (t::ACCEPT, 0),
             Frame::NicFrame { .. } => (t::NIC_FRAME, 0),
@@ -1264,6 +1300,9 @@ impl<'a> Frame<'a> {
             Frame::Msix { vector } => pair(out, u32::from(*vector), 0),
             Frame::Intx { level } => pair(out, u32::from(*level), 0),
             Frame::Reset { kind, .. } => pair(out, *kind as u32, 0),
+            Frame::Clock { interval: ns } | Frame::Time { ns } => {
+                out.extend_from_slice(&ns.to_le_bytes());
+            }
             Frame::Open(open) => {
                 let name = cut(open.name, MAX_NAME);
                 pair(out, open.kind as u32, open.credit);

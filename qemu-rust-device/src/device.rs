@@ -25,6 +25,7 @@ use log::{error, warn};
 use crate::{
     bindings,
     channel::Channel,
+    clock,
     glue::{
         c, device_impl, error, module_init, qom_isa, BqlRefCell, CharFrontend, DeviceState, Error,
         Object, ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
@@ -128,6 +129,8 @@ pub struct AcceleratorPcie {
     nic_counters: nic::Counters,
     /// Null without a `chardev`, and before realize.
     uart: AtomicPtr<Uart>,
+    /// Step of guest time in nanoseconds if it follows the simulator's, or 0.
+    sim_clock: AtomicU32,
     bars: [Bar; BARS],
     link: BqlRefCell<Option<Arc<Link>>>,
     config: BqlRefCell<Option<Config>>,
@@ -363,6 +366,11 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
     ),
 ];
 
+const SIM_CLOCK: &CStr = c"sim-clock";
+const SIM_CLOCK_TEXT: &CStr =
+    c"step in nanoseconds, 100 to 100000000, in which guest time follows the simulator's; 0 leaves \
+      it to the host (needs -accel tcg; can be set at run time)";
+
 type Getter = unsafe extern "C" fn(*mut c::Object, *mut *mut c::Error) -> bool;
 type Setter = unsafe extern "C" fn(*mut c::Object, bool, *mut *mut c::Error);
 
@@ -436,6 +444,37 @@ unsafe extern "C" fn set_replug(object: *mut c::Object, on: bool, errp: *mut *mu
     unsafe { Error::ok_or_propagate(result, errp) };
 }
 
+unsafe extern "C" fn get_sim_clock(
+    object: *mut c::Object,
+    visitor: *mut bindings::Visitor,
+    name: *const c_char,
+    _opaque: *mut c_void,
+    errp: *mut *mut c::Error,
+) {
+    // SAFETY: as in `get_link_up`.
+    let mut value = unsafe { instance(object) }.sim_clock.load(Ordering::Relaxed);
+    // SAFETY: QEMU gives a valid visitor, name and `errp`.
+    unsafe { bindings::visit_type_uint32(visitor, name, &mut value, errp.cast()) };
+}
+
+unsafe extern "C" fn set_sim_clock(
+    object: *mut c::Object,
+    visitor: *mut bindings::Visitor,
+    name: *const c_char,
+    _opaque: *mut c_void,
+    errp: *mut *mut c::Error,
+) {
+    let mut value = 0;
+    // SAFETY: as in `get_sim_clock`.
+    if !unsafe { bindings::visit_type_uint32(visitor, name, &mut value, errp.cast()) } {
+        return;
+    }
+    // SAFETY: as in `get_link_up`.
+    let result = unsafe { instance(object) }.set_sim_clock(value);
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { Error::ok_or_propagate(result, errp) };
+}
+
 fn invalid(text: impl Into<String>) -> Error {
     error(text.into())
 }
@@ -460,6 +499,23 @@ impl AcceleratorPcie {
             }
         }
         let class: *mut c::ObjectClass = addr_of_mut!(*class).cast();
+        // SAFETY: as above; the functions are for objects of this class.
+        unsafe {
+            bindings::object_class_property_add(
+                class,
+                SIM_CLOCK.as_ptr(),
+                c"uint32".as_ptr(),
+                Some(get_sim_clock),
+                Some(set_sim_clock),
+                None,
+                std::ptr::null_mut(),
+            );
+            bindings::object_class_property_set_description(
+                class,
+                SIM_CLOCK.as_ptr(),
+                SIM_CLOCK_TEXT.as_ptr(),
+            );
+        }
         for (name, text, get, set) in FLAGS {
             // SAFETY: as above; the functions are for objects of this class.
             unsafe {
@@ -634,7 +690,8 @@ impl AcceleratorPcie {
                 return Err(invalid(e.to_string()));
             }
         };
-        if let Err(e) = self.plug(&config) {
+        if let Err(e) = self.follow(&link).and_then(|()| self.plug(&config)) {
+            clock::release(self.address());
             link.refuse(&e.to_string());
             return Err(e);
         }
@@ -663,6 +720,42 @@ impl AcceleratorPcie {
         self.plug_channels(channels);
         self.port_link(true);
         Ok(())
+    }
+
+    /// What the clock knows the device by.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    fn set_sim_clock(&self, value: u32) -> Result<()> {
+        if value != 0 && !clock::STEPS.contains(&value) {
+            return Err(invalid(format!(
+                "property sim-clock is {value}, expected 0 or {} to {}",
+                clock::STEPS.start(),
+                clock::STEPS.end()
+            )));
+        }
+        let old = self.sim_clock.swap(value, Ordering::Relaxed);
+        // Without a link it is not plugged in yet, and realize comes here.
+        let result = self.link().map_or(Ok(()), |link| self.follow(&link));
+        if result.is_err() {
+            self.sim_clock.store(old, Ordering::Relaxed);
+            if old == 0 {
+                clock::release(self.address());
+            }
+        }
+        result
+    }
+
+    /// Lets guest time follow the simulator's, or not, as the property says.
+    fn follow(&self, link: &Link) -> Result<()> {
+        let step = self.sim_clock.load(Ordering::Relaxed);
+        if step != 0 {
+            clock::claim(self.address(), &self.id())?;
+        } else {
+            clock::release(self.address());
+        }
+        link.follow(step.into()).map_err(invalid)
     }
 
     /// The channels that the properties ask for, not connected yet.
@@ -931,6 +1024,7 @@ impl AcceleratorPcie {
             bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
+        clock::release(self.address());
         link.close();
         self.end_channels(true);
         let config = self.config.borrow_mut().take();
@@ -1093,6 +1187,7 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
     // SAFETY: as in `shutdown`.
     let device = unsafe { (*notifier.cast::<EndNotifier>()).device.as_ref() };
     with_bql(|| device.end_channels(false));
+    clock::release(device.address());
     if let Some(link) = with_bql(|| device.link()) {
         link.close();
     }
@@ -1195,6 +1290,13 @@ impl Root for Machine {
 
     fn link(&self, up: bool) {
         self.device().link_up.store(up, Ordering::Relaxed);
+        if !up {
+            clock::lost(self.device().address());
+        }
+    }
+
+    fn time(&self, ns: u64) {
+        clock::told(self.device().address(), ns);
     }
 
     fn other_card(&self) {

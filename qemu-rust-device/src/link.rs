@@ -58,6 +58,10 @@ const COMPLAINTS: u32 = 16;
 /// How soon a simulator that is another card is asked again.
 const OTHER_CARD: Duration = Duration::from_secs(5);
 
+/// What a simulator lacks whose time cannot be followed.
+const TIMELESS: &str = "the simulator cannot tell its time: its library speaks version 1.0 of \
+                        the protocol, or its RTL has set no clock period";
+
 /// How long the goodbye may take to leave when the link is closed.
 const LINGER_MS: i32 = 100;
 
@@ -99,6 +103,9 @@ pub trait Root: Send + Sync {
     fn asked(&self) -> Asked {
         Asked::Nothing
     }
+    /// The simulator has come to this time, in nanoseconds. Only after
+    /// [`Link::follow`].
+    fn time(&self, _ns: u64) {}
     /// A read was given up after the completion timeout.
     fn completion_timeout(&self) {}
 }
@@ -354,6 +361,8 @@ struct Shared {
     seen: Option<Seen>,
     complaints: u32,
     counters: Counters,
+    /// Each so many simulated nanoseconds the simulator tells its time; 0 never.
+    interval: u64,
     out: Vec<u8>,
 }
 
@@ -556,6 +565,7 @@ impl Link {
                 seen: None,
                 complaints: 0,
                 counters: Counters::default(),
+                interval: 0,
                 out: Vec::with_capacity(256),
             }),
             turn: Condvar::new(),
@@ -657,9 +667,13 @@ impl Link {
         }
         let mut out = std::mem::take(&mut shared.out);
         shared.session.accept(&mut out);
+        let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
         self.send(shared, &mut out);
         shared.out = out;
         shared.complaints = 0;
+        if timeless {
+            error!("{}: {TIMELESS}; guest time runs by itself", self.name());
+        }
         info!(
             "{}: link up, session {:016x} at {}",
             self.name(),
@@ -668,6 +682,27 @@ impl Link {
         );
         shared.up = true;
         self.root.link(true);
+    }
+
+    /// Has the simulator tell its time each `interval` nanoseconds of it, now and
+    /// in later sessions; 0 to tell it no more.
+    ///
+    /// # Errors
+    ///
+    /// The simulator that is there cannot do so.
+    pub fn follow(&self, interval: u64) -> Result<(), &'static str> {
+        let mut shared = self.lock();
+        let offered = matches!(shared.session.state(), State::Configured | State::Up);
+        if interval != 0 && offered && !shared.session.has_clock() {
+            return Err(TIMELESS);
+        }
+        shared.interval = interval;
+        let mut out = std::mem::take(&mut shared.out);
+        shared.session.clock(interval, &mut out);
+        self.send(&mut shared, &mut out);
+        shared.out = out;
+        self.pass_on(&mut shared);
+        Ok(())
     }
 
     /// Refuses the configuration that [`Link::handshake`] returned.
@@ -1275,6 +1310,10 @@ impl Link {
             HostEvent::LateRead { tag } => {
                 debug!("{}: late completion of tag {tag} dropped", self.name());
             }
+            HostEvent::Time { ns } => {
+                drop(shared);
+                self.root.time(ns);
+            }
             HostEvent::ResetDone => debug!("{}: reset done", self.name()),
             HostEvent::Configured(config) => self.configured(&mut shared, config),
             HostEvent::Refused { reason, text } => {
@@ -1552,6 +1591,7 @@ fn name_of(event: &HostEvent<'_>) -> &'static str {
         HostEvent::Msix { .. } | HostEvent::BadVector { .. } => "MSIX",
         HostEvent::Intx { .. } => "INTX",
         HostEvent::ResetDone => "RESET_DONE",
+        HostEvent::Time { .. } => "TIME",
         HostEvent::Ignored(Ignored::Noop) => "NOOP",
         HostEvent::Ignored(_) => "a frame without effect",
     }

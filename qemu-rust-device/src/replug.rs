@@ -117,6 +117,13 @@ impl Again {
                     break;
                 }
             }
+            // The one property that can be set later, and so is none of these.
+            let name = c"sim-clock".as_ptr();
+            if let Ok(value) =
+                with_errp(|errp| bindings::object_property_get_qobject(object, name, errp))
+            {
+                bindings::qdict_put_obj(options, name, value);
+            }
             Ok(again)
         }
     }

@@ -4,27 +4,32 @@
 
 use std::{
     collections::VecDeque,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent},
     host::Violation,
-    wire::{frame_type, split, Frame, Reason, Status, WireError},
+    wire::{frame_type, split, Frame, Reason, Status, WireError, HEADER_LEN},
 };
 use log::{debug, error, info, log_enabled, trace, warn, Level};
 
-use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, GATHER};
+use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, ALL_TRIES, GATHER};
 use crate::{
     error::Result,
     order::Kind,
     transport::{Received, Sent},
+    watcher::TIMED,
 };
 
 /// Messages taken in at one poll: the RTL gets one event at a poll, so more of
 /// them can wait, and asking whether there are more costs a system call before
 /// the RTL sees the first.
 const MESSAGES_PER_POLL: usize = 1;
+
+/// Bytes of a TIME frame.
+const TIME_BYTES: usize = HEADER_LEN + 8;
 
 /// How long a second host waits for the first one to prove gone, and how often
 /// that is tried. A QEMU that is restarted can be here before the end of the
@@ -50,8 +55,13 @@ impl Run {
             self.session.report_writes(&mut self.out);
         }
         // What the socket had to tell may have been processed by the send: its
-        // descriptor cannot be relied on before a receive found nothing.
-        self.tries = 0;
+        // descriptor cannot be relied on before a receive found nothing. Nobody
+        // answers the time, so for that one receive will do.
+        self.tries = if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
+            self.tries.min(ALL_TRIES - 1)
+        } else {
+            0
+        };
         let sent = loop {
             let Some(message) = peer.backlog.front() else {
                 break Ok(Sent::Yes);
@@ -100,6 +110,41 @@ impl Run {
                 error!(target: c.target, "{e}");
                 Err(e)
             }
+        }
+    }
+
+    /// The host wants to know the simulated time, or not any more.
+    fn time_asked(&mut self, interval: u64, c: &Context<'_>) {
+        if interval == 0 {
+            c.attention.fetch_and(!TIMED, Ordering::AcqRel);
+            debug!(target: c.target, "the host does not follow the simulated time any more");
+            return;
+        }
+        let period = u64::from(self.session.config().clock_period_ps).max(1);
+        // At most 10^12, so it does not overflow.
+        self.time_clocks = (interval * 1000).div_ceil(period);
+        c.attention.fetch_or(TIMED, Ordering::AcqRel);
+        // Now, for the host to begin with.
+        c.timing.due_in(0);
+        info!(
+            target: c.target,
+            "the host follows the simulated time, told each {} clocks",
+            self.time_clocks
+        );
+    }
+
+    /// Tells the simulated time, if it is time to.
+    pub(super) fn tell_time(&mut self, c: &Context<'_>) {
+        if c.attention.load(Ordering::Relaxed) & TIMED == 0 || !c.timing.is_due() {
+            return;
+        }
+        c.timing.due_in(self.time_clocks);
+        // A host that takes no frames is not sent more and more of them.
+        if self.peer.as_ref().is_some_and(|p| p.backlog.is_empty()) {
+            let period = u128::from(self.session.config().clock_period_ps);
+            let ns = u128::from(c.timing.clocks()) * period / 1000;
+            self.session
+                .time(u64::try_from(ns).unwrap_or(u64::MAX), &mut self.out);
         }
     }
 
@@ -404,6 +449,7 @@ impl Run {
                 };
                 self.control.reset = Some((tag, kind));
             }
+            DeviceEvent::Clock { interval } => self.time_asked(interval, c),
             DeviceEvent::Ignored => {}
         }
     }
@@ -440,6 +486,7 @@ impl Run {
     fn link_down(&mut self, c: &Context<'_>, why: &str) {
         self.queue.clear();
         self.control.reset = None;
+        c.attention.fetch_and(!TIMED, Ordering::AcqRel);
         if self.control.up {
             // The RTL never heard of that session.
             self.control.up = false;
