@@ -31,6 +31,8 @@ The simulation takes:
   +accelerator_endpoint=E   where QEMU connects: a port, tcp://..., ipc://...;
                             default $NPU_COSIM_PORT or 7557
   +max_clocks=N             ends after N clocks; otherwise SIGTERM and SIGINT end it
+  +max_clocks_per_second=N  sleeps, so that N clocks take a second on the wall at least: to see
+                            what slow RTL does
   +waves[=FILE]             (--waves builds) writes FST, as does ACCELERATOR_WAVES=FILE
 
 environment:

@@ -525,7 +525,8 @@ int acc_poll(void *h, int ready);
  *
  * For RTL that has nothing to do: simulated time stands still meanwhile. The
  * call returns at once while another bridge of this process may have work,
- * which is until it was called for that one, too.
+ * which is until it was called for that one, too, and while the time of a guest
+ * follows the simulated time.
  *
  * `microseconds`: how long at most, 0 to 1,000,000.
  *

@@ -252,9 +252,7 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
             endpoint,
             name,
             None,
-            |endpoint, name, words: &'static Words| {
-                Ok(Bridge::new(name, endpoint, words))
-            },
+            |endpoint, name, words: &'static Words| Ok(Bridge::new(name, endpoint, words)),
         )
     }
 }

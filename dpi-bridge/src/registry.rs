@@ -475,11 +475,7 @@ mod tests {
     use super::*;
 
     fn bridge(words: &'static Words) -> Result<Bridge> {
-        Ok(Bridge::new(
-            "test",
-            "tcp://127.0.0.1:1".into(),
-            &words.attention,
-        ))
+        Ok(Bridge::new("test", "tcp://127.0.0.1:1".into(), words))
     }
 
     /// `with` for a bridge.

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.0.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.1.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -33,6 +33,8 @@ TYPES = {
     "INTX": 0x31,
     "RESET": 0x40,
     "RESET_DONE": 0x41,
+    "CLOCK": 0x42,
+    "TIME": 0x43,
     "OPEN": 0x50,
     "ACCEPT": 0x51,
     "NIC_FRAME": 0x52,
@@ -42,7 +44,7 @@ TYPES = {
 }
 
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 0), reserved=0):
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 1), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -142,6 +144,10 @@ def payload(name, f):
         return struct.pack("<II", int(f["level"]), 0)
     if name == "RESET":
         return struct.pack("<II", f["kind"], 0)
+    if name == "CLOCK":
+        return struct.pack("<Q", number(f["interval"]))
+    if name == "TIME":
+        return struct.pack("<Q", number(f["ns"]))
     if name == "OPEN":
         text = f["name"].encode()
         return (
@@ -399,6 +405,10 @@ good("function level reset", "host", "RESET", tag=1, kind=1)
 good("hot reset", "host", "RESET", tag=2, kind=2)
 good("cold reset", "host", "RESET", tag=MAX32, kind=3)
 good("out of reset", "device", "RESET_DONE", tag=1)
+clock = good("wants to know the time", "host", "CLOCK", interval="0x2710")
+good("each second", "host", "CLOCK", interval="0x3b9aca00")
+good("does not want to know it any more", "host", "CLOCK", interval="0x0")
+good("the time", "device", "TIME", ns="0x123456789abcdef0")
 
 nic_open = good(
     "a NIC with its link up",
@@ -464,7 +474,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.0",
+    "protocol version of the peer is 2.7, ours is 1.1",
 )
 bad(
     "a type that does not exist",
@@ -573,6 +583,11 @@ bad(
 )
 
 bad("a kind that does not exist", change(nic_open, 24, u32(3)), "channel kind is 3 (0x3), expected 1 or 2")
+bad(
+    "an interval of more than a second",
+    change(clock, 24, u32(1_000_000_001)),
+    "clock interval is 1000000001 (0x3b9aca01), expected at most 1000000000",
+)
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
 bad(
     "more frames than may be",
@@ -635,7 +650,7 @@ bad("too much credit", change(credit, 24, u32(65537)), "credit is 65537 (0x10001
 json.dump(
     {
         "protocol": "accelerator-pcie",
-        "version": "1.0",
+        "version": "1.1",
         "frames": frames,
         "refused": refused,
     },

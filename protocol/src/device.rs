@@ -10,9 +10,7 @@ use std::collections::VecDeque;
 use crate::{
     config::{Config, ConfigError},
     host::{mask, Violation},
-    wire::{
-        split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE,
-    },
+    wire::{split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE},
 };
 
 /// DMA requests that may be outstanding at once.

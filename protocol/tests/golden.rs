@@ -184,6 +184,12 @@ fn build<'a>(
                 [number(&f["kind"]) as usize - 1],
         },
         "RESET_DONE" => Frame::ResetDone { tag },
+        "CLOCK" => Frame::Clock {
+            interval: number(&f["interval"]),
+        },
+        "TIME" => Frame::Time {
+            ns: number(&f["ns"]),
+        },
         "OPEN" => Frame::Open(Open {
             kind: kind(&f["kind"]),
             credit: small(&f["credit"]),
@@ -232,7 +238,7 @@ fn frames_encode_to_their_bytes_and_back() {
         assert!(rest.is_empty(), "{title}");
         assert_eq!(Frame::decode(&header, payload).expect(&title), frame);
     }
-    assert_eq!(names.len(), 24, "not every frame has a vector: {names:?}");
+    assert_eq!(names.len(), 26, "not every frame has a vector: {names:?}");
 }
 
 #[test]

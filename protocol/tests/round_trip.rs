@@ -210,6 +210,8 @@ fn plain() -> impl Strategy<Value = Owned> {
         )
             .prop_map(|(tag, kind)| F::Reset { tag, kind }),
         any::<u32>().prop_map(|tag| F::ResetDone { tag }),
+        (0..=1_000_000_000u64).prop_map(|interval| F::Clock { interval }),
+        any::<u64>().prop_map(|ns| F::Time { ns }),
         any::<bool>().prop_map(|up| F::NicLink { up }),
         (1..=65_536u32).prop_map(|amount| F::Credit { amount }),
         (1..=256u32, any::<bool>()).prop_map(|(credit, link)| F::Accept {

@@ -263,7 +263,9 @@ impl World {
                 }
                 HostEvent::Ignored(Ignored::Void) => self.count("void"),
                 HostEvent::Ignored(Ignored::Noop) => {}
-                HostEvent::Refused { .. } | HostEvent::BadVector { .. } => {
+                HostEvent::Refused { .. }
+                | HostEvent::BadVector { .. }
+                | HostEvent::Time { .. } => {
                     panic!("{event:?} of an honest device")
                 }
             }
@@ -322,6 +324,7 @@ impl World {
                     self.void_device();
                     self.todo.push_back(Todo::Reset { tag });
                 }
+                DeviceEvent::Clock { .. } => panic!("nobody asks for the time"),
                 DeviceEvent::Ignored => self.count("stale for the device"),
             }
             self.send(true, reply);
@@ -860,8 +863,81 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.0") && text.contains("1.0"), "{text}"),
+        } => assert!(text.contains("2.0") && text.contains("1.1"), "{text}"),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Both halves up, and the clock of the device's logic.
+fn timed(period: u32, minor: u8) -> (HostSession, DeviceSession) {
+    let mut device = DeviceSession::new(Config {
+        clock_period_ps: period,
+        ..config()
+    })
+    .unwrap();
+    let mut host = HostSession::new(5, 1);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    host.init("", &mut a);
+    device.frame(&a, &mut b).unwrap();
+    b[5] = minor;
+    host.frame(&b).unwrap();
+    a.clear();
+    host.accept(&mut a);
+    device.frame(&a, &mut b).unwrap();
+    (host, device)
+}
+
+#[test]
+fn the_time_is_told_when_it_is_asked_for() {
+    let (mut host, mut device) = timed(4000, 1);
+    let mut out = Vec::new();
+    assert!(!device.time(1, &mut out), "nobody has asked");
+    let early = frame(&host, &Frame::Time { ns: 1 });
+    let e = host.frame(&early).unwrap_err().to_string();
+    assert!(e.contains("TIME may not come"), "{e}");
+    assert!(host.has_clock() && host.clock(10_000, &mut out));
+    let event = device.frame(&out, &mut Vec::new()).unwrap().0;
+    assert_eq!(event, DeviceEvent::Clock { interval: 10_000 });
+    let mut told = |host: &mut HostSession, ns| {
+        out.clear();
+        assert!(device.time(ns, &mut out));
+        host.frame(&out)
+            .map(|(event, _)| event == HostEvent::Time { ns })
+    };
+    for ns in [0, 0, 10_000, 10_000, u64::MAX] {
+        assert_eq!(told(&mut host, ns), Ok(true), "{ns}");
+    }
+    let e = told(&mut host, u64::MAX - 1).unwrap_err().to_string();
+    assert!(e.contains("simulated time") && e.contains("earlier"), "{e}");
+    // What was on its way when the host wanted no more is no error.
+    out.clear();
+    assert!(host.clock(0, &mut out));
+    let event = device.frame(&out, &mut Vec::new()).unwrap().0;
+    assert_eq!(event, DeviceEvent::Clock { interval: 0 });
+    assert!(!device.time(1, &mut Vec::new()));
+    let late = frame(&host, &Frame::Time { ns: u64::MAX });
+    assert!(host.frame(&late).is_ok());
+    // A reset does not stop the clock.
+    out.clear();
+    host.clock(1, &mut out);
+    host.reset(ResetKind::Hot, &mut out);
+    assert!(host.frame(&late).is_ok());
+}
+
+#[test]
+fn a_device_without_a_clock_is_not_asked_for_the_time() {
+    for (period, minor) in [(4000, 0), (0, 1)] {
+        let (mut host, mut device) = timed(period, minor);
+        let mut out = Vec::new();
+        assert!(!host.has_clock() && !host.clock(1, &mut out) && out.is_empty());
+        if period == 0 {
+            let asks = frame(&host, &Frame::Clock { interval: 7 });
+            let e = device.frame(&asks, &mut out).unwrap_err().to_string();
+            assert!(
+                e.contains("clock interval is 7") && e.contains("clock_period_ps"),
+                "{e}"
+            );
+        }
     }
 }
 

@@ -375,7 +375,7 @@ type Getter = unsafe extern "C" fn(*mut c::Object, *mut *mut c::Error) -> bool;
 type Setter = unsafe extern "C" fn(*mut c::Object, bool, *mut *mut c::Error);
 
 /// What can be asked of a running device, with `qom-get`.
-const FLAGS: [(&CStr, &CStr, Getter, Option<Setter>); 4] = [
+const FLAGS: [(&CStr, &CStr, Getter, Option<Setter>); 5] = [
     (
         c"link-up",
         c"whether there is a session with the simulator",
@@ -392,6 +392,12 @@ const FLAGS: [(&CStr, &CStr, Getter, Option<Setter>); 4] = [
         c"bus-master",
         c"whether the guest lets the device access its memory",
         get_bus_master,
+        None,
+    ),
+    (
+        c"follows-sim",
+        c"whether guest time is the simulator's now",
+        get_follows_sim,
         None,
     ),
     (
@@ -426,6 +432,11 @@ unsafe extern "C" fn get_bus_master(object: *mut c::Object, _errp: *mut *mut c::
     unsafe { instance(object) }.has_command(bindings::PCI_COMMAND_MASTER)
 }
 
+unsafe extern "C" fn get_follows_sim(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    clock::follows(unsafe { instance(object) }.address())
+}
+
 unsafe extern "C" fn get_replug(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
     // SAFETY: as in `get_link_up`.
     unsafe { instance(object) }.again.borrow().is_some()
@@ -452,7 +463,9 @@ unsafe extern "C" fn get_sim_clock(
     errp: *mut *mut c::Error,
 ) {
     // SAFETY: as in `get_link_up`.
-    let mut value = unsafe { instance(object) }.sim_clock.load(Ordering::Relaxed);
+    let mut value = unsafe { instance(object) }
+        .sim_clock
+        .load(Ordering::Relaxed);
     // SAFETY: QEMU gives a valid visitor, name and `errp`.
     unsafe { bindings::visit_type_uint32(visitor, name, &mut value, errp.cast()) };
 }

@@ -2,6 +2,8 @@
 
 //! What a session is for: accesses, DMA, interrupts, resets, and their order.
 
+use std::time::Duration;
+
 use accelerator_peers::{guest::Activity, PATIENCE};
 use accelerator_protocol::wire::{Frame, ResetKind, Status};
 
@@ -714,5 +716,47 @@ fn two_bridges_in_one_process_do_not_mix() {
     sim.slot = 1;
     guests[1].write(0, 0, 1, 1, PATIENCE).unwrap();
     assert_eq!(sim.next_mmio(MMIO_WRITE).data, 1);
+    sim.finish();
+}
+
+#[test]
+fn the_simulated_time_is_told_each_so_many_clocks() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let mut guest = connect(&mut sim, &endpoint);
+    let time = |activity: &Activity| match activity {
+        Activity::Time { ns } => *ns,
+        other => panic!("expected the time, got {other:?}"),
+    };
+    // Of 4 ns: 251 clocks, since it is rounded up.
+    guest.clock(1001).unwrap();
+    let first = loop {
+        sim.call("polls 15 1");
+        guest.pump_for(Duration::from_millis(1)).unwrap();
+        if let Some(activity) = guest.take_activity().first() {
+            break time(activity);
+        }
+    };
+    assert_eq!(sim.call(&format!("polls 15 {}", 251 * 20)), 0);
+    let told = serve(&mut guest, 20);
+    let told: Vec<u64> = told.iter().map(time).collect();
+    let expected: Vec<u64> = (1..=20).map(|i| first + i * 1004).collect();
+    assert_eq!(told, expected);
+    // An access in between is a clock like any other.
+    let tag = guest.start_read(0, 0, 4).unwrap();
+    let mmio = sim.next_mmio(MMIO_READ);
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 7", mmio.tag)), 0);
+    assert_eq!(guest.finish_read(tag, PATIENCE).unwrap(), 7);
+    // Not any more.
+    guest.clock(0).unwrap();
+    let tag = guest.start_read(0, 0, 4).unwrap();
+    let mmio = sim.next_mmio(MMIO_READ);
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 8", mmio.tag)), 0);
+    assert_eq!(guest.finish_read(tag, PATIENCE).unwrap(), 8);
+    guest.take_activity();
+    assert_eq!(sim.call("polls 15 10000"), 0);
+    guest.pump_for(Duration::from_millis(50)).unwrap();
+    assert_eq!(guest.take_activity(), []);
     sim.finish();
 }

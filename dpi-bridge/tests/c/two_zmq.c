@@ -22,7 +22,7 @@ enum { PAIR = 0, DEALER = 5, DONTWAIT = 1, LINGER = 17 };
 
 /* The INIT frame of protocol/golden/v1.json. */
 static const char init_hex[] =
-    "4150434901000100efcdab8967452301000000003100000000000000000000004000000000000100190000000000"
+    "4150434901010100efcdab8967452301000000003100000000000000000000004000000000000100190000000000"
     "000051454d552031302e312e332c20646576696365206361726430";
 
 static void fail(const char *what, const char *detail)
@@ -154,8 +154,8 @@ int main(int argc, char **argv)
         acc_poll(bridge, 15);
         n = receive(host, reply, sizeof reply, DONTWAIT);
     }
-    /* Signature, version 1.0, CONFIG. */
-    if (n < 24 || memcmp(reply, "APCI\1\0\2\0", 8) != 0)
+    /* Signature, version 1.1, CONFIG. */
+    if (n < 24 || memcmp(reply, "APCI\1\1\2\0", 8) != 0)
         fail("the bridge", n < 0 ? "no answer within 30 s" : "another answer than CONFIG");
 
     exchange(context, "after");

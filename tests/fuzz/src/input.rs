@@ -12,7 +12,7 @@ use accelerator_protocol::{
 use crate::typed::{config, SESSION};
 
 /// Types of all frames, and some that there are none of.
-pub const TYPES: [u8; 26] = [
+pub const TYPES: [u8; 28] = [
     t::INIT,
     t::CONFIG,
     t::READY,
@@ -31,6 +31,8 @@ pub const TYPES: [u8; 26] = [
     t::INTX,
     t::RESET,
     t::RESET_DONE,
+    t::CLOCK,
+    t::TIME,
     t::OPEN,
     t::ACCEPT,
     t::NIC_FRAME,
@@ -228,6 +230,10 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
             kind: [ResetKind::Flr, ResetKind::Hot, ResetKind::Cold][r.below(3) as usize],
         },
         t::RESET_DONE => Frame::ResetDone { tag },
+        t::CLOCK => Frame::Clock {
+            interval: r.number() % 1_000_000_001,
+        },
+        t::TIME => Frame::Time { ns: r.number() },
         t::OPEN => Frame::Open(Open {
             kind: channel,
             credit: 1 + r.below(256) as u32,

@@ -27,7 +27,7 @@ Usage: accelerator-fuzz [OPTIONS]
                   a failure that was reported
   --help
 
-Targets are one for each of 24 frame types and 2 unknown ones at each of the 6
+Targets are one for each of 26 frame types and 2 unknown ones at each of the 6
 halves (host and device of the PCIe stream, of a NIC channel, of a serial
 channel), the bytes as a message, and whole sessions. A failure is reported with
 its seed, its index and the input.
@@ -129,6 +129,7 @@ fn has_to_take(half: Half) -> &'static [u8] {
             t::MSIX,
             t::INTX,
             t::RESET_DONE,
+            t::TIME,
         ],
         Half::Device => &[
             t::INIT,
@@ -140,6 +141,7 @@ fn has_to_take(half: Half) -> &'static [u8] {
             t::DMA_READ_DONE,
             t::DMA_WRITE_DONE,
             t::RESET,
+            t::CLOCK,
         ],
         Half::HostNic => &[t::ACCEPT, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],
         Half::DeviceNic => &[t::OPEN, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],

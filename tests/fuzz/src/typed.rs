@@ -60,6 +60,7 @@ pub fn config() -> Config {
     let mut config = Config {
         vendor: 1,
         intx_pin: 1,
+        clock_period_ps: 4000,
         link_speed: 1,
         link_width: 1,
         msix: Some(Msix {
@@ -116,6 +117,7 @@ fn host(state: u8, message: &[u8]) -> Outcome {
         host.accept(&mut out);
     }
     if state >= 3 {
+        host.clock(1000, &mut out);
         for offset in [0, 8] {
             reads.extend(host.read(0, offset, 4, &mut out));
             host.write(2, offset, 8, 1, &mut out);

@@ -118,7 +118,8 @@ impl RegisterDevice {
             | Event::Up
             | Event::Down { .. }
             | Event::DmaReadDone { .. }
-            | Event::DmaWriteDone { .. } => Ok(()),
+            | Event::DmaWriteDone { .. }
+            | Event::Clock { .. } => Ok(()),
         }
     }
 

@@ -33,6 +33,7 @@ pub enum Activity {
     LateRead { tag: u32 },
     WritesDone { count: u32, status: Status },
     ResetDone,
+    Time { ns: u64 },
     Closed,
 }
 
@@ -340,6 +341,7 @@ impl GuestEndpoint {
                     Some(Activity::Intx { level })
                 }
                 HostEvent::ResetDone => Some(Activity::ResetDone),
+                HostEvent::Time { ns } => Some(Activity::Time { ns }),
                 HostEvent::Ignored(_) => None,
             };
             if let Some(activity) = activity {
@@ -465,6 +467,20 @@ impl GuestEndpoint {
         self.pump_until("answer to the reset", timeout, |g| {
             !g.session.reset_pending()
         })
+    }
+
+    /// Asks for the simulated time, each `interval` nanoseconds of it; 0 for no
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, or the device has no clock.
+    pub fn clock(&mut self, interval: u64) -> Result<(), Error> {
+        let mut out = Vec::new();
+        if !self.session.clock(interval, &mut out) {
+            return Err(Error::Refused("no link, or no clock to ask for".into()));
+        }
+        self.send(&out)
     }
 
     /// Resets the function without waiting for its answer.

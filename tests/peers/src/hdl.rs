@@ -199,6 +199,8 @@ pub enum Event {
     DmaWriteDone { tag: u32, status: Status },
     /// Answer with [`HdlEndpoint::reset_done`].
     Reset { tag: u32, kind: ResetKind },
+    /// The host wants to know the simulated time, see [`HdlEndpoint::time`].
+    Clock { interval: u64 },
 }
 
 /// An HDL endpoint that does one step at a time.
@@ -440,6 +442,17 @@ impl HdlEndpoint {
         let mut out = Vec::new();
         let sent = self.session.reset_done(tag, &mut out);
         self.send_if(sent, "answer to a reset that is not outstanding", &out)
+    }
+
+    /// Tells the simulated time.
+    ///
+    /// # Errors
+    ///
+    /// The link is down or the host does not want to know it.
+    pub fn time(&mut self, ns: u64) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.time(ns, &mut out);
+        self.send_if(sent, "time that nobody has asked for", &out)
     }
 
     /// Raises a vector of the function.
@@ -741,6 +754,7 @@ fn own(event: &DeviceEvent<'_>) -> Option<Event> {
         },
         DeviceEvent::DmaWriteDone { tag, status } => Event::DmaWriteDone { tag, status },
         DeviceEvent::Reset { tag, kind } => Event::Reset { tag, kind },
+        DeviceEvent::Clock { interval } => Event::Clock { interval },
         DeviceEvent::Ignored => return None,
     })
 }

@@ -146,6 +146,8 @@ impl Machine {
                 .try_event(if marker.is_some() { PATIENCE } else { QUIET })
             {
                 Ok(Some(Event::Reset { tag, .. })) => ok(self.hdl.reset_done(tag)),
+                // With the property sim-clock.
+                Ok(Some(Event::Clock { .. })) => {}
                 Ok(Some(Event::Read { tag, len: 1, .. })) if marker.is_some() => {
                     ok(self.hdl.read_done(tag, 1, 0x5a));
                     assert_eq!(self.qemu.reply_value(), 0x5a);

@@ -71,6 +71,7 @@ fn every_property_is_explained() {
         "nic-endpoint",
         "chardev",
         "serial-endpoint",
+        "sim-clock",
     ] {
         let line = text
             .lines()
