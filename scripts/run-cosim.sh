@@ -21,6 +21,7 @@ The card:
                       is the accelerator VM's network card; with the others it has an
                       ordinary one beside the card
   --sim PROGRAM       your own simulation, as scripts/build-sim.sh makes it
+  --clocks-per-second N  slow the simulation down to so many clocks a second
   --waves             write the waveform of the simulation (FST) to the logs
   --no-sim            start none: one listens, or will, at \$NPU_COSIM_PORT
   --rtl-nic           the RTL of --sim or --no-sim is the network card
@@ -44,6 +45,8 @@ addresses 10.77.0.1, the accelerator VM, and 10.77.0.2):
   --accel ACCEL       auto (default), kvm or tcg
   --icount SHIFT      guest time by instructions of 2^SHIFT ns, for the accelerator VM
                       (docs/guest-clock.md); one thread for all its CPUs
+  --sim-clock NS      with --test tcp: guest time of the accelerator VM follows the
+                      simulator's in steps of NS, from the end of its boot on
 
 Consoles; all are written to the folder of logs as well:
   --console accel     the accelerator VM's in this terminal (default in a terminal)
@@ -56,6 +59,8 @@ Consoles; all are written to the folder of logs as well:
 Tests, with the small guest; they end by themselves with PASS or FAIL:
   --test ping         each VM pings the other
   --test net          the accelerator VM pings, then a TCP transfer each way, compared
+  --test tcp          what the accelerator VM's TCP sees of the card: round trips and a
+                      transfer each way, in its own time (docs/guest-clock.md)
   --bytes N           bytes of each transfer (default 1048576)
   --pings N           pings (default 20)
   --timeout S         give up after so many seconds (default 600)
@@ -71,7 +76,7 @@ EOF
 EXAMPLE=sort NO_SIM=no RTL_NIC=no DEVICE='' NETWORK=pair BRIDGE=${BRIDGE:-br-cosim} NIC=e1000
 MAC=${COSIM_MAC:-52:54:00:77:00:01} PLAIN_MAC=${COSIM_PLAIN_MAC:-52:54:00:77:00:02}
 DISK='' PLAIN_DISK='' SNAPSHOT=() MEMORY='' CPUS=2 ICOUNT='' CONSOLE='' VNC=20
-TEST='' BYTES=1048576 PINGS=20 TIMEOUT=600 QEMU_DIR='' PLAIN_DIR='' LOGS=''
+TEST='' RATE='' SIM_CLOCK='' BYTES=1048576 PINGS=20 TIMEOUT=600 QEMU_DIR='' PLAIN_DIR='' LOGS=''
 while (($#)); do
   case $1 in
     --no-sim) NO_SIM=yes ;;
@@ -98,6 +103,8 @@ while (($#)); do
         --memory) number "$1" "$2" 128 && MEMORY=$2 ;;
         --cpus) number "$1" "$2" 1 && CPUS=$2 ;;
         --accel) ACCEL=$2 ;;
+        --clocks-per-second) number "$1" "$2" 1 && RATE=$2 ;;
+        --sim-clock) number "$1" "$2" 100 && SIM_CLOCK=$2 ;;
         --icount) number "$1" "$2" 0 && ICOUNT=$2 ;;
         --console) CONSOLE=$2 ;;
         --vnc) number "$1" "$2" 0 && VNC=$2 ;;
@@ -125,7 +132,7 @@ one_of() {
 one_of --network "$NETWORK" pair bridge
 one_of --nic "$NIC" e1000 virtio-net-pci
 one_of --accel "$ACCEL" auto kvm tcg
-[[ -z $TEST ]] || one_of --test "$TEST" ping net
+[[ -z $TEST ]] || one_of --test "$TEST" ping net tcp
 if [[ -z $CONSOLE ]]; then
   CONSOLE=none
   [[ ! -t 0 || -n $TEST ]] || CONSOLE=accel
@@ -142,6 +149,8 @@ for file in $DISK $PLAIN_DISK; do
 done
 [[ -z $TEST || -z $DISK$PLAIN_DISK ]] || die "--test is for the small guest, without disk images"
 [[ -z $TEST || $CONSOLE == none ]] || die "--test shows no console"
+[[ -z $SIM_CLOCK || $TEST == tcp ]] || die "--sim-clock is for --test tcp; set the property sim-clock otherwise"
+[[ -z $SIM_CLOCK || ($ACCEL != kvm && -z $ICOUNT) ]] || die "--sim-clock is for --accel tcg without --icount"
 [[ -z $ICOUNT || $ACCEL != kvm ]] || die "--icount is for --accel tcg"
 [[ $EXAMPLE != virtio_net ]] || RTL_NIC=yes
 
@@ -213,7 +222,7 @@ if [[ -n ${NPU_COSIM_PORT:-} || $NO_SIM == yes ]]; then
 else
   ENDPOINT=ipc://$SOCKET_DIR/pcie
 fi
-if [[ -n $ICOUNT ]]; then
+if [[ -n $ICOUNT || -n $SIM_CLOCK ]]; then
   ACCEL=tcg
 elif [[ -z $GUEST && $ACCEL == auto ]]; then
   # There is no kernel at hand to try KVM with.
@@ -239,6 +248,10 @@ machine() {
       ping) run=ping words=$PINGS ;;
       net)
         run=net words=$PINGS,$BYTES,first
+        [[ $name == accel ]] || words=$PINGS,$BYTES,second
+        ;;
+      tcp)
+        run=tcp words=$PINGS,$BYTES,first${SIM_CLOCK:+,follow}
         [[ $name == accel ]] || words=$PINGS,$BYTES,second
         ;;
     esac
@@ -286,6 +299,7 @@ start_vm() {
 SIM_PID=''
 if [[ $NO_SIM == no ]]; then
   SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
+  [[ -z $RATE ]] || SIM_ARGS+=("+max_clocks_per_second=$RATE")
   [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
   start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
   SIM_PID=$CHILD
@@ -322,6 +336,7 @@ start_accel() {
     ARGS+=(-device "$NIC,netdev=net0,mac=$MAC")
   fi
   ARGS+=(-device "$card${DEVICE:+,$DEVICE}")
+  [[ -z $SIM_CLOCK ]] || ARGS+=(-qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off")
   start_vm accel "$QEMU"
   ACCEL_PID=$VM
 }
@@ -366,7 +381,24 @@ fi
 # ---- a test ----------------------------------------------------------------------
 
 say "test $TEST over a $NETWORK, the VMs run with $ACCEL"
-FAILURES=()
+FAILURES=() FOLLOWS=no
+# At the end of its boot the guest asks for it, and counts for some seconds before it goes on.
+follow() {
+  local path=/machine/peripheral/acc0 i
+  FOLLOWS=yes
+  scripts/qmp.py "$SOCKET_DIR/qmp" qom-set \
+    "{\"path\": \"$path\", \"property\": \"sim-clock\", \"value\": $SIM_CLOCK}" >/dev/null ||
+    die "guest time cannot follow the simulator's"
+  for ((i = 0; i < 100; i++)); do
+    if scripts/qmp.py "$SOCKET_DIR/qmp" qom-get \
+      "{\"path\": \"$path\", \"property\": \"follows-sim\"}" | grep -qi true; then
+      [[ $(guest_says accel mark) != *go* ]] || die "the guest went on before its time followed"
+      return 0
+    fi
+    sleep 0.05
+  done
+  die "guest time does not follow the simulator's"
+}
 END=$((SECONDS + TIMEOUT)) BOOTED=no TOLD=$SECONDS
 guest_says() {
   sed -n "s/\r\$//; s/^ACCEL $2=//p" "$RUN_DIR/$1.log" 2>/dev/null
@@ -375,6 +407,9 @@ while true; do
   if [[ $BOOTED == no && -n $(guest_says accel nic) && -n $(guest_says plain nic) ]]; then
     BOOTED=yes
     phase "start and boot both VMs"
+  fi
+  if [[ -n $SIM_CLOCK && $FOLLOWS == no && $(guest_says accel mark) == *follow* ]]; then
+    follow
   fi
   if [[ $(guest_says accel phase)$(guest_says plain phase) == *done*done* ]]; then
     break
@@ -411,7 +446,7 @@ for name in accel plain; do
   status=$(guest_says "$name" status)
   [[ $status == 0 ]] || FAILURES+=("the $name VM's test ended with status ${status:-none}")
 done
-if [[ $TEST == net ]]; then
+if [[ $TEST == net || $TEST == tcp ]]; then
   for name in accel plain; do
     other=plain
     [[ $name == accel ]] || other=accel
@@ -441,7 +476,7 @@ printf '\nWhat was done\n'
 for name in accel plain; do
   while IFS='=' read -r key value; do
     case $key in
-      ping | ping_ms | link_down_and_up | driver_away_and_back) show "$name ${key//_/ }" "$value" ;;
+      rtt_us | sent_us | received_us | tcp | ping | ping_ms | link_down_and_up | driver_away_and_back) show "$name ${key//_/ }" "$value" ;;
     esac
   done < <(sed -n 's/\r$//; s/^ACCEL //p' "$RUN_DIR/$name.log" 2>/dev/null)
 done
@@ -456,7 +491,8 @@ if [[ $RTL_NIC == yes && -n $rate && -z $ICOUNT ]]; then
   [[ ! $average =~ ^[0-9]+$ ]] || show "accel ping, average simulated" "about $(simulated "$average") us"
 fi
 for name in accel plain; do
-  ms=$(guest_says "$name" sent_ms)
+  ms=''
+  [[ $TEST == tcp ]] || ms=$(guest_says "$name" sent_ms)
   if [[ -n $ms ]]; then
     show "$name sent" "$BYTES bytes in $ms ms, $((BYTES * 1000 / 1024 / (ms > 0 ? ms : 1))) KiB per second"
     if [[ $RTL_NIC == yes && -n $rate && -z $ICOUNT ]]; then

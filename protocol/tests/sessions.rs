@@ -853,7 +853,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 0) })
+        Violation::Wire(WireError::Version { found: (2, 1) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -863,7 +863,7 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.0") && text.contains("1.1"), "{text}"),
+        } => assert!(text.contains("2.1") && text.contains("1.1"), "{text}"),
         other => panic!("{other:?}"),
     }
 }
