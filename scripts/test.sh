@@ -26,7 +26,7 @@ SUITES=(
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
-  'clock:guest time while RTL stands still, with and without icount'
+  'clock:guest time while RTL stands still or is slow: the wall, icount, the simulator'
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
@@ -163,7 +163,9 @@ suite_serial() {
 }
 
 suite_clock() {
-  scripts/test-guest-clock.sh --qemu "$QEMU_DIR"
+  local plain=()
+  [[ -z $QEMU_GIVEN ]] || plain=(--plain-qemu "$QEMU_DIR")
+  scripts/test-guest-clock.sh --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
 suite_regs() {

@@ -216,7 +216,8 @@ pub fn lost(device: usize) {
     }
 }
 
-/// The simulator of `device` has come to a time.
+/// The simulator of `device` has come to a time. Called by whoever serves the
+/// link, with or without the big QEMU lock.
 pub fn told(device: usize, told: u64) {
     let mut state = state();
     if !state.drives(device) {
