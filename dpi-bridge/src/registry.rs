@@ -231,11 +231,14 @@ pub fn quiet(handle: *mut c_void) -> bool {
         return false;
     }
     let attention = slot.words.attention.load(Ordering::Acquire);
-    if attention & TIMED != 0 {
-        slot.words.timing.tick();
-        return attention == TIMED && !slot.words.timing.is_due();
+    if attention == 0 {
+        return true;
     }
-    attention == 0
+    if attention & TIMED == 0 {
+        return false;
+    }
+    slot.words.timing.tick();
+    attention == TIMED && !slot.words.timing.is_due()
 }
 
 /// What the poll of a channel returns if it has nothing to do.
