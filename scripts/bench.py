@@ -68,6 +68,13 @@ FIGURES = {
     "sleep_mmio_read": ("MMIO read, ipc, simulator told to sleep", "us", None, "", ""),
     "sleep_doorbell": ("one doorbell write, simulator asleep", "us", None, "", ""),
 }
+for size in (64, 1514):
+    FIGURES[f"nic_to_rtl_{size}"] = (
+        f"network to RTL, frames of {size} B", "1/s", None, "", "")
+    FIGURES[f"nic_from_rtl_{size}"] = (
+        f"RTL to network, frames of {size} B", "1/s", None, "", "")
+FIGURES["serial_to_rtl"] = ("chardev to RTL, bytes", "1/s", None, "", "")
+FIGURES["serial_from_rtl"] = ("RTL to chardev, bytes", "1/s", None, "", "")
 for n in (1, 2, 4):
     FIGURES[f"scale{n}_scale_read"] = (
         f"{n} device{'s' * (n > 1)}, told to sleep: read, in turn", "us", None, "", "")
@@ -297,6 +304,46 @@ class Bench:
         for with_poll, without in zip(rates["clocks_idle"], rates["clocks_without"]):
             self.add("clocks_ratio", with_poll / without)
 
+    def channels(self):
+        """Frames and bytes per second through the NIC and the UART bridge."""
+        say("network frames and serial bytes")
+        endpoint = self.endpoint("ipc", "channels")
+        ours, theirs, line = (os.path.join(self.folder, name) for name in ("ours", "theirs", "tty"))
+        log = os.path.join(self.folder, "channels.log")
+        words = ["--repeats", str(self.options.repeats), "--count", str(self.options.count)]
+        simulator = self.simulator(
+            os.path.join(self.options.sim, "channels_top", "channels_top"), endpoint)
+        network = self.processes.start([self.options.transport, "nic", ours, theirs, *words],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Its socket has to be there before QEMU sends to it.
+        if network.stdout.readline().strip() != "bound":
+            raise Failure(f"the network's other end does not start: {network.stderr.read()}")
+        # No guest: its vCPU does nothing.
+        with open(log, "wb") as file:
+            machine = self.processes.start(
+                [self.options.qemu, "-M", "q35", "-accel", "qtest", "-nodefaults", "-display",
+                 "none", "-netdev", f"dgram,id=n0,local.type=unix,local.path={theirs},"
+                 f"remote.type=unix,remote.path={ours}",
+                 "-chardev", f"socket,id=c0,path={line},server=on,wait=off",
+                 "-device", "pcie-root-port,id=rp0", "-device",
+                 f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},netdev=n0,chardev=c0"],
+                stdout=file, stderr=file)
+        # The network's other end waits for the RTL; after it the line has no reset to fear.
+        try:
+            for name in ("nic", "serial"):
+                process = network if name == "nic" else self.processes.start(
+                    [self.options.transport, "serial", line, *words],
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                out, err = process.communicate(timeout=self.options.timeout)
+                if process.returncode:
+                    raise Failure(f"network frames and serial bytes: {err.strip()[-400:]}\n"
+                                  + self.tail("channels.log") + self.tail("simulator.log"))
+                for text in out.split("\n")[:-1]:
+                    self.take(text)
+        finally:
+            for process in (machine, simulator):
+                self.processes.end(process)
+
     def yardstick(self):
         for line in self.transport("unix"):
             self.take(line)
@@ -317,6 +364,7 @@ class Bench:
         self.guest("guest, simulator told to sleep: idle, reads, doorbell",
                    ["idle", "read", "doorbell", "scale"], prefix="sleep_", sim_arguments=sleep,
                    cpu_names=("sleep_cpu_qemu", "sleep_cpu_sim"))
+        self.channels()
         self.clocks()
         for devices in (2, 4):
             self.guest(f"guest, {devices} devices with a simulator each: reads, DMA", ["scale"],

@@ -16,7 +16,7 @@ usage: scripts/bench.sh [option...]
 
 Builds what is missing, measures with the real QEMU, the DPI library and Verilated
 designs, prints a table, and writes target/bench/bench.json, bench.md and bench.svg.
-It takes about three minutes once all is built, and wants the machine for itself.
+It takes about four minutes once all is built, and wants the machine for itself.
 
   --force           measure on a busy machine too; the result says so
   --smoke           each figure once and briefly: checks that all of them are there
@@ -83,6 +83,7 @@ fi
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 scripts/build-sim.sh --top bench_top --files hdl/bench/bench.f
+scripts/build-sim.sh --top channels_top --files hdl/bench/channels.f
 scripts/build-sim.sh sort
 scripts/build-sim.sh sort -D ACCELERATOR_NO_POLL --out build/sim/sort-nopoll
 scripts/build-guest.sh

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-//! Measures what lies between QEMU and the simulator, without either.
+//! Measures what lies between QEMU and the simulator, without either; and, for
+//! `nic` and `serial`, is the other end of a card's network and serial line.
 //!
 //! * `ticks`: ticks of the CPU's counter in a second.
 //! * `unix`: the yardstick, a blocking ping-pong of 64 bytes over a Unix stream
@@ -10,6 +11,8 @@
 //!   both block, or the server tries again and again, as a simulator does.
 //! * `link KIND`: the device's link against the DPI library, which a loop
 //!   polls in place of a simulator: MMIO reads, and posted writes in a long run.
+//! * `nic OURS THEIRS`, `serial PATH`: see `wire.rs`. The sockets are those of a
+//!   QEMU that somebody else starts.
 //!
 //! KIND is `ipc` or `tcp`. `--repeats N` and `--count N` say how much. Every
 //! line of the output is `NAME repeat=R n=N ...` with times in nanoseconds, as
@@ -29,6 +32,8 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+mod wire;
 
 use accelerator_dpi::ffi;
 use accelerator_pcie::link::{Link, Root, Settings};
@@ -382,10 +387,12 @@ fn run(args: &[String]) -> Result<(), Failure> {
         ["zmq-server", endpoint, how] => zmq_server(endpoint, how)?,
         ["link", kind] => link(kind, repeats, count)?,
         ["link-server", endpoint] => link_server(endpoint)?,
+        ["nic", ours, theirs] => wire::nic(ours, theirs, repeats, count)?,
+        ["serial", path] => wire::serial(path, repeats, count)?,
         _ => {
             return Err(
-                "usage: accelerator-transport ticks|unix|zmq KIND|link KIND [--repeats N] \
-                 [--count N]"
+                "usage: accelerator-transport ticks|unix|zmq KIND|link KIND|nic OURS THEIRS|\
+                 serial PATH [--repeats N] [--count N]"
                     .into(),
             )
         }
