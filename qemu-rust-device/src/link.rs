@@ -49,6 +49,15 @@ use crate::keys::{self, Keys};
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// A write is sent at once while fewer writes than this are on their way.
+/// Beyond it, which is a stream of them, so many are gathered into one message.
+const GATHER_FROM: u32 = 4;
+const GATHER: u32 = 16;
+
+/// Gathered writes are sent when one on its way is reported, or at the latest
+/// after this time: a device may report none before it has seen the next.
+const GATHER_LIMIT: Duration = Duration::from_millis(1);
+
 /// Messages that are served before others get their turn.
 const BATCH: usize = 16;
 
@@ -356,6 +365,10 @@ struct Shared {
     /// epoch is answered by nobody.
     epoch: u64,
     leader: bool,
+    /// Threads that wait for the leader.
+    followers: u32,
+    /// The monitor may have events that were not taken.
+    monitor_ready: bool,
     /// The main loop watches `outer`.
     watched: bool,
     seen: Option<Seen>,
@@ -363,7 +376,12 @@ struct Shared {
     counters: Counters,
     /// Each so many simulated nanoseconds the simulator tells its time; 0 never.
     interval: u64,
+    /// Frames to be sent. Between two calls there are gathered writes in it.
     out: Vec<u8>,
+    /// How many.
+    gathered: u32,
+    /// The timer that sends them runs.
+    gather_timer: bool,
 }
 
 /// The link to one simulator.
@@ -376,6 +394,8 @@ pub struct Link {
     wake: OwnedFd,
     /// Becomes readable when it is time to connect again.
     retry: OwnedFd,
+    /// Becomes readable when gathered writes have waited long enough.
+    late: OwnedFd,
     inner: OwnedFd,
     outer: OwnedFd,
 }
@@ -422,6 +442,17 @@ pub(crate) fn drain(fd: &OwnedFd) -> bool {
     read > 0
 }
 
+/// What of [`Link::inner`] is readable: bits, and the tags of the descriptors.
+const SOCKET: u64 = 1;
+const MONITOR: u64 = 2;
+const WAKE: u64 = 4;
+const RETRY: u64 = 8;
+const LATE: u64 = 16;
+const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE;
+
+/// The tags of [`Wire::descriptors`].
+const WIRE: [u64; 2] = [SOCKET, MONITOR];
+
 /// Has a timerfd run out once after `delay`, which is not zero.
 pub(crate) fn set_timer(fd: &OwnedFd, delay: Duration) -> io::Result<()> {
     let timer = libc::itimerspec {
@@ -443,9 +474,13 @@ pub(crate) fn set_timer(fd: &OwnedFd, delay: Duration) -> io::Result<()> {
 }
 
 pub(crate) fn epoll(epfd: &OwnedFd, op: i32, fd: RawFd, events: i32) -> Result<(), LinkError> {
+    watch(epfd, op, fd, events, 0)
+}
+
+fn watch(epfd: &OwnedFd, op: i32, fd: RawFd, events: i32, tag: u64) -> Result<(), LinkError> {
     let mut event = libc::epoll_event {
         events: events as u32,
-        u64: 0,
+        u64: tag,
     };
     // SAFETY: both descriptors are open and `event` outlives the call.
     if unsafe { libc::epoll_ctl(epfd.as_raw_fd(), op, fd, &mut event) } < 0 {
@@ -511,13 +546,17 @@ impl Link {
         let wake = owned("cannot make an eventfd", unsafe {
             libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
         })?;
-        // SAFETY: as above.
-        let retry = owned("cannot make a timerfd", unsafe {
-            libc::timerfd_create(
-                libc::CLOCK_MONOTONIC,
-                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
-            )
-        })?;
+        let timer = || {
+            // SAFETY: as above.
+            owned("cannot make a timerfd", unsafe {
+                libc::timerfd_create(
+                    libc::CLOCK_MONOTONIC,
+                    libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+                )
+            })
+        };
+        let retry = timer()?;
+        let late = timer()?;
         // SAFETY: as above.
         let inner = owned("cannot make an epoll instance", unsafe {
             libc::epoll_create1(libc::EPOLL_CLOEXEC)
@@ -533,11 +572,17 @@ impl Link {
             settings.keys.as_ref(),
             settings.queue(),
         )?;
-        for fd in wire.descriptors()? {
-            epoll(&inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
+        for (fd, tag) in wire.descriptors()?.into_iter().zip(WIRE) {
+            watch(&inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)?;
         }
-        for fd in [&wake, &retry] {
-            epoll(&inner, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN)?;
+        for (fd, tag) in [(&wake, WAKE), (&retry, RETRY), (&late, LATE)] {
+            watch(
+                &inner,
+                libc::EPOLL_CTL_ADD,
+                fd.as_raw_fd(),
+                libc::EPOLLIN,
+                tag,
+            )?;
         }
         epoll(
             &outer,
@@ -561,16 +606,21 @@ impl Link {
                 up: false,
                 epoch: 0,
                 leader: false,
+                followers: 0,
+                monitor_ready: true,
                 watched: false,
                 seen: None,
                 complaints: 0,
                 counters: Counters::default(),
                 interval: 0,
-                out: Vec::with_capacity(256),
+                out: Vec::with_capacity(4096),
+                gathered: 0,
+                gather_timer: false,
             }),
             turn: Condvar::new(),
             wake,
             retry,
+            late,
             inner,
             outer,
         }))
@@ -608,7 +658,7 @@ impl Link {
         let mut told = begin + Duration::from_millis(500);
         let endpoint = || self.settings.endpoint.clone();
         loop {
-            let more = self.serve(BATCH);
+            let more = self.serve(BATCH, ALL);
             {
                 let mut shared = self.lock();
                 if let Some(why) = shared.failure.take() {
@@ -645,7 +695,6 @@ impl Link {
             }
             if !more {
                 self.poll(SLICE.min(timeout.saturating_sub(begin.elapsed())));
-                drain(&self.wake);
             }
         }
     }
@@ -770,6 +819,8 @@ impl Link {
     fn void(&self, shared: &mut Shared) {
         shared.session.disconnected();
         shared.answers.clear();
+        shared.out.clear();
+        shared.gathered = 0;
         shared.epoch += 1;
         self.turn.notify_all();
         self.wake();
@@ -864,17 +915,28 @@ impl Link {
                     Got::Data(..) | Got::Void | Got::Timeout => return,
                 }
             }
+            let under_way = shared.session.writes_outstanding() - shared.gathered;
             let mut out = std::mem::take(&mut shared.out);
             let tag = shared.session.write(bar, offset, len, data, &mut out);
-            self.send(&mut shared, &mut out);
             shared.out = out;
             let Some(tag) = tag else { return };
+            shared.gathered += 1;
             shared.counters.writes += 1;
             trace!("{}: {access} of {data:#x}, tag {tag}", self.name());
-            if self.settings.posted_writes {
-                self.pass_on(&mut shared);
-            } else {
+            if !self.settings.posted_writes {
+                self.flush(&mut shared);
                 self.wait(shared, Want::Write(tag), access);
+            } else if under_way < GATHER_FROM
+                || shared.gathered >= GATHER
+                || !shared.session.can_write()
+            {
+                self.flush(&mut shared);
+                self.pass_on(&mut shared);
+            } else if !shared.gather_timer {
+                shared.gather_timer = true;
+                if let Err(e) = set_timer(&self.late, GATHER_LIMIT) {
+                    error!("{}: no timer for gathered writes: {e}", self.name());
+                }
             }
             return;
         }
@@ -894,8 +956,17 @@ impl Link {
         nested
     }
 
-    /// Sends what is in `out` and empties it.
+    /// Sends the writes that were gathered.
+    fn flush(&self, shared: &mut Shared) {
+        let mut out = std::mem::take(&mut shared.out);
+        self.send(shared, &mut out);
+        shared.out = out;
+    }
+
+    /// Sends what is in `out` and empties it. Gathered writes are the first
+    /// thing in there.
     fn send(&self, shared: &mut Shared, out: &mut Vec<u8>) {
+        shared.gathered = 0;
         if out.is_empty() {
             return;
         }
@@ -937,20 +1008,33 @@ impl Link {
         }
     }
 
-    /// Sleeps until something happens on the link.
-    fn poll(&self, timeout: Duration) {
-        let mut fd = libc::pollfd {
-            fd: self.inner.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
+    /// Sleeps until something happens on the link, and takes what woke us from
+    /// `wake`. Returns what is readable.
+    fn poll(&self, timeout: Duration) -> u64 {
         // Rounded up, so that the last slice does not spin.
         let ms = timeout.as_micros().div_ceil(1000).min(1000) as i32;
-        // SAFETY: `fd` is one valid entry. An error is an interrupted call,
-        // which the caller's loop takes as a wake-up.
-        unsafe {
-            libc::poll(&mut fd, 1, ms);
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 5];
+        // SAFETY: the array is valid for its length, which is given. An error
+        // is an interrupted call, which the caller's loop takes as a wake-up.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.inner.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as i32,
+                ms,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            return ALL;
+        };
+        let ready = events.iter().take(count).fold(0, |all, e| all | e.u64);
+        if ready & WAKE != 0 {
+            drain(&self.wake);
         }
+        if ready & LATE != 0 {
+            drain(&self.late);
+        }
+        ready
     }
 
     /// Lets the main loop watch the link, or not.
@@ -977,13 +1061,22 @@ impl Link {
             }
             shared.leader = true;
         }
-        drain(&self.wake);
-        if self.serve(BATCH) {
+        let ready = self.poll(Duration::ZERO);
+        if self.serve(BATCH, ready) {
             // More is there: let others have their turn first.
             self.wake();
         }
-        self.lock().leader = false;
-        self.turn.notify_all();
+        let mut shared = self.lock();
+        shared.leader = false;
+        self.next(&shared);
+    }
+
+    /// Wakes the followers, if there are any: each has a look whether it has
+    /// its answer, or has to lead.
+    fn next(&self, shared: &Shared) {
+        if shared.followers != 0 {
+            self.turn.notify_all();
+        }
     }
 
     /// Waits with the machine's lock released until `want` is there.
@@ -1065,20 +1158,24 @@ impl Link {
             let slice = SLICE.min(until.saturating_duration_since(now));
             if leading {
                 drop(shared);
-                if !more {
-                    self.poll(slice);
-                    drain(&self.wake);
-                }
-                // Not until nothing is left: a busy device could keep a vCPU
-                // here although its own completion has long come.
-                more = self.serve(BATCH);
+                let ready = if more { 0 } else { self.poll(slice) };
+                // One message, and then a look whether the completion was in
+                // it: asking the socket for the next costs a system call.
+                let limit = if matches!(want, Want::Window) {
+                    BATCH
+                } else {
+                    1
+                };
+                more = self.serve(limit, ready);
                 shared = self.lock();
             } else if shared.leader {
+                shared.followers += 1;
                 shared = self
                     .turn
                     .wait_timeout(shared, slice)
                     .unwrap_or_else(PoisonError::into_inner)
                     .0;
+                shared.followers -= 1;
             } else {
                 shared.leader = true;
                 leading = true;
@@ -1094,10 +1191,10 @@ impl Link {
             if shared.watched {
                 self.arm(true);
             }
-            self.turn.notify_all();
+            self.next(&shared);
         } else if matches!(want, Want::Window) {
             // The message that made room may have been the last one.
-            self.turn.notify_all();
+            self.next(&shared);
         }
         self.pass_on(&mut shared);
         got
@@ -1184,15 +1281,16 @@ impl Link {
     }
 
     /// Serves what has come, at most `limit` messages. Only for the leader.
-    /// Returns whether there may be more.
-    fn serve(&self, limit: usize) -> bool {
+    /// `ready` is what [`Link::poll`] returned. Returns whether there may be
+    /// more.
+    fn serve(&self, limit: usize, ready: u64) -> bool {
         SERVING.set(true);
-        let more = self.serve_messages(limit);
+        let more = self.serve_messages(limit, ready);
         SERVING.set(false);
         more
     }
 
-    fn serve_messages(&self, limit: usize) -> bool {
+    fn serve_messages(&self, limit: usize, ready: u64) -> bool {
         let mut message = zmq::Message::new();
         let mut served = 0;
         loop {
@@ -1201,6 +1299,13 @@ impl Link {
             }
             {
                 let mut shared = self.lock();
+                shared.monitor_ready |= ready & MONITOR != 0;
+                if served == 0 && ready & LATE != 0 {
+                    shared.gather_timer = false;
+                    if shared.gathered != 0 {
+                        self.flush(&mut shared);
+                    }
+                }
                 if shared.wire.is_none() {
                     self.connect_again(&mut shared);
                 }
@@ -1211,9 +1316,13 @@ impl Link {
                     Ok(()) => {}
                     Err(zmq::Error::EAGAIN) => {
                         // Messages that came before the connection went are
-                        // served first, so the order is this one.
-                        if self.connection(&mut shared) {
-                            continue;
+                        // served first, so the order is this one. Asking in
+                        // vain costs a system call.
+                        if shared.monitor_ready {
+                            if self.connection(&mut shared) {
+                                continue;
+                            }
+                            shared.monitor_ready = false;
                         }
                         return false;
                     }
@@ -1223,7 +1332,7 @@ impl Link {
                         return false;
                     }
                 }
-                if wire.socket.get_rcvmore().unwrap_or(false) {
+                if message.get_more() {
                     self.fail(
                         &mut shared,
                         "its message has several parts, expected one".into(),
@@ -1270,7 +1379,7 @@ impl Link {
         match event {
             HostEvent::ReadDone { tag, status, data } => {
                 shared.answers.push((tag, status, data));
-                self.turn.notify_all();
+                self.next(&shared);
             }
             HostEvent::WritesDone { status, .. } => {
                 if status != Status::Ok {
@@ -1278,7 +1387,10 @@ impl Link {
                         format!("a posted write ended with {status:?} (AXI error response)")
                     });
                 }
-                self.turn.notify_all();
+                if shared.gathered != 0 {
+                    self.flush(&mut shared);
+                }
+                self.next(&shared);
             }
             HostEvent::DmaRead { tag, addr, len } => {
                 drop(shared);
@@ -1505,13 +1617,18 @@ impl Link {
         let queue = self.settings.queue();
         let keys = self.settings.keys.as_ref();
         let wire = Wire::new(context, &self.settings.endpoint, keys, queue).and_then(|wire| {
-            for fd in wire.descriptors()? {
-                epoll(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
+            for (fd, tag) in wire.descriptors()?.into_iter().zip(WIRE) {
+                watch(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)?;
             }
             Ok(wire)
         });
         match wire {
-            Ok(wire) => shared.wire = Some(wire),
+            Ok(wire) => {
+                shared.wire = Some(wire);
+                // A socket of which nobody has tried to receive yet does not
+                // announce its first message.
+                shared.monitor_ready = true;
+            }
             Err(e) => {
                 self.complain(shared, || format!("cannot connect again: {e}"));
                 self.retry_in(shared, Duration::from_millis(900));
