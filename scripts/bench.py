@@ -106,7 +106,7 @@ class Processes:
         self.all = []
 
     def start(self, command, **options):
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0,
                                    **options)
         self.all.append(process)
         return process

@@ -33,6 +33,7 @@ pub mod order;
 pub mod registry;
 pub mod run;
 pub mod security;
-pub mod transport;
+pub mod threads;
+mod transport;
 pub mod uart;
 pub mod watcher;

@@ -49,8 +49,15 @@ pub const ALL_TRIES: u32 = 160;
 /// Bits of the count of polls that are zero when a later one tries.
 pub const LAZY_MASK: u32 = 3;
 
+/// Bits of the count of polls that are zero when the socket is tried although
+/// the RTL has not taken all that came before. A message of many frames keeps
+/// the RTL busy for some clocks, in which a try each would cost more than the
+/// clocks themselves; but what is behind it shall not wait for all of it.
+pub const BUSY_MASK: u32 = 7;
+
 /// Reports of writes are held back while more writes are on their way through
-/// the RTL, for at most so many of them and so many polls.
+/// the RTL, for at most so many of them, and until it takes so many polls for
+/// the next.
 const REPORT_WRITES: u32 = 32;
 const REPORT_POLLS: u32 = 16;
 
@@ -260,7 +267,7 @@ pub struct Run {
     /// Requests that the RTL has, oldest first.
     reads: Vec<InRtl>,
     writes: VecDeque<InRtl>,
-    /// Writes that are done and not reported, and polls since the first.
+    /// Writes that are done and not reported, and polls since the last.
     held_writes: u32,
     held_polls: u32,
     /// In the order in which they were requested.
@@ -496,7 +503,11 @@ impl Run {
         let flagged = attention & SOCKET != 0 && self.tries == ALL_TRIES;
         let hint = attention & PEER_GONE != 0;
         self.polls = self.polls.wrapping_add(1);
-        let eager = self.tries < EAGER_TRIES || self.polls & LAZY_MASK == 0;
+        let eager = if self.queue.is_empty() {
+            self.tries < EAGER_TRIES || self.polls & LAZY_MASK == 0
+        } else {
+            self.polls & BUSY_MASK == 0
+        };
         let mut received = false;
         if flagged || hint || self.lost || (self.tries < ALL_TRIES && eager) {
             let (count, drained) = self.receive(c)?;

@@ -22,6 +22,7 @@ use accelerator_protocol::wire::MAX_MESSAGE;
 use crate::{
     error::{fail, Code, Error, Result},
     security::Security,
+    threads,
     watcher::Watcher,
 };
 
@@ -111,7 +112,8 @@ impl Transport {
     ) -> Result<Self> {
         let context = zmq::Context::new();
         let set_up = || -> zmq::Result<zmq::Socket> {
-            let router = context.socket(zmq::ROUTER)?;
+            // The first socket of a context starts its threads.
+            let router = threads::start(|| context.socket(zmq::ROUTER))?;
             router.set_router_mandatory(true)?;
             router.set_maxmsgsize(MAX_MESSAGE as i64)?;
             router.set_sndhwm(HIGH_WATER)?;

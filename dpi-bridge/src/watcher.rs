@@ -348,6 +348,7 @@ fn block_signals() {
 impl Thread {
     fn run(mut self) {
         block_signals();
+        crate::threads::promptly();
         let target = std::mem::take(&mut self.target);
         // Instants at which to repeat the hint that the peer may be gone.
         let mut gone_again: Vec<Instant> = Vec::new();

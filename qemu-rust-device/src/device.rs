@@ -265,7 +265,7 @@ device_impl!(
             c"write-window",
             addr_of!(c::qdev_prop_uint32),
             offset_of!(AcceleratorPcie, write_window),
-            Some(64)
+            Some(128)
         ),
         property(
             c"netdev",

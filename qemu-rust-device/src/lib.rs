@@ -43,6 +43,7 @@ pub mod keys;
 pub mod layout;
 pub mod link;
 pub mod logger;
+mod threads;
 
 // The libzmq that cargo compiles calls what is in there.
 #[cfg(test)]

@@ -44,15 +44,19 @@ use accelerator_protocol::{
 };
 use log::{debug, error, info, trace, warn};
 
-use crate::keys::{self, Keys};
+use crate::{
+    keys::{self, Keys},
+    threads,
+};
 
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A write is sent at once while fewer writes than this are on their way.
-/// Beyond it, which is a stream of them, so many are gathered into one message.
-const GATHER_FROM: u32 = 4;
-const GATHER: u32 = 16;
+/// A write is sent at once, unless it is part of a stream: so many were written
+/// without the device having caught up in between, and it still has not. Then
+/// up to so many are gathered into one message.
+const STREAM: u32 = 16;
+const GATHER: u32 = 32;
 
 /// Gathered writes are sent when one on its way is reported, or at the latest
 /// after this time: a device may report none before it has seen the next.
@@ -235,9 +239,9 @@ impl Wire {
         queue: i32,
     ) -> Result<Self, LinkError> {
         let fail = |what| move |e| LinkError::Zmq(what, e);
-        let socket = context
-            .socket(zmq::DEALER)
-            .map_err(fail("cannot make a socket"))?;
+        // The first socket of a context starts its threads.
+        let socket =
+            threads::start(|| context.socket(zmq::DEALER)).map_err(fail("cannot make a socket"))?;
         socket
             .set_sndhwm(queue)
             .and_then(|()| socket.set_rcvhwm(256))
@@ -380,6 +384,8 @@ struct Shared {
     out: Vec<u8>,
     /// How many.
     gathered: u32,
+    /// Writes since the device has last caught up with all of them.
+    streak: u32,
     /// The timer that sends them runs.
     gather_timer: bool,
 }
@@ -615,6 +621,7 @@ impl Link {
                 interval: 0,
                 out: Vec::with_capacity(4096),
                 gathered: 0,
+                streak: 0,
                 gather_timer: false,
             }),
             turn: Condvar::new(),
@@ -921,12 +928,17 @@ impl Link {
             shared.out = out;
             let Some(tag) = tag else { return };
             shared.gathered += 1;
+            shared.streak = if under_way == 0 {
+                0
+            } else {
+                shared.streak.saturating_add(1)
+            };
             shared.counters.writes += 1;
             trace!("{}: {access} of {data:#x}, tag {tag}", self.name());
             if !self.settings.posted_writes {
                 self.flush(&mut shared);
                 self.wait(shared, Want::Write(tag), access);
-            } else if under_way < GATHER_FROM
+            } else if shared.streak < STREAM
                 || shared.gathered >= GATHER
                 || !shared.session.can_write()
             {
@@ -1054,6 +1066,7 @@ impl Link {
 
     /// Called by the main loop when [`Link::descriptor`] is readable.
     pub fn service(&self) {
+        threads::promptly();
         {
             let mut shared = self.lock();
             if shared.leader || !shared.watched {

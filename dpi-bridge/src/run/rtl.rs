@@ -128,8 +128,8 @@ impl Run {
         // The report of the next one will do, if that comes soon.
         if !self.session.unreported() {
             self.held_writes = 0;
-            self.held_polls = 0;
         }
+        self.held_polls = 0;
         self.session.write_retired(tag);
         self.held_writes += 1;
         if self.held_writes >= REPORT_WRITES {

@@ -253,7 +253,7 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             name: "bench".into(),
             endpoint,
             keys: None,
-            write_window: 64,
+            write_window: 128,
             posted_writes: true,
             completion_timeout: Some(Duration::from_secs(30)),
             warn_after: Duration::from_secs(5),
