@@ -369,7 +369,7 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
 const SIM_CLOCK: &CStr = c"sim-clock";
 const SIM_CLOCK_TEXT: &CStr =
     c"step in nanoseconds, 100 to 100000000, in which guest time follows the simulator's; 0 leaves \
-      it to the host (needs -accel tcg; can be set at run time)";
+      it to the host. It needs -accel tcg, and can be set at run time (default: 0)";
 
 type Getter = unsafe extern "C" fn(*mut c::Object, *mut *mut c::Error) -> bool;
 type Setter = unsafe extern "C" fn(*mut c::Object, bool, *mut *mut c::Error);
