@@ -20,6 +20,12 @@ pub const RX_BYTES: u32 = 4096;
 /// Bytes of the RTL that are kept for the host at most.
 pub const TX_BYTES: usize = 4096;
 
+/// Bytes of the RTL are gathered until there are so many, or until so many polls
+/// have passed without another one: a message for each byte would keep the
+/// RTL waiting.
+const GATHER_BYTES: usize = 64;
+const GATHER_POLLS: u32 = 16;
+
 /// Poll: a byte from the host waits.
 pub const RX: u32 = 1;
 /// Poll: there is room for a byte to the host.
@@ -59,6 +65,8 @@ pub struct Uart {
     state: State,
     /// Bytes of the RTL that were not sent yet.
     pending: VecDeque<u8>,
+    /// Polls since the last of them came.
+    polls: u32,
     from_host: u64,
     to_host: u64,
     dropped: Rarely,
@@ -77,6 +85,7 @@ impl Uart {
             port,
             state: State::default(),
             pending: VecDeque::new(),
+            polls: 0,
             from_host: 0,
             to_host: 0,
             dropped: Rarely::default(),
@@ -117,7 +126,7 @@ impl Uart {
 
     fn publish(&mut self) {
         let status = self.status();
-        // The next poll sends them, with those that come until then.
+        // One of the next polls sends them, with those that come until then.
         let more = !self.pending.is_empty() && self.port.session.credit() != 0;
         self.port.publish(status, more);
     }
@@ -139,10 +148,16 @@ impl Uart {
     ///
     /// `Code::Io` if the socket fails.
     pub fn poll(&mut self) -> Result<u32> {
-        self.send();
+        self.polls = self.polls.saturating_add(1);
+        let due = self.polls >= GATHER_POLLS || self.pending.len() >= GATHER_BYTES;
+        if due {
+            self.send();
+        }
         let result = self.port.poll(&mut self.state);
         // The host's credit may just have come.
-        self.send();
+        if due {
+            self.send();
+        }
         self.publish();
         result.map(|_| self.status())
     }
@@ -178,6 +193,7 @@ impl Uart {
             return Ok(true);
         }
         self.pending.push_back(value);
+        self.polls = 0;
         self.publish();
         Ok(true)
     }
