@@ -107,6 +107,45 @@ fn posted_writes_return_at_once_until_the_window_is_full() {
 }
 
 #[test]
+fn the_end_of_a_stream_arrives_although_nothing_is_reported() {
+    let mut m = with("");
+    let addr = m.bar(0);
+    // More than are sent one by one, fewer than fill a message.
+    for i in 0..30 {
+        m.qemu.store(addr + 8 * i, 8, i);
+    }
+    // No read and no report moves them on.
+    let tags: Vec<u32> = (0..30)
+        .map(|i| ok(m.hdl.expect_write(0, 8 * i, 8, i)))
+        .collect();
+    for tag in tags {
+        ok(m.hdl.write_done(tag, Status::Ok));
+    }
+    m.check_alive();
+}
+
+#[test]
+fn a_read_comes_behind_a_stream_and_a_write_behind_the_read() {
+    let mut m = with("");
+    let addr = m.bar(0);
+    for i in 0..100 {
+        m.qemu.store(addr + 8 * i, 8, i);
+    }
+    m.qemu.start_load(addr, 4);
+    for i in 0..100 {
+        let tag = ok(m.hdl.expect_write(0, 8 * i, 8, i));
+        ok(m.hdl.write_done(tag, Status::Ok));
+    }
+    let tag = ok(m.hdl.expect_read(0, 0, 4));
+    ok(m.hdl.read_done(tag, 4, 0x5eed));
+    assert_eq!(m.qemu.reply_value(), 0x5eed);
+    m.qemu.store(addr, 4, 1);
+    let tag = ok(m.hdl.expect_write(0, 0, 4, 1));
+    ok(m.hdl.write_done(tag, Status::Ok));
+    m.check_alive();
+}
+
+#[test]
 fn one_completion_may_report_many_writes() {
     let mut m = with("write-window=8");
     let addr = m.bar(0);
