@@ -922,7 +922,10 @@ impl Link {
                     Got::Data(..) | Got::Void | Got::Timeout => return,
                 }
             }
-            let under_way = shared.session.writes_outstanding() - shared.gathered;
+            let under_way = shared
+                .session
+                .writes_outstanding()
+                .saturating_sub(shared.gathered);
             let mut out = std::mem::take(&mut shared.out);
             let tag = shared.session.write(bar, offset, len, data, &mut out);
             shared.out = out;
@@ -945,9 +948,12 @@ impl Link {
                 self.flush(&mut shared);
                 self.pass_on(&mut shared);
             } else if !shared.gather_timer {
-                shared.gather_timer = true;
-                if let Err(e) = set_timer(&self.late, GATHER_LIMIT) {
-                    error!("{}: no timer for gathered writes: {e}", self.name());
+                match set_timer(&self.late, GATHER_LIMIT) {
+                    Ok(()) => shared.gather_timer = true,
+                    Err(e) => {
+                        error!("{}: no timer for gathered writes: {e}", self.name());
+                        self.flush(&mut shared);
+                    }
                 }
             }
             return;
