@@ -23,6 +23,8 @@ typedef enum memory_order {
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "qemu/notify.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
 #include "accel/accel-cpu-ops.h"
 #include "chardev/char-fe.h"
 #include "net/net.h"

@@ -4,7 +4,6 @@
 //! endpoint of `accelerator-peers` on the other.
 
 use std::{
-    os::fd::RawFd,
     sync::{
         atomic::{AtomicBool, AtomicU32, Ordering},
         Arc, Mutex,
@@ -85,52 +84,40 @@ impl Root for Machine {
     }
 }
 
-/// What QEMU's main loop does, in a thread; ends when dropped.
-struct MainLoop {
-    stop: Arc<AtomicBool>,
+/// The link's thread; closes the link when dropped, which ends it.
+struct Server {
+    link: Arc<Link>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl MainLoop {
+impl Server {
     fn start(link: Arc<Link>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let served = link.clone();
         let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::SeqCst) {
-                if readable(link.descriptor(), 20) {
-                    link.service();
-                }
+            while served.wait_ready() {
+                served.service();
             }
         });
         Self {
-            stop,
+            link,
             thread: Some(thread),
         }
     }
 }
 
-impl Drop for MainLoop {
+impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.link.close();
         self.thread.take().unwrap().join().unwrap();
+        assert!(!self.link.wait_ready());
     }
-}
-
-fn readable(fd: RawFd, timeout_ms: i32) -> bool {
-    let mut fd = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one valid entry.
-    unsafe { libc::poll(&mut fd, 1, timeout_ms) > 0 }
 }
 
 struct Bench {
     state: Arc<State>,
     link: Arc<Link>,
     endpoint: HdlEndpoint,
-    _main_loop: MainLoop,
+    _server: Server,
     _directory: Directory,
 }
 
@@ -191,7 +178,7 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     Bench {
         state,
         endpoint,
-        _main_loop: MainLoop::start(link.clone()),
+        _server: Server::start(link.clone()),
         link,
         _directory: directory,
     }
@@ -411,7 +398,7 @@ fn a_dead_simulator_reads_all_ones_and_may_come_back() {
         state,
         link,
         endpoint,
-        _main_loop,
+        _server,
         _directory,
     } = bench();
     let reader = {
@@ -445,7 +432,7 @@ fn another_card_is_refused_when_the_simulator_comes_back() {
         state,
         link,
         endpoint,
-        _main_loop,
+        _server,
         _directory,
     } = bench();
     drop(endpoint);

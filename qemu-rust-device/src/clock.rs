@@ -24,7 +24,7 @@ use log::{info, warn};
 use crate::{
     bindings,
     glue::{error, Result},
-    pci::{in_vcpu_thread, runs},
+    pci::runs,
 };
 
 /// The shortest and the longest step of guest time, in nanoseconds.
@@ -252,11 +252,9 @@ pub fn told(device: usize, told: u64) {
         }
     }
     drop(state);
-    if in_vcpu_thread() {
-        // The main loop may sleep until a time that has come.
-        // SAFETY: may be called from any thread.
-        unsafe { bindings::qemu_notify_event() };
-    }
+    // The main loop may sleep until a time that has come.
+    // SAFETY: may be called from any thread.
+    unsafe { bindings::qemu_notify_event() };
 }
 
 /// Guest time is the simulator's now.

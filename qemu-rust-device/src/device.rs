@@ -42,6 +42,7 @@ use crate::{
         PCI_EXPRESS,
     },
     replug::{self, Again},
+    threads,
     uart::{self, Uart},
 };
 
@@ -708,15 +709,8 @@ impl AcceleratorPcie {
             link.refuse(&e.to_string());
             return Err(e);
         }
-        let this: *const Self = self;
         // SAFETY: undone in `exit`, before the device goes away.
         unsafe {
-            bindings::qemu_set_fd_handler(
-                link.descriptor(),
-                Some(readable),
-                None,
-                this.cast_mut().cast(),
-            );
             (*self.shutdown.notifier.as_mut_ptr()).notify = Some(shutdown);
             bindings::qemu_register_shutdown_notifier(self.shutdown.notifier.as_mut_ptr());
             (*self.exit.notifier.as_mut_ptr()).notify = Some(qemu_exits);
@@ -729,10 +723,35 @@ impl AcceleratorPcie {
             .store(MACHINE_RESETS.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
+        self.serve(&link);
         link.accept(config);
         self.plug_channels(channels);
         self.port_link(true);
         Ok(())
+    }
+
+    /// Starts the thread that serves the link while no vCPU does, until the link
+    /// is closed.
+    fn serve(&self, link: &Arc<Link>) {
+        let this: *const Self = self;
+        let server = Box::new(Server {
+            device: NonNull::from(self),
+            link: Arc::clone(link),
+        });
+        let mut thread = MaybeUninit::<bindings::QemuThread>::uninit();
+        // SAFETY: QEMU ends if there can be no thread. It gets the `server`, and
+        // the reference to the device that belongs to it. Nobody needs what is
+        // put into `thread`, since the thread is detached.
+        unsafe {
+            bindings::object_ref(this.cast_mut().cast());
+            bindings::qemu_thread_create(
+                thread.as_mut_ptr(),
+                c"acc-link".as_ptr(),
+                Some(serve),
+                Box::into_raw(server).cast(),
+                bindings::QEMU_THREAD_DETACHED as c_int,
+            );
+        }
     }
 
     /// What the clock knows the device by.
@@ -1033,7 +1052,6 @@ impl AcceleratorPcie {
         };
         // SAFETY: undoes what `realize` did, with the same arguments.
         unsafe {
-            bindings::qemu_set_fd_handler(link.descriptor(), None, None, std::ptr::null_mut());
             bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
@@ -1144,12 +1162,40 @@ impl AcceleratorPcie {
     }
 }
 
-unsafe extern "C" fn readable(opaque: *mut c_void) {
-    // SAFETY: registered with the device, until its exit.
-    let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
-    if let Some(link) = device.link() {
-        link.service();
+/// What the link's thread gets.
+struct Server {
+    /// With a reference to the object.
+    device: NonNull<AcceleratorPcie>,
+    link: Arc<Link>,
+}
+
+/// The link's thread. As the main loop would, it serves with the big QEMU lock,
+/// which interrupts need.
+unsafe extern "C" fn serve(opaque: *mut c_void) -> *mut c_void {
+    // SAFETY: made for this thread by `AcceleratorPcie::serve`.
+    let server = unsafe { Box::from_raw(opaque.cast::<Server>()) };
+    // SAFETY: the server's reference keeps the device alive.
+    let device = unsafe { server.device.as_ref() };
+    // SAFETY: DMA needs RCU, with which each thread has to register once.
+    unsafe { bindings::rcu_register_thread() };
+    threads::promptly();
+    while server.link.wait_ready() {
+        with_bql(|| {
+            // Not if the device was unplugged while we waited for the lock.
+            if device.link.borrow().is_some() {
+                server.link.service();
+            }
+        });
     }
+    with_bql(|| {
+        // SAFETY: gives back the server's reference, after which nobody here
+        // uses the device.
+        unsafe { bindings::object_unref(server.device.as_ptr().cast()) };
+    });
+    drop(server);
+    // SAFETY: registered above.
+    unsafe { bindings::rcu_unregister_thread() };
+    std::ptr::null_mut()
 }
 
 /// The simulator is another card now: called once, by the main loop.
@@ -1211,7 +1257,8 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
 /// The link may be served by a vCPU without the big QEMU lock. The device then
 /// is alive all the same: the vCPU is in a callback of one of its memory
 /// regions, under RCU, and the flat view that it found the region in holds a
-/// reference to the device until a grace period after it was replaced.
+/// reference to the device until a grace period after it was replaced. The
+/// link's thread has a reference of its own, and the lock.
 struct Machine {
     device: NonNull<AcceleratorPcie>,
 }

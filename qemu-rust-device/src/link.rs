@@ -17,13 +17,15 @@
 //! none and serves everything that comes, DMA and interrupts included, until
 //! its own completion is there; the completion then needs no hand-over between
 //! threads. Other vCPUs that wait meanwhile are followers, woken when the
-//! leader has their completion or steps down. When nobody waits, QEMU's main
-//! loop leads for the time of one call of [`Link::service`].
+//! leader has their completion or steps down. When nobody waits, a thread of
+//! the link's own leads for the time of one call of [`Link::service`]. It is not
+//! QEMU's main loop, which has much else to do, and which cannot be given more
+//! weight than the rest of QEMU.
 //!
-//! The main loop watches `outer`, an epoll instance that holds the epoll
+//! That thread sleeps on `outer`, an epoll instance that holds the epoll
 //! instance `inner` with the descriptors of the session. A vCPU that takes the
-//! lead disarms `inner` in `outer`, so that the main loop is not woken by
-//! every completion.
+//! lead disarms `inner` in `outer`, so that the thread is not woken by every
+//! completion.
 //!
 //! The socket's own descriptor is edge-triggered: after any call on the socket
 //! it may not become readable although messages are there. Whoever called has
@@ -373,7 +375,7 @@ struct Shared {
     followers: u32,
     /// The monitor may have events that were not taken.
     monitor_ready: bool,
-    /// The main loop watches `outer`.
+    /// The link's thread watches `outer`.
     watched: bool,
     seen: Option<Seen>,
     complaints: u32,
@@ -404,6 +406,8 @@ pub struct Link {
     late: OwnedFd,
     inner: OwnedFd,
     outer: OwnedFd,
+    /// Becomes readable when the link is closed, and stays so.
+    end: OwnedFd,
 }
 
 thread_local! {
@@ -448,6 +452,16 @@ pub(crate) fn drain(fd: &OwnedFd) -> bool {
     read > 0
 }
 
+/// Makes an eventfd readable.
+fn signal(fd: &OwnedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the buffer is eight bytes long, as an eventfd wants. It can only
+    // fail if the counter is full, and then it is readable anyway.
+    unsafe {
+        libc::write(fd.as_raw_fd(), one.as_ptr().cast(), one.len());
+    }
+}
+
 /// What of [`Link::inner`] is readable: bits, and the tags of the descriptors.
 const SOCKET: u64 = 1;
 const MONITOR: u64 = 2;
@@ -455,6 +469,9 @@ const WAKE: u64 = 4;
 const RETRY: u64 = 8;
 const LATE: u64 = 16;
 const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE;
+
+/// The tag of [`Link::end`] in [`Link::outer`].
+const END: u64 = 32;
 
 /// The tags of [`Wire::descriptors`].
 const WIRE: [u64; 2] = [SOCKET, MONITOR];
@@ -548,10 +565,13 @@ impl Link {
     ///
     /// What the system or ZeroMQ refused, the endpoint for instance.
     pub fn new(settings: Settings, root: Box<dyn Root>) -> Result<Arc<Self>, LinkError> {
-        // SAFETY: no pointers are passed.
-        let wake = owned("cannot make an eventfd", unsafe {
-            libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
-        })?;
+        let event = || {
+            // SAFETY: no pointers are passed.
+            owned("cannot make an eventfd", unsafe {
+                libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
+            })
+        };
+        let (wake, end) = (event()?, event()?);
         let timer = || {
             // SAFETY: as above.
             owned("cannot make a timerfd", unsafe {
@@ -596,6 +616,13 @@ impl Link {
             inner.as_raw_fd(),
             libc::EPOLLIN,
         )?;
+        watch(
+            &outer,
+            libc::EPOLL_CTL_ADD,
+            end.as_raw_fd(),
+            libc::EPOLLIN,
+            END,
+        )?;
         let session = HostSession::new(random(), settings.write_window);
         Ok(Arc::new(Self {
             settings,
@@ -630,12 +657,40 @@ impl Link {
             late,
             inner,
             outer,
+            end,
         }))
     }
 
-    /// What the main loop has to watch for input, calling [`Link::service`].
-    pub fn descriptor(&self) -> RawFd {
-        self.outer.as_raw_fd()
+    /// Sleeps until [`Link::service`] has something to do. False if the link is
+    /// closed, and from then on.
+    pub fn wait_ready(&self) -> bool {
+        loop {
+            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+            // SAFETY: the array is valid for its length, which is given.
+            let count = unsafe {
+                libc::epoll_wait(
+                    self.outer.as_raw_fd(),
+                    events.as_mut_ptr(),
+                    events.len() as i32,
+                    -1,
+                )
+            };
+            match usize::try_from(count) {
+                Ok(count) => return events.iter().take(count).all(|e| e.u64 != END),
+                Err(_) => {
+                    let e = io::Error::last_os_error();
+                    if e.kind() != io::ErrorKind::Interrupted {
+                        // Cannot happen with these arguments.
+                        error!(
+                            "{}: nobody watches the link any more, and interrupts and DMA wait \
+                             for the next read: {e}",
+                            self.name()
+                        );
+                        return false;
+                    }
+                }
+            }
+        }
     }
 
     /// What the link has done so far.
@@ -707,7 +762,8 @@ impl Link {
     }
 
     /// Accepts the configuration that [`Link::handshake`] returned; the link
-    /// is up. From now on the main loop has to watch [`Link::descriptor`].
+    /// is up. From now on a thread has to call [`Link::service`] whenever
+    /// [`Link::wait_ready`] returns true.
     pub fn accept(&self, config: Config) {
         let mut shared = self.lock();
         shared.accepted = Some(config);
@@ -804,6 +860,7 @@ impl Link {
         shared.up = false;
         self.root.link(false);
         self.void(&mut shared);
+        signal(&self.end);
         drop(shared);
         // Waits for the goodbye to leave, as long as the socket lingers.
         drop(context);
@@ -1018,12 +1075,7 @@ impl Link {
     }
 
     fn wake(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: the buffer is eight bytes long, as an eventfd wants. It can
-        // only fail if the counter is full, and then it is readable anyway.
-        unsafe {
-            libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len());
-        }
+        signal(&self.wake);
     }
 
     /// Sleeps until something happens on the link, and takes what woke us from
@@ -1055,7 +1107,7 @@ impl Link {
         ready
     }
 
-    /// Lets the main loop watch the link, or not.
+    /// Lets the link's thread watch it, or not.
     fn arm(&self, armed: bool) {
         let events = if armed { libc::EPOLLIN } else { 0 };
         if let Err(e) = epoll(
@@ -1064,15 +1116,15 @@ impl Link {
             self.inner.as_raw_fd(),
             events,
         ) {
-            // Cannot happen with these arguments; the main loop would be woken
-            // too often or, at worst, too late by one message.
+            // Cannot happen with these arguments; the thread would be woken too
+            // often or, at worst, too late by one message.
             error!("{}: {e}", self.name());
         }
     }
 
-    /// Called by the main loop when [`Link::descriptor`] is readable.
+    /// Serves what has come, if nobody else does. For the link's thread, after
+    /// [`Link::wait_ready`].
     pub fn service(&self) {
-        threads::promptly();
         {
             let mut shared = self.lock();
             if shared.leader || !shared.watched {
