@@ -4,11 +4,24 @@
 //!
 //! A message passes through four threads that do next to nothing each. Where
 //! a vCPU or a simulator keeps every CPU busy, Linux lets each of them wait
-//! until a time slice is over, some milliseconds. A thread that asks for a
-//! short time slice gets the CPU at once when it wakes, and has to give it back
-//! sooner: that is `sched_runtime` of `sched_setattr(2)` for ordinary threads,
-//! from Linux 6.12, which needs no privilege. Elsewhere the call fails or does
-//! nothing, and all is as before.
+//! until a time slice is over, some milliseconds. Such a thread asks for
+//!
+//! * a short time slice, with which it gets the CPU at once when it wakes, and
+//!   has to give it back sooner. That is `sched_runtime` of `sched_setattr(2)`
+//!   for ordinary threads, from Linux 6.12, and needs no privilege;
+//! * more weight, which is its nice value, where that is permitted (`CAP_SYS_NICE`
+//!   or `RLIMIT_NICE`). A thread that has used a little more than its share
+//!   when the thread that it wakes takes the CPU from it is not eligible any
+//!   more, and stays runnable until the next tick of the scheduler, up to
+//!   4 ms. With more weight what it has used counts for less.
+//!
+//! Where the system refuses either, all is as before.
+
+use std::sync::OnceLock;
+
+/// Environment variable: nice value of these threads, -20 to 0; 0 leaves it.
+const NICE_VARIABLE: &str = "ACCELERATOR_NICE";
+const NICE_DEFAULT: i32 = -20;
 
 /// The shortest that Linux takes.
 const SLICE_NS: u64 = 100_000;
@@ -57,21 +70,47 @@ fn set(attributes: &Attributes) -> bool {
     }
 }
 
+/// What `text` asks for, if it is a nice value that these threads may have.
+fn parse_nice(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|n| (-20..=0).contains(n))
+}
+
+fn nice() -> i32 {
+    static NICE: OnceLock<i32> = OnceLock::new();
+    *NICE.get_or_init(|| match std::env::var(NICE_VARIABLE) {
+        Ok(text) if !text.is_empty() => parse_nice(&text).unwrap_or_else(|| {
+            log::warn!("{NICE_VARIABLE} is {text:?}, expected -20 to 0: taken as {NICE_DEFAULT}");
+            NICE_DEFAULT
+        }),
+        _ => NICE_DEFAULT,
+    })
+}
+
+/// Gives the calling thread, whose attributes are given, a short slice, and
+/// more weight if it may have it. Whether anything was changed.
+fn hurry(mut attributes: Attributes) -> bool {
+    attributes.runtime = SLICE_NS;
+    let own = attributes.nice;
+    attributes.nice = own.min(nice());
+    if set(&attributes) {
+        return true;
+    }
+    let refused = attributes.nice != own;
+    attributes.nice = own;
+    refused && set(&attributes)
+}
+
 /// Has the calling thread run as soon as it is woken.
 pub fn promptly() {
-    if let Some(mut a) = get() {
-        a.runtime = SLICE_NS;
-        set(&a);
+    if let Some(attributes) = get() {
+        hurry(attributes);
     }
 }
 
 /// Calls `start`; threads that it starts run as soon as they are woken.
 pub fn start<T>(start: impl FnOnce() -> T) -> T {
     let old = get();
-    let changed = old.is_some_and(|mut a| {
-        a.runtime = SLICE_NS;
-        set(&a)
-    });
+    let changed = old.is_some_and(hurry);
     let value = start();
     if let (true, Some(old)) = (changed, old) {
         set(&old);
@@ -84,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_started_gets_a_short_slice() {
+    fn only_what_is_started_gets_a_short_slice_and_weight() {
         std::thread::spawn(|| {
             let before = get().unwrap();
             let inside = start(|| std::thread::spawn(get)).join().unwrap().unwrap();
@@ -99,11 +138,33 @@ mod tests {
                 (after.runtime, after.nice, after.policy),
                 (before.runtime, before.nice, before.policy)
             );
-            assert_eq!(inside.nice, before.nice);
+            // Not everybody may have more weight.
+            let permitted = std::thread::spawn(|| {
+                let mut a = get().unwrap();
+                a.nice = nice();
+                set(&a)
+            });
+            let expected = if permitted.join().unwrap() {
+                before.nice.min(nice())
+            } else {
+                before.nice
+            };
+            assert_eq!(inside.nice, expected);
             promptly();
-            assert_eq!(get().unwrap().runtime, inside.runtime);
+            let now = get().unwrap();
+            assert_eq!((now.runtime, now.nice), (inside.runtime, inside.nice));
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn nice_values_that_these_threads_may_have() {
+        for (text, value) in [("-20", Some(-20)), ("-1", Some(-1)), ("0", Some(0))] {
+            assert_eq!(parse_nice(text), value);
+        }
+        for text in ["1", "-21", "", "x", "-1.5"] {
+            assert_eq!(parse_nice(text), None, "{text:?}");
+        }
     }
 }

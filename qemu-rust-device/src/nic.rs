@@ -18,7 +18,7 @@ use std::{
 use accelerator_protocol::wire::{MAX_NIC_FRAME, MIN_NIC_FRAME};
 use log::{info, warn};
 
-use crate::{bindings, channel::Channel, glue::Opaque};
+use crate::{bindings, channel::Channel, glue::Opaque, threads};
 
 /// Frames of the RTL that are kept for the network at most.
 pub const WINDOW: u32 = 64;
@@ -193,6 +193,7 @@ impl Nic {
     }
 
     fn service(&self) {
+        threads::short_slice();
         let news = self.channel.borrow_mut().service();
         if news.changed {
             self.describe();

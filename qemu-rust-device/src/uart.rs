@@ -12,6 +12,7 @@ use crate::{
     bindings,
     channel::Channel,
     glue::{CharFrontend, Opaque},
+    threads,
 };
 
 /// Bytes of the RTL that are kept for the character device at most.
@@ -122,6 +123,7 @@ impl Uart {
     }
 
     fn service(&self) {
+        threads::short_slice();
         let news = self.channel.borrow_mut().service();
         if news.room || news.changed {
             // SAFETY: the frontend is ours.
