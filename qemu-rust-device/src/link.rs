@@ -70,6 +70,9 @@ const BATCH: usize = 16;
 /// Bad vectors and the like are logged this many times per session.
 const COMPLAINTS: u32 = 16;
 
+/// Answers to DMA requests are gathered up to about so many bytes.
+const ANSWERS: usize = 32 * 1024;
+
 /// How soon a simulator that is another card is asked again.
 const OTHER_CARD: Duration = Duration::from_secs(5);
 
@@ -382,10 +385,15 @@ struct Shared {
     counters: Counters,
     /// Each so many simulated nanoseconds the simulator tells its time; 0 never.
     interval: u64,
-    /// Frames to be sent. Between two calls there are gathered writes in it.
+    /// Frames to be sent. Between two calls there are gathered writes in it, and
+    /// while the leader serves messages also answers to DMA requests.
     out: Vec<u8>,
-    /// How many.
+    /// How many writes.
     gathered: u32,
+    /// Whether there are answers.
+    held: bool,
+    /// Answers to DMA requests since the leader began to serve messages.
+    answered: u32,
     /// Writes since the device has last caught up with all of them.
     streak: u32,
     /// The timer that sends them runs.
@@ -648,6 +656,8 @@ impl Link {
                 interval: 0,
                 out: Vec::with_capacity(4096),
                 gathered: 0,
+                held: false,
+                answered: 0,
                 streak: 0,
                 gather_timer: false,
             }),
@@ -885,6 +895,7 @@ impl Link {
         shared.answers.clear();
         shared.out.clear();
         shared.gathered = 0;
+        shared.held = false;
         shared.epoch += 1;
         self.turn.notify_all();
         self.wake();
@@ -1031,17 +1042,18 @@ impl Link {
         nested
     }
 
-    /// Sends the writes that were gathered.
+    /// Sends the writes and answers that were gathered.
     fn flush(&self, shared: &mut Shared) {
         let mut out = std::mem::take(&mut shared.out);
         self.send(shared, &mut out);
         shared.out = out;
     }
 
-    /// Sends what is in `out` and empties it. Gathered writes are the first
+    /// Sends what is in `out` and empties it. What was gathered is the first
     /// thing in there.
     fn send(&self, shared: &mut Shared, out: &mut Vec<u8>) {
         shared.gathered = 0;
+        shared.held = false;
         if out.is_empty() {
             return;
         }
@@ -1366,15 +1378,19 @@ impl Link {
         let mut served = 0;
         loop {
             if served >= limit {
+                self.let_go(&mut self.lock());
                 return true;
             }
             {
                 let mut shared = self.lock();
                 shared.monitor_ready |= ready & MONITOR != 0;
-                if served == 0 && ready & LATE != 0 {
-                    shared.gather_timer = false;
-                    if shared.gathered != 0 {
-                        self.flush(&mut shared);
+                if served == 0 {
+                    shared.answered = 0;
+                    if ready & LATE != 0 {
+                        shared.gather_timer = false;
+                        if shared.gathered != 0 {
+                            self.flush(&mut shared);
+                        }
                     }
                 }
                 if shared.wire.is_none() {
@@ -1385,6 +1401,9 @@ impl Link {
                 };
                 match wire.socket.recv(&mut message, zmq::DONTWAIT) {
                     Ok(()) => {}
+                    // Sending may take what tells of the next message, so the
+                    // socket is asked again.
+                    Err(zmq::Error::EAGAIN) if self.let_go(&mut shared) => continue,
                     Err(zmq::Error::EAGAIN) => {
                         // Messages that came before the connection went are
                         // served first, so the order is this one. Asking in
@@ -1478,11 +1497,14 @@ impl Link {
             }
             HostEvent::Msix { vector } => {
                 shared.counters.interrupts += 1;
+                // Answers to DMA requests do not wait for the machine's lock.
+                self.let_go(&mut shared);
                 drop(shared);
                 trace!("{}: MSI-X vector {vector}", self.name());
                 self.root.msix(vector);
             }
             HostEvent::Intx { level } => {
+                self.let_go(&mut shared);
                 drop(shared);
                 trace!("{}: INTx {level}", self.name());
                 self.root.intx(level);
@@ -1542,6 +1564,27 @@ impl Link {
         }
     }
 
+    /// Sends answers to DMA requests that were gathered. Whether there were any.
+    fn let_go(&self, shared: &mut Shared) -> bool {
+        let held = shared.held;
+        if held {
+            self.flush(shared);
+        }
+        held
+    }
+
+    /// Sends an answer to a DMA request that has been put into `out`; or leaves
+    /// it there for the next ones to come along, unless it is the first of those
+    /// that the leader serves in a row. That one is not held up, and with it
+    /// the device has something to do meanwhile.
+    fn answer(&self, shared: &mut Shared) {
+        shared.answered += 1;
+        shared.held = true;
+        if shared.answered == 1 || shared.out.len() >= ANSWERS {
+            self.flush(shared);
+        }
+    }
+
     fn dma_read(&self, tag: u32, addr: u64, len: u32) {
         let mut data = vec![0; (len as usize).min(MAX_DATA)];
         let status = self.root.dma_read(addr, &mut data);
@@ -1558,8 +1601,8 @@ impl Link {
         if shared.session.is_up() && !shared.session.reset_pending() {
             let mut out = std::mem::take(&mut shared.out);
             shared.session.dma_read_done(tag, status, &data, &mut out);
-            self.send(&mut shared, &mut out);
             shared.out = out;
+            self.answer(&mut shared);
         }
     }
 
@@ -1582,8 +1625,8 @@ impl Link {
         if shared.session.is_up() && !shared.session.reset_pending() {
             let mut out = std::mem::take(&mut shared.out);
             shared.session.dma_write_done(tag, status, &mut out);
-            self.send(&mut shared, &mut out);
             shared.out = out;
+            self.answer(&mut shared);
         }
     }
 
