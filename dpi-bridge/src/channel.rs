@@ -23,8 +23,9 @@ use log::{debug, error, info, log_enabled, trace, warn, Level};
 use crate::{
     error::Result,
     registry::Words,
-    run::{Rarely, ALL_TRIES, CLOSE_LIMIT, EAGER_TRIES, GATHER, LAZY_MASK},
+    run::{Rarely, CLOSE_LIMIT, GATHER},
     transport::{Received, Sent, Transport},
+    tries::Tries,
     watcher::{LOCAL, PEER_GONE, SOCKET},
 };
 
@@ -57,9 +58,7 @@ pub struct Port {
     lost: bool,
     /// Messages that its queue did not take.
     backlog: VecDeque<Vec<u8>>,
-    /// Tries to receive that found nothing; `ALL_TRIES` if the watcher looks.
-    tries: u32,
-    polls: u32,
+    tries: Tries,
     foreign: Rarely,
     refused: Rarely,
     violations: Rarely,
@@ -93,8 +92,7 @@ impl Port {
             peer: None,
             lost: false,
             backlog: VecDeque::new(),
-            tries: 0,
-            polls: 0,
+            tries: Tries::default(),
             foreign: Rarely::default(),
             refused: Rarely::default(),
             violations: Rarely::default(),
@@ -136,7 +134,7 @@ impl Port {
         }
         let work = more
             || self.lost
-            || self.tries < ALL_TRIES
+            || !self.tries.watched()
             || !self.out.is_empty()
             || !self.backlog.is_empty();
         let known = self.words.attention.load(Ordering::Relaxed) & LOCAL != 0;
@@ -152,21 +150,19 @@ impl Port {
         if attention & PEER_GONE != 0 {
             self.words.attention.fetch_and(!PEER_GONE, Ordering::AcqRel);
         }
-        let flagged = attention & SOCKET != 0 && self.tries == ALL_TRIES;
+        let flagged = attention & SOCKET != 0 && self.tries.watched();
         let hint = attention & PEER_GONE != 0;
-        self.polls = self.polls.wrapping_add(1);
-        let eager = self.tries < EAGER_TRIES || self.polls & LAZY_MASK == 0;
-        if !(flagged || hint || self.lost || (self.tries < ALL_TRIES && eager)) {
+        if !(flagged || hint || self.lost || self.tries.due(false)) {
             return Ok(false);
         }
         let (count, drained) = self.receive(sink)?;
         if count != 0 {
-            self.tries = 0;
-        } else if flagged || self.tries < ALL_TRIES {
-            self.tries = (self.tries + 1).min(ALL_TRIES);
-            if self.tries == ALL_TRIES && !self.transport.watcher().arm() {
-                self.tries = EAGER_TRIES;
-            }
+            self.tries.again();
+        } else if (flagged || !self.tries.watched())
+            && self.tries.in_vain()
+            && self.transport.watcher().arm()
+        {
+            self.tries.leave();
         }
         // All that the peer has sent counts, before it is given up.
         if hint && !drained {
@@ -191,7 +187,7 @@ impl Port {
         while let Some(message) = self.backlog.front() {
             // What the socket had to tell may be processed by the send: its
             // descriptor cannot be relied on before a receive found nothing.
-            self.tries = 0;
+            self.tries.again();
             match self.transport.send(peer, message) {
                 Ok(Sent::Yes) => {
                     self.backlog.pop_front();
@@ -215,7 +211,7 @@ impl Port {
         };
         let mut noop = Vec::new();
         Frame::Noop.encode(self.session.session(), &mut noop);
-        self.tries = 0;
+        self.tries.again();
         match self.transport.send(peer, &noop) {
             Ok(Sent::Yes | Sent::Full) => true,
             Ok(Sent::Gone) => false,
@@ -318,7 +314,7 @@ impl Port {
         if message.is_empty() {
             return;
         }
-        self.tries = 0;
+        self.tries.again();
         if let Err(e) = self.transport.send(id, &message) {
             error!(target: &self.target, "{e}");
         }

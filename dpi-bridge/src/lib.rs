@@ -16,6 +16,7 @@
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call;
+//! * [`tries`] is when the simulator's thread looks at the socket itself;
 //! * [`security`] is who may connect;
 //! * [`registry`] turns handles into bridges and channels, and panics into
 //!   errors.
@@ -35,5 +36,6 @@ pub mod run;
 pub mod security;
 pub mod threads;
 mod transport;
+pub mod tries;
 pub mod uart;
 pub mod watcher;

@@ -30,6 +30,7 @@ use crate::{
     order::{Kind, Queue},
     registry::Timing,
     transport::{Sent, Transport},
+    tries::Tries,
     watcher::{Waiting, LOCAL, PEER_GONE, SOCKET},
 };
 
@@ -39,21 +40,6 @@ pub const MAX_DMA_BYTES: u32 = 4096;
 /// Bytes of the vectors that carry beats: the widest AXI data bus that fits is
 /// 512 bits.
 pub const BEAT_BYTES: usize = 64;
-
-/// Polls with nothing to receive after which the socket is left to the
-/// watcher: first each poll tries, then every fourth one. A try costs about as
-/// much as a microsecond, being told by the watcher takes about ten.
-pub const EAGER_TRIES: u32 = 32;
-/// Tries after which the watcher looks.
-pub const ALL_TRIES: u32 = 160;
-/// Bits of the count of polls that are zero when a later one tries.
-pub const LAZY_MASK: u32 = 3;
-
-/// Bits of the count of polls that are zero when the socket is tried although
-/// the RTL has not taken all that came before. A message of many frames keeps
-/// the RTL busy for some clocks, in which a try each would cost more than the
-/// clocks themselves; but what is behind it shall not wait for all of it.
-pub const BUSY_MASK: u32 = 7;
 
 /// Reports of writes are held back while more writes are on their way through
 /// the RTL, for at most so many of them, and until it takes so many polls for
@@ -278,9 +264,7 @@ pub struct Run {
     intx_told: bool,
     /// Frames for the peer, sent at the end of the call.
     out: Vec<u8>,
-    /// Tries to receive that found nothing; `ALL_TRIES` if the watcher looks.
-    tries: u32,
-    polls: u32,
+    tries: Tries,
     /// Clocks from one TIME to the next, while the host wants to know.
     time_clocks: u64,
     foreign: Rarely,
@@ -332,9 +316,7 @@ impl Run {
             intx: false,
             intx_told: false,
             out: Vec::with_capacity(GATHER),
-            // Not left to the watcher before a first receive found nothing.
-            tries: 0,
-            polls: 0,
+            tries: Tries::default(),
             time_clocks: 0,
             foreign: Rarely::default(),
             refused: Rarely::default(),
@@ -409,7 +391,7 @@ impl Run {
             self.transport.watcher().waits(waits);
         }
         let work = self.lost
-            || self.tries < ALL_TRIES
+            || !self.tries.watched()
             || self.control.down
             || self.control.up
             || self.control.reset.is_some()
@@ -494,33 +476,39 @@ impl Run {
         }
     }
 
+    /// Whether the RTL has something to do.
+    fn is_busy(&self) -> bool {
+        !self.queue.is_empty()
+            || !self.reads.is_empty()
+            || self.assembly.is_some()
+            || self
+                .dma
+                .iter()
+                .any(|d| matches!(d.state, DmaState::Done { .. }))
+    }
+
     /// Takes in what came and looks after the peer; whether anything came.
     fn service(&mut self, c: &mut Context<'_>) -> Result<bool> {
         let attention = c.attention.load(Ordering::Acquire);
         if attention & PEER_GONE != 0 {
             c.attention.fetch_and(!PEER_GONE, Ordering::AcqRel);
         }
-        let flagged = attention & SOCKET != 0 && self.tries == ALL_TRIES;
+        let flagged = attention & SOCKET != 0 && self.tries.watched();
         let hint = attention & PEER_GONE != 0;
-        self.polls = self.polls.wrapping_add(1);
-        let eager = if self.queue.is_empty() {
-            self.tries < EAGER_TRIES || self.polls & LAZY_MASK == 0
-        } else {
-            self.polls & BUSY_MASK == 0
-        };
+        let busy = self.is_busy();
         let mut received = false;
-        if flagged || hint || self.lost || (self.tries < ALL_TRIES && eager) {
+        if flagged || hint || self.lost || self.tries.due(busy) {
             let (count, drained) = self.receive(c)?;
             received = count != 0;
             if received {
-                self.tries = 0;
-            } else if flagged || self.tries < ALL_TRIES {
+                self.tries.again();
+            } else if (flagged || !self.tries.watched())
+                && self.tries.in_vain()
+                && self.transport.watcher().arm()
+            {
                 // If only the watcher said so, there were only commands between
                 // the socket and its threads.
-                self.tries = (self.tries + 1).min(ALL_TRIES);
-                if self.tries == ALL_TRIES && !self.transport.watcher().arm() {
-                    self.tries = EAGER_TRIES;
-                }
+                self.tries.leave();
             }
             // All that the peer has sent counts, before it is given up.
             if drained && hint && self.peer.is_some() && !self.probe(c) {

@@ -15,7 +15,7 @@ use accelerator_protocol::{
 };
 use log::{debug, error, info, log_enabled, trace, warn, Level};
 
-use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, ALL_TRIES, GATHER};
+use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, GATHER};
 use crate::{
     error::Result,
     order::Kind,
@@ -57,11 +57,11 @@ impl Run {
         // What the socket had to tell may have been processed by the send: its
         // descriptor cannot be relied on before a receive found nothing. Nobody
         // answers the time, so for that one receive will do.
-        self.tries = if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
-            self.tries.min(ALL_TRIES - 1)
+        if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
+            self.tries.once();
         } else {
-            0
-        };
+            self.tries.again();
+        }
         let sent = loop {
             let Some(message) = peer.backlog.front() else {
                 break Ok(Sent::Yes);
@@ -153,7 +153,7 @@ impl Run {
         if message.is_empty() {
             return;
         }
-        self.tries = 0;
+        self.tries.again();
         if let Err(e) = self.transport.send(id, message) {
             error!(target: c.target, "{e}");
         }
@@ -169,7 +169,7 @@ impl Run {
         }
         let mut noop = Vec::new();
         Frame::Noop.encode(self.session.session(), &mut noop);
-        self.tries = 0;
+        self.tries.again();
         match self.transport.send(&peer.id, &noop) {
             Ok(Sent::Yes | Sent::Full) => true,
             Ok(Sent::Gone) => false,
