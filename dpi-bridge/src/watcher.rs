@@ -21,10 +21,11 @@
 //! long.
 
 use std::{
+    ffi::c_int,
     fmt,
     io::{Read, Write},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     sync::{
@@ -345,6 +346,30 @@ fn block_signals() {
     }
 }
 
+/// Waits until one of the descriptors is readable, for `timeout` milliseconds
+/// or, if that is negative, for as long as it takes. Which of them are, or have
+/// an error that reading tells; none after a signal.
+fn sleep<const N: usize>(
+    descriptors: [Option<RawFd>; N],
+    timeout: c_int,
+) -> std::io::Result<[bool; N]> {
+    let mut items = descriptors.map(|fd| libc::pollfd {
+        // The kernel passes over negative ones.
+        fd: fd.unwrap_or(-1),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // SAFETY: the array is valid for its length, which is given.
+    if unsafe { libc::poll(items.as_mut_ptr(), N as libc::nfds_t, timeout) } < 0 {
+        let e = std::io::Error::last_os_error();
+        if e.kind() != std::io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+        return Ok([false; N]);
+    }
+    Ok(items.map(|item| item.revents != 0))
+}
+
 impl Thread {
     fn run(mut self) {
         block_signals();
@@ -357,6 +382,19 @@ impl Thread {
         let mut stop_until: Option<Instant> = None;
         // Number of polls while the socket's bit is set, and since when.
         let mut flagged: Option<(u64, Instant)> = None;
+        let events = match self.monitor.get_fd() {
+            Ok(events) => events,
+            Err(e) => {
+                log::error!(target: &target, "the watcher thread cannot see connections: {e}");
+                self.attend(SOCKET);
+                return;
+            }
+        };
+        // A socket of which nobody has tried to receive yet does not announce
+        // its first message; later on all is read each time.
+        if self.read_monitor(&target, &mut gone_again, &mut strangers) {
+            return;
+        }
         loop {
             let now = Instant::now();
             if stop_until.is_some_and(|t| now >= t) {
@@ -378,35 +416,34 @@ impl Thread {
             .min()
             .map_or(-1, |t| {
                 let ms = t.saturating_duration_since(now).as_millis();
-                i64::try_from(ms + 1).unwrap_or(i64::MAX)
+                c_int::try_from(ms + 1).unwrap_or(c_int::MAX)
             });
 
             let armed = stop_until.is_none() && self.shared.armed.load(Ordering::Acquire);
-            let mut items = [
-                zmq::PollItem::from_fd(self.control.as_raw_fd(), zmq::POLLIN),
-                self.monitor.as_poll_item(zmq::POLLIN),
-                zmq::PollItem::from_fd(self.descriptor.as_raw_fd(), zmq::POLLIN),
+            let descriptors = [
+                Some(self.control.as_raw_fd()),
+                Some(events),
+                armed.then(|| self.descriptor.as_raw_fd()),
             ];
-            let watched = if armed { 3 } else { 2 };
-            match zmq::poll(&mut items[..watched], timeout) {
-                Ok(_) | Err(zmq::Error::EINTR) => {}
+            let [control, monitor, socket] = match sleep(descriptors, timeout) {
+                Ok(ready) => ready,
                 Err(e) => {
                     log::error!(target: &target, "the watcher thread cannot poll: {e}");
                     // Without this thread the bridge receives by itself.
                     self.attend(SOCKET);
                     return;
                 }
+            };
+            // First, since somebody waits for it.
+            if armed && socket {
+                self.shared.armed.store(false, Ordering::Release);
+                self.attend(SOCKET);
             }
-            let [control, monitor, socket] = items.map(|i| !i.get_revents().is_empty());
             if control && self.stopped() {
                 stop_until.get_or_insert(Instant::now() + STOP_LIMIT);
             }
             if monitor && self.read_monitor(&target, &mut gone_again, &mut strangers) {
                 return;
-            }
-            if armed && socket {
-                self.shared.armed.store(false, Ordering::Release);
-                self.attend(SOCKET);
             }
         }
     }
@@ -440,7 +477,8 @@ impl Thread {
         loop {
             let event = match self.monitor.recv_bytes(zmq::DONTWAIT) {
                 Ok(event) => event,
-                Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => return false,
+                Err(zmq::Error::EAGAIN) => return false,
+                Err(zmq::Error::EINTR) => continue,
                 Err(_) => return true,
             };
             let address = match self.monitor.recv_bytes(zmq::DONTWAIT) {
