@@ -11,7 +11,7 @@
 //   0x020  DOORBELL    wo  a write takes the host's clock
 //   0x028  RUNG        ro  and this is what it took
 //   0x030  MSIX_GO     wo  31:0 vector 0 is requested after so many clocks
-//   0x038  MSIX_TICKS  ro  the host's clock when the bridge took the last request
+//   0x038  MSIX_TICKS  ro  the host's clock when the last request was offered
 //   0x040  SYNC        wo  address in guest memory where the guest plays ping-pong for the clock
 //   0x048  SYNC_ROUNDS ro  rounds of the last one; 0 if it failed
 //   0x050  DMA_ADDR    rw  first byte, a multiple of 4096; requests follow each other in the
@@ -140,12 +140,12 @@ module bench #(
         if (wait_left_q == '0) begin
           wait_q       <= 1'b0;
           msix_valid_o <= 1'b1;
+          // A clock before the bridge takes the request: at the handshake the stamp could be taken
+          // after the bridge's call, whose message may be under way by then.
+          msix_ticks_q <= bench_ticks();
         end
       end
-      if (msix_valid_o && msix_ready_i) begin
-        msix_valid_o <= 1'b0;
-        msix_ticks_q <= bench_ticks();
-      end
+      if (msix_valid_o && msix_ready_i) msix_valid_o <= 1'b0;
       if (write) begin
         case (wr_addr_i)
           12'h008: scratch_q <= wr_data_i;
