@@ -29,9 +29,15 @@ import time
 # machine whose yardstick was 12.1 us; only ratios to it travel.
 YARDSTICK = "unix"
 FIGURES = {
-    "unix": ("Unix stream socket, blocking ping-pong (the yardstick)", "us", None, "12.1", "12.1"),
+    "unix": ("Unix stream socket, blocking ping-pong, two CPUs (the yardstick)", "us", None,
+             "12.1", "12.1"),
+    "unix_one_cpu": ("the same on one CPU", "us", None, "", ""),
     "zmq_ipc_blocking": ("ZeroMQ DEALER/ROUTER ping-pong, ipc, both block", "us", None, "", ""),
     "zmq_ipc_polling": ("the same, server in recv(DONTWAIT)", "us", None, "", ""),
+    "zmq_ipc_way_polling": ("ZeroMQ one way, ipc, to a server in recv(DONTWAIT)", "us", None, "",
+                            ""),
+    "zmq_ipc_way_blocking": ("ZeroMQ one way, ipc, to a client that sleeps", "us", None, "", ""),
+    "zmq_ipc_way_busy": ("the same while the client's CPU computes", "us", None, "", ""),
     "zmq_tcp_blocking": ("ZeroMQ ping-pong, tcp, both block", "us", None, "", ""),
     "zmq_tcp_polling": ("the same, server in recv(DONTWAIT)", "us", None, "", ""),
     "link_ipc_read": ("our link without QEMU and simulator: read, ipc", "us", None, "", ""),
@@ -137,8 +143,9 @@ class Bench:
         self.options = options
         self.processes = Processes()
         # name: list of repeats, each a dictionary with `value` in the figure's unit and
-        # perhaps `p99`.
+        # perhaps `p99`, with the `yardstick` of the part that it was measured in.
         self.samples = {}
+        self.last_yardstick = []
         self.folder = tempfile.mkdtemp(prefix="accelerator-bench-")
         shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.folder
         self.memory = os.path.join(shm, os.path.basename(self.folder))
@@ -345,46 +352,71 @@ class Bench:
                 self.processes.end(process)
 
     def yardstick(self):
+        begin = len(self.samples.get(YARDSTICK, []))
         for line in self.transport("unix"):
+            self.take(line)
+        self.last_yardstick = [s["value"] for s in self.samples[YARDSTICK][begin:]]
+
+    def part(self, measure, *arguments, **options):
+        """Measures, with the yardstick right before and after: what a wake-up costs on a
+        virtual machine changes within a minute."""
+        before = self.last_yardstick
+        begin = {name: len(samples) for name, samples in self.samples.items()}
+        measure(*arguments, **options)
+        self.yardstick()
+        base = statistics.median(before + self.last_yardstick)
+        for name, samples in self.samples.items():
+            if name != YARDSTICK:
+                for sample in samples[begin.get(name, 0):]:
+                    sample["yardstick"] = base
+
+    def bare(self, kind):
+        """The transport alone."""
+        say(f"the transport alone, {kind}")
+        lines = self.transport("zmq", kind) + self.transport("link", kind)
+        if kind == "ipc":
+            lines += self.transport("way", kind, count=max(4, self.options.count // 2))
+        for line in lines:
             self.take(line)
 
     def run(self):
         self.tick_hz = int(self.transport("ticks")[0].split("=")[1])
-        say("yardstick, and the transport alone")
         self.yardstick()
         for kind in ("ipc", "tcp"):
-            for line in self.transport("zmq", kind) + self.transport("link", kind):
-                self.take(line)
-        self.guest("guest, ipc: reads, writes, doorbell, MSI-X, DMA, idle",
-                   ["read", "write", "doorbell", "msix", "dma", "idle"],
-                   cpu_names=("idle_cpu_qemu", "idle_cpu_sim"))
-        self.guest("guest, tcp: reads, writes, doorbell", ["read", "write", "doorbell"],
-                   kind="tcp", prefix="tcp_")
+            self.part(self.bare, kind)
+        self.part(self.guest, "guest, ipc: reads, writes, doorbell",
+                  ["read", "write", "doorbell"])
+        self.part(self.guest, "guest, ipc: MSI-X", ["msix"])
+        self.part(self.guest, "guest, ipc: DMA, idle", ["dma", "idle"],
+                  cpu_names=("idle_cpu_qemu", "idle_cpu_sim"))
+        self.part(self.guest, "guest, tcp: reads, writes, doorbell",
+                  ["read", "write", "doorbell"], kind="tcp", prefix="tcp_")
         sleep = ("+accelerator_idle=1000",)
-        self.guest("guest, simulator told to sleep: idle, reads, doorbell",
-                   ["idle", "read", "doorbell", "scale"], prefix="sleep_", sim_arguments=sleep,
-                   cpu_names=("sleep_cpu_qemu", "sleep_cpu_sim"))
-        self.channels()
-        self.clocks()
+        self.part(self.guest, "guest, simulator told to sleep: idle, reads, doorbell",
+                  ["idle", "read", "doorbell", "scale"], prefix="sleep_", sim_arguments=sleep,
+                  cpu_names=("sleep_cpu_qemu", "sleep_cpu_sim"))
+        self.part(self.channels)
+        self.part(self.clocks)
         for devices in (2, 4):
-            self.guest(f"guest, {devices} devices with a simulator each: reads, DMA", ["scale"],
-                       devices=devices, prefix=f"scale{devices}_", sim_arguments=sleep,
-                       count=max(4, self.options.count // 2))
-        # Again at the end: has the machine changed meanwhile?
-        self.yardstick()
+            self.part(self.guest, f"guest, {devices} devices with a simulator each: reads, DMA",
+                      ["scale"], devices=devices, prefix=f"scale{devices}_", sim_arguments=sleep,
+                      count=max(4, self.options.count // 2))
 
 
 def summary(samples):
     figures = []
-    base = statistics.median(s["value"] for s in samples[YARDSTICK])
+    whole = statistics.median(s["value"] for s in samples[YARDSTICK])
     for name in sorted((n for n in samples if n in ORDER), key=ORDER.get):
         title, unit, target, original, vfio = FIGURES[name]
         values = [s["value"] for s in samples[name]]
         tails = [s["p99"] for s in samples[name] if s["p99"] is not None]
+        # That of the part in which it was measured.
+        base = statistics.median(s.get("yardstick", whole) for s in samples[name])
         figure = {
             "name": name, "title": title, "unit": unit, "median": statistics.median(values),
             "low": min(values), "high": max(values),
             "p99": statistics.median(tails) if tails else None, "repeats": samples[name],
+            "yardstick": base,
             "ratio": statistics.median(values) / base if unit == "us" else None,
             "original": original, "vfio_user": vfio, "target": None, "met": None,
         }

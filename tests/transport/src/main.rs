@@ -5,10 +5,17 @@
 //!
 //! * `ticks`: ticks of the CPU's counter in a second.
 //! * `unix`: the yardstick, a blocking ping-pong of 64 bytes over a Unix stream
-//!   socket between two processes.
+//!   socket between two processes, each on a CPU of its own. Left to itself the
+//!   scheduler may put both on one, where a round costs a fraction of what it
+//!   costs between two; that is measured beside it.
 //! * `zmq KIND`: the floor, the same over ZeroMQ with the sockets and the
 //!   options that the link has, and nothing else. Of the two sides either
 //!   both block, or the server tries again and again, as a simulator does.
+//! * `way KIND`: the floor of one way. What sends has not sent for 200 µs, in
+//!   which it computed. `polling` is towards a server that tries again and
+//!   again, as a doorbell; `blocking` is from that server to a client that
+//!   sleeps, as an interrupt; `busy` is the same while another thread of the
+//!   client computes, as with a vCPU that spins.
 //! * `link KIND`: the device's link against the DPI library, which a loop
 //!   polls in place of a simulator: MMIO reads, and posted writes in a long run.
 //! * `nic OURS THEIRS`, `serial PATH`: see `wire.rs`. The sockets are those of a
@@ -25,10 +32,7 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -159,20 +163,62 @@ fn tick_hz() {
 
 // ---- yardstick ----
 
-fn unix(repeats: usize, count: usize) -> Result<(), Failure> {
-    let folder = Folder::new()?;
-    let path = folder.0.join("unix");
-    let listener = std::os::unix::net::UnixListener::bind(&path)?;
-    let _server = Server::start(&["unix-server", &path.display().to_string()])?;
-    let (mut socket, _) = listener.accept()?;
-    let mut buffer = [0; BYTES];
-    measure("unix", repeats, count, || {
-        socket.write_all(&buffer)?;
-        Ok(socket.read_exact(&mut buffer)?)
-    })
+/// The CPUs that this process may use.
+fn cpus() -> Result<Vec<usize>, Failure> {
+    // SAFETY: zero is an empty set; the call writes at most its size.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) } < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok((0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the number is in the range of the set.
+        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+        .collect())
 }
 
-fn unix_server(path: &str) -> Result<(), Failure> {
+/// Keeps the calling thread on these CPUs.
+fn stay_on(cpus: &[usize]) -> Result<(), Failure> {
+    // SAFETY: zero is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &cpu in cpus {
+        // SAFETY: `cpus` returned the number, so it is in range.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: the set is only read; 0 is the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) } < 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
+    Ok(())
+}
+
+fn unix(repeats: usize, count: usize) -> Result<(), Failure> {
+    let all = cpus()?;
+    let last = all.len() - 1;
+    if last == 0 {
+        return Err("the yardstick needs two CPUs".into());
+    }
+    for (name, theirs) in [("unix", last), ("unix_one_cpu", 0)] {
+        let folder = Folder::new()?;
+        let path = folder.0.join("unix");
+        let listener = std::os::unix::net::UnixListener::bind(&path)?;
+        let cpu = all[theirs].to_string();
+        let _server = Server::start(&["unix-server", &path.display().to_string(), &cpu])?;
+        stay_on(&all[..1])?;
+        let (mut socket, _) = listener.accept()?;
+        let mut buffer = [0; BYTES];
+        let result = measure(name, repeats, count, || {
+            socket.write_all(&buffer)?;
+            Ok(socket.read_exact(&mut buffer)?)
+        });
+        stay_on(&all)?;
+        result?;
+    }
+    Ok(())
+}
+
+fn unix_server(path: &str, cpu: usize) -> Result<(), Failure> {
+    stay_on(&[cpu])?;
     let mut socket = UnixStream::connect(path)?;
     let mut buffer = [0; BYTES];
     while socket.read_exact(&mut buffer).is_ok() {
@@ -221,6 +267,114 @@ fn zmq_server(endpoint: &str, how: &str) -> Result<(), Failure> {
     }
 }
 
+// ---- floor of one way ----
+
+/// How long nothing is sent.
+const QUIET: Duration = Duration::from_micros(200);
+
+/// The clock that both processes see.
+fn clock_ns() -> u64 {
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `t` is valid for writes, and the clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+fn compute(time: Duration) {
+    let begin = Instant::now();
+    while begin.elapsed() < time {
+        black_box(0);
+    }
+}
+
+/// Nanoseconds since the message, which holds the time, was made.
+fn age(message: &[u8]) -> Result<u64, Failure> {
+    let sent = message.get(..8).ok_or("a message without a time")?;
+    Ok(clock_ns().saturating_sub(u64::from_ne_bytes(sent.try_into()?)))
+}
+
+fn stamped() -> [u8; BYTES] {
+    let mut message = [0; BYTES];
+    message[..8].copy_from_slice(&clock_ns().to_ne_bytes());
+    message
+}
+
+fn way(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    for how in ["blocking", "busy", "polling"] {
+        let endpoint = folder.endpoint(kind)?;
+        let context = zmq::Context::new();
+        let socket = context.socket(zmq::DEALER)?;
+        socket.set_linger(0)?;
+        socket.set_rcvtimeo(30_000)?;
+        let _server = Server::start(&["way-server", &endpoint, how])?;
+        socket.connect(&endpoint)?;
+        let stop = AtomicBool::new(false);
+        let one = || -> Result<u64, Failure> {
+            if how == "polling" {
+                compute(QUIET);
+                socket.send(&stamped()[..], 0)?;
+                // How long it took.
+                let answer = socket.recv_bytes(0)?;
+                return Ok(u64::from_ne_bytes(answer.as_slice().try_into()?));
+            }
+            socket.send(&[0_u8; BYTES][..], 0)?;
+            age(&socket.recv_bytes(0)?)
+        };
+        thread::scope(|scope| {
+            if how == "busy" {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        black_box(0);
+                    }
+                });
+            }
+            let all = || -> Result<(), Failure> {
+                for _ in 0..count / 10 + 1 {
+                    one()?;
+                }
+                for repeat in 0..repeats {
+                    let mut samples = (0..count).map(|_| one()).collect::<Result<Vec<_>, _>>()?;
+                    report(&format!("zmq_{kind}_way_{how}"), repeat, &mut samples);
+                }
+                Ok(())
+            };
+            let result = all();
+            stop.store(true, Ordering::Relaxed);
+            result
+        })?;
+    }
+    Ok(())
+}
+
+fn way_server(endpoint: &str, how: &str) -> Result<(), Failure> {
+    let context = zmq::Context::new();
+    let socket = context.socket(zmq::ROUTER)?;
+    socket.set_linger(0)?;
+    socket.bind(endpoint)?;
+    let (mut id, mut body) = (zmq::Message::new(), zmq::Message::new());
+    loop {
+        match socket.recv(&mut id, zmq::DONTWAIT) {
+            Ok(()) => {}
+            Err(zmq::Error::EAGAIN | zmq::Error::EINTR) => continue,
+            Err(e) => return Err(e.into()),
+        }
+        socket.recv(&mut body, 0)?;
+        if how == "polling" {
+            let took = age(&body)?;
+            socket.send(&id[..], zmq::SNDMORE)?;
+            socket.send(&took.to_ne_bytes()[..], 0)?;
+        } else {
+            compute(QUIET);
+            socket.send(&id[..], zmq::SNDMORE)?;
+            socket.send(&stamped()[..], 0)?;
+        }
+    }
+}
+
 // ---- link ----
 
 struct Nobody;
@@ -262,21 +416,12 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
     )?;
     let config = link.handshake(Duration::from_secs(30))?;
     link.accept(config);
-    // What QEMU's main loop does.
-    let stop = Arc::new(AtomicBool::new(false));
-    let main_loop = {
-        let (link, stop) = (link.clone(), stop.clone());
+    // What the link's thread does in QEMU.
+    let server = {
+        let link = link.clone();
         thread::spawn(move || {
-            let mut fd = libc::pollfd {
-                fd: link.descriptor(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            while !stop.load(Ordering::Relaxed) {
-                // SAFETY: one valid entry.
-                if unsafe { libc::poll(&mut fd, 1, 100) } > 0 {
-                    link.service();
-                }
+            while link.wait_ready() {
+                link.service();
             }
         })
     };
@@ -298,9 +443,8 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             n as f64 / begin.elapsed().as_secs_f64()
         );
     }
-    stop.store(true, Ordering::Relaxed);
     link.close();
-    main_loop.join().map_err(|_| "the main loop panicked")?;
+    server.join().map_err(|_| "the link's thread panicked")?;
     Ok(())
 }
 
@@ -382,20 +526,20 @@ fn run(args: &[String]) -> Result<(), Failure> {
     match words[..] {
         ["ticks"] => tick_hz(),
         ["unix"] => unix(repeats, count)?,
-        ["unix-server", path] => unix_server(path)?,
+        ["unix-server", path, cpu] => unix_server(path, cpu.parse()?)?,
         ["zmq", kind] => zmq_floor(kind, repeats, count)?,
         ["zmq-server", endpoint, how] => zmq_server(endpoint, how)?,
+        ["way", kind] => way(kind, repeats, count)?,
+        ["way-server", endpoint, how] => way_server(endpoint, how)?,
         ["link", kind] => link(kind, repeats, count)?,
         ["link-server", endpoint] => link_server(endpoint)?,
         ["nic", ours, theirs] => wire::nic(ours, theirs, repeats, count)?,
         ["serial", path] => wire::serial(path, repeats, count)?,
-        _ => {
-            return Err(
-                "usage: accelerator-transport ticks|unix|zmq KIND|link KIND|nic OURS THEIRS|\
+        _ => return Err(
+            "usage: accelerator-transport ticks|unix|zmq KIND|way KIND|link KIND|nic OURS THEIRS|\
                  serial PATH [--repeats N] [--count N]"
-                    .into(),
-            )
-        }
+                .into(),
+        ),
     }
     Ok(())
 }
