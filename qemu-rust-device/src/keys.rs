@@ -119,11 +119,12 @@ pub fn failure(event: u16, value: u32, keyed: bool) -> Option<&'static str> {
         (PROTOCOL, _) => "it does not speak ZeroMQ",
         (NO_DETAIL, _) if keyed => {
             "it hung up during the handshake, as a simulator does whose key is another one than \
-             curve-server, or that uses no keys"
+             curve-server, or that uses no keys (set ACCELERATOR_CURVE_SECRET and \
+             ACCELERATOR_CURVE_CLIENTS for it)"
         }
         (NO_DETAIL, _) => {
-            "it hung up during the handshake, as a simulator does that uses keys (curve-secret and \
-             curve-server)"
+            "it hung up during the handshake, as a simulator does that uses keys (set curve-secret \
+             and curve-server)"
         }
         _ => return None,
     })
