@@ -37,7 +37,7 @@ use crate::{
     logger,
     nic::{self, Nic},
     pci::{
-        in_vcpu_thread, runs, told_to_stop, with_bql, without_bql, BarKind, DmaError, Mmio,
+        in_vcpu_thread, runs, told_to_stop, with_bql, without_bql, BarKind, DmaFault, Mmio,
         MmioRegion, MsixPlace, PciDevice, PciDeviceClass, PciDeviceImpl, PciDeviceMethods,
         PCI_EXPRESS,
     },
@@ -145,6 +145,10 @@ pub struct AcceleratorPcie {
     link_status: AtomicU16,
     /// A function level reset is under way.
     flr: AtomicBool,
+    /// The guest lets the device access memory: Bus Master Enable in Command. Config
+    /// space itself is gone as soon as the device is unplugged, and DMA is served
+    /// without the big QEMU lock.
+    bus_master: AtomicBool,
     /// The guest was asked to release the device, so that it can be plugged in
     /// again.
     again: BqlRefCell<Option<(Instant, Again)>>,
@@ -1055,6 +1059,7 @@ impl AcceleratorPcie {
             bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
+        self.bus_master.store(false, Ordering::Relaxed);
         clock::release(self.address());
         link.close();
         self.end_channels(true);
@@ -1124,6 +1129,13 @@ impl AcceleratorPcie {
         self.flr.store(flr, Ordering::Relaxed);
         self.default_config_write(address, value, len);
         self.flr.store(false, Ordering::Relaxed);
+        self.note_bus_master();
+    }
+
+    /// To be called after everything that may have changed Command.
+    fn note_bus_master(&self) {
+        let on = self.has_command(bindings::PCI_COMMAND_MASTER);
+        self.bus_master.store(on, Ordering::Relaxed);
     }
 
     /// As stored, but Link Status has neither speed nor width while the
@@ -1153,6 +1165,7 @@ impl AcceleratorPcie {
         } else {
             ResetKind::Hot
         };
+        self.note_bus_master();
         // A guest that was shut down with -no-shutdown goes on after a reset.
         self.quitting.store(false, Ordering::Relaxed);
         if let Some(link) = self.link() {
@@ -1277,28 +1290,24 @@ impl Machine {
     /// Calls `access`, with the big QEMU lock where an access needs it.
     fn dma(
         &self,
-        access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaError>,
+        access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaFault>,
     ) -> Status {
         let device = self.device();
-        if !device.is_behind_iommu() {
-            return status(access(device));
-        }
-        with_bql(|| {
-            // Unplugged while we waited for the lock: the address space is gone.
-            if device.link.borrow().is_some() {
-                status(access(device))
-            } else {
-                Status::Refused
+        // Of a device that was unplugged it is off.
+        let status = || {
+            if !device.bus_master.load(Ordering::Relaxed) {
+                return Status::Refused;
             }
-        })
-    }
-}
-
-fn status(result: std::result::Result<(), DmaError>) -> Status {
-    match result {
-        Ok(()) => Status::Ok,
-        Err(DmaError::NotMaster) => Status::Refused,
-        Err(DmaError::Fault) => Status::Fault,
+            match access(device) {
+                Ok(()) => Status::Ok,
+                Err(DmaFault) => Status::Fault,
+            }
+        };
+        if device.is_behind_iommu() {
+            with_bql(status)
+        } else {
+            status()
+        }
     }
 }
 

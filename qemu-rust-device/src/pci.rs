@@ -350,14 +350,9 @@ pub fn told_to_stop() -> bool {
     false
 }
 
-/// How an access of the device to guest memory ended.
+/// Nothing answers at that address, or the IOMMU refused the access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DmaError {
-    /// Bus mastering is off.
-    NotMaster,
-    /// Nothing answers at that address, or the IOMMU refused it.
-    Fault,
-}
+pub struct DmaFault;
 
 fn memtx_attrs() -> c::MemTxAttrs {
     // As `MEMTXATTRS_UNSPECIFIED`, which `pci_dma_rw` uses.
@@ -672,12 +667,6 @@ where
         }
     }
 
-    /// Whether the guest lets the device access memory.
-    fn is_bus_master(&self) -> bool {
-        let command = u16::from_le_bytes(self.config(bindings::PCI_COMMAND as usize));
-        u32::from(command) & bindings::PCI_COMMAND_MASTER != 0
-    }
-
     /// Whether an IOMMU translates what the device accesses. Then the big QEMU
     /// lock must be held for it: a fault is an interrupt, which the IOMMU models
     /// send at once, and TCG's interrupt controller asserts the lock.
@@ -696,11 +685,8 @@ where
     ///
     /// # Errors
     ///
-    /// Bus mastering is off, or nothing answers there.
-    fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaError> {
-        if !self.is_bus_master() {
-            return Err(DmaError::NotMaster);
-        }
+    /// Nothing answers there.
+    fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaFault> {
         // SAFETY: invariant 1; the function locks and reads under RCU by
         // itself, and `data` is valid for its length.
         let result = unsafe {
@@ -721,10 +707,7 @@ where
     /// # Errors
     ///
     /// As for [`PciDeviceMethods::dma_read`].
-    fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaError> {
-        if !self.is_bus_master() {
-            return Err(DmaError::NotMaster);
-        }
+    fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaFault> {
         // SAFETY: as in `dma_read`.
         let result = unsafe {
             bindings::address_space_write(
@@ -741,10 +724,10 @@ where
 
 impl<R: ObjectDeref> PciDeviceMethods for R where R::Target: IsA<PciDevice> {}
 
-fn memtx(result: bindings::MemTxResult) -> std::result::Result<(), DmaError> {
+fn memtx(result: bindings::MemTxResult) -> std::result::Result<(), DmaFault> {
     if result == bindings::MEMTX_OK {
         Ok(())
     } else {
-        Err(DmaError::Fault)
+        Err(DmaFault)
     }
 }
