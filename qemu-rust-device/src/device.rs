@@ -1182,23 +1182,16 @@ struct Server {
     link: Arc<Link>,
 }
 
-/// The link's thread. As the main loop would, it serves with the big QEMU lock,
-/// which interrupts need.
+/// The link's thread. What needs the big QEMU lock takes it ([`Machine`]): reports of
+/// writes do not, which would fight for it with the vCPU that goes on writing.
 unsafe extern "C" fn serve(opaque: *mut c_void) -> *mut c_void {
     // SAFETY: made for this thread by `AcceleratorPcie::serve`.
     let server = unsafe { Box::from_raw(opaque.cast::<Server>()) };
-    // SAFETY: the server's reference keeps the device alive.
-    let device = unsafe { server.device.as_ref() };
     // SAFETY: DMA needs RCU, with which each thread has to register once.
     unsafe { bindings::rcu_register_thread() };
     threads::promptly();
     while server.link.wait_ready() {
-        with_bql(|| {
-            // Not if the device was unplugged while we waited for the lock.
-            if device.link.borrow().is_some() {
-                server.link.service();
-            }
-        });
+        server.link.service();
     }
     with_bql(|| {
         // SAFETY: gives back the server's reference, after which nobody here
@@ -1270,8 +1263,9 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
 /// The link may be served by a vCPU without the big QEMU lock. The device then
 /// is alive all the same: the vCPU is in a callback of one of its memory
 /// regions, under RCU, and the flat view that it found the region in holds a
-/// reference to the device until a grace period after it was replaced. The
-/// link's thread has a reference of its own, and the lock.
+/// reference to the device until a grace period after it was replaced; so do its
+/// address space and what it shows. The link's thread has a reference of its own,
+/// which keeps the device but not its address space: there DMA takes the lock.
 struct Machine {
     device: NonNull<AcceleratorPcie>,
 }
@@ -1287,7 +1281,8 @@ impl Machine {
         unsafe { self.device.as_ref() }
     }
 
-    /// Calls `access`, with the big QEMU lock where an access needs it.
+    /// Calls `access`, with the big QEMU lock where an access needs it: behind an
+    /// IOMMU, and in a thread that is not in a callback of the device.
     fn dma(
         &self,
         access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaFault>,
@@ -1303,7 +1298,7 @@ impl Machine {
                 Err(DmaFault) => Status::Fault,
             }
         };
-        if device.is_behind_iommu() {
+        if !in_vcpu_thread() || device.is_behind_iommu() {
             with_bql(status)
         } else {
             status()
