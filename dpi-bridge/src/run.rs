@@ -5,7 +5,8 @@
 //!
 //! Frames are taken in and the session's state changes in [`Run::poll`] only,
 //! so what a poll announced stays there until it is fetched. Everything that a
-//! call has to say to the host is sent before the call returns.
+//! call has to say to the host is sent before the call returns, except DMA
+//! requests while others are under way, which may share messages.
 //!
 //! This file has the state and the poll; `host.rs` is the side towards the
 //! host, `rtl.rs` the side towards the RTL.
@@ -46,6 +47,15 @@ pub const BEAT_BYTES: usize = 64;
 /// the next.
 const REPORT_WRITES: u32 = 32;
 const REPORT_POLLS: u32 = 16;
+
+/// A DMA request is sent at once, unless at least so many are under way. Then up
+/// to so many requests, and about so many bytes of them, share a message, which
+/// leaves after this time, before anything else is taken in, or with what else
+/// is to be told.
+const UNDER_WAY: usize = 4;
+const REQUESTS: usize = 8;
+const REQUEST_BYTES: usize = 4096;
+const HOLD: Duration = Duration::from_micros(4);
 
 /// Unsent bytes are gathered into messages of about this size.
 pub const GATHER: usize = 128 * 1024;
@@ -185,6 +195,16 @@ struct Assembly {
     enabled: u32,
 }
 
+/// DMA requests in [`Run::out`] that wait for the next ones.
+#[derive(Debug)]
+struct Held {
+    count: usize,
+    /// Of `out`, if there is nothing else in it.
+    bytes: usize,
+    /// When the first of them came.
+    since: Instant,
+}
+
 /// The host whose session it is.
 struct Peer {
     id: Vec<u8>,
@@ -262,8 +282,10 @@ pub struct Run {
     /// Level of the INTx pin that the RTL drives, and that the host knows.
     intx: bool,
     intx_told: bool,
-    /// Frames for the peer, sent at the end of the call.
+    /// Frames for the peer, sent at the end of the call, except DMA requests that
+    /// are `held`.
     out: Vec<u8>,
+    held: Held,
     tries: Tries,
     /// Clocks from one TIME to the next, while the host wants to know.
     time_clocks: u64,
@@ -316,6 +338,11 @@ impl Run {
             intx: false,
             intx_told: false,
             out: Vec::with_capacity(GATHER),
+            held: Held {
+                count: 0,
+                bytes: 0,
+                since: Instant::now(),
+            },
             tries: Tries::default(),
             time_clocks: 0,
             foreign: Rarely::default(),
@@ -398,6 +425,7 @@ impl Run {
             || self.candidate.is_some()
             || !self.queue.is_empty()
             || self.session.unreported()
+            || !self.out.is_empty()
             || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
         let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work != known {

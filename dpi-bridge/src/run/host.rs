@@ -15,7 +15,10 @@ use accelerator_protocol::{
 };
 use log::{debug, error, info, log_enabled, trace, warn, Level};
 
-use super::{Candidate, Context, DmaState, Item, Mmio, Peer, Run, Stat, GATHER};
+use super::{
+    Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, GATHER, HOLD, REQUESTS,
+    REQUEST_BYTES, UNDER_WAY,
+};
 use crate::{
     error::Result,
     order::Kind,
@@ -44,9 +47,11 @@ impl Run {
     /// Sends what the call had to say, after what could not be sent before.
     pub fn flush(&mut self, c: &Context<'_>) -> Result<()> {
         let backlog = self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
-        if self.out.is_empty() && !backlog {
+        if !backlog && (self.out.is_empty() || self.holds()) {
             return Ok(());
         }
+        self.held.count = 0;
+        self.held.bytes = 0;
         let (Some(peer), false) = (&mut self.peer, self.lost) else {
             self.out.clear();
             return Ok(());
@@ -111,6 +116,35 @@ impl Run {
                 Err(e)
             }
         }
+    }
+
+    /// A DMA request was put into `out`, which had so many bytes before.
+    pub(super) fn requested(&mut self, before: usize) {
+        if before == self.held.bytes {
+            if self.held.count == 0 {
+                self.held.since = Instant::now();
+            }
+            self.held.count += 1;
+            self.held.bytes = self.out.len();
+        }
+    }
+
+    /// Whether what is in `out` waits for more of its kind.
+    fn holds(&self) -> bool {
+        let Held {
+            count,
+            bytes,
+            since,
+        } = self.held;
+        let waiting = |d: &&Dma| matches!(d.state, DmaState::Waiting);
+        count != 0
+            && count < REQUESTS
+            && bytes == self.out.len()
+            && bytes < REQUEST_BYTES
+            && self.peer.is_some()
+            && !self.lost
+            && self.dma.iter().filter(waiting).count() >= UNDER_WAY + count
+            && since.elapsed() < HOLD
     }
 
     /// The host wants to know the simulated time, or not any more.
@@ -186,11 +220,24 @@ impl Run {
         for count in 0..MESSAGES_PER_POLL {
             match self.transport.receive()? {
                 Received::Nothing => return Ok((count, true)),
-                Received::Message { peer, body } => self.message(&peer, &body, c),
+                Received::Message { peer, body } => {
+                    self.before_message(c)?;
+                    self.message(&peer, &body, c);
+                }
                 Received::Parts { peer, parts } => self.odd_parts(&peer, parts, c),
             }
         }
         Ok((MESSAGES_PER_POLL, false))
+    }
+
+    /// What was held goes out before anything that the message brings about, the
+    /// end of the session for instance.
+    fn before_message(&mut self, c: &Context<'_>) -> Result<()> {
+        if self.held.count == 0 {
+            return Ok(());
+        }
+        self.held.count = 0;
+        self.flush(c)
     }
 
     fn is_peer(&self, id: &[u8]) -> bool {

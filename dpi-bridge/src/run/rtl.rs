@@ -173,6 +173,7 @@ impl Run {
     pub fn dma_read(&mut self, addr: u64, bytes: i32, c: &mut Context<'_>) -> Result<u32> {
         let bytes = within("bytes", bytes, 1, MAX_DMA_BYTES as i32)? as u32;
         self.may_dma()?;
+        let before = self.out.len();
         let Some(tag) = self.session.dma_read(addr, bytes, &mut self.out) else {
             fail!(
                 Invalid,
@@ -189,6 +190,7 @@ impl Run {
             since: Instant::now(),
             state: DmaState::Waiting,
         });
+        self.requested(before);
         debug!(target: c.target, "tag={tag} DMA read addr {addr:#x} bytes {bytes}");
         Ok(tag)
     }
@@ -375,6 +377,7 @@ impl Run {
             return Ok(0);
         }
         let enables = (enabled != bytes).then_some(&enables[..]);
+        let before = self.out.len();
         let Some(tag) = self.session.dma_write(addr, &data, enables, &mut self.out) else {
             fail!(
                 Invalid,
@@ -391,6 +394,7 @@ impl Run {
             since: Instant::now(),
             state: DmaState::Waiting,
         });
+        self.requested(before);
         debug!(
             target: c.target,
             "tag={tag} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}"

@@ -260,6 +260,60 @@ fn dma_writes_with_every_pattern_of_holes() {
     sim.finish();
 }
 
+/// While some are under way, requests share messages.
+#[test]
+fn many_dma_requests_leave_in_order_and_by_themselves() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let mut guest = connect(&mut sim, &endpoint);
+    let tags: Vec<i64> = (0..23)
+        .map(|i| i64::from(sim.call(&format!("dma_read {} 64", MEMORY + 64 * i))))
+        .collect();
+    // The host has answered none, and the last one leaves all the same.
+    assert_eq!(sim.poll(READY), NONE);
+    let addresses: Vec<u64> = serve(&mut guest, tags.len())
+        .into_iter()
+        .map(|activity| match activity {
+            Activity::DmaRead { addr, .. } => addr,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected: Vec<u64> = (0..23).map(|i| MEMORY + 64 * i).collect();
+    assert_eq!(addresses, expected);
+    for tag in tags {
+        sim.expect(READY, DMA_READ_DONE);
+        assert_eq!(sim.results("get_dma_read"), [0, tag, 0, 64]);
+        assert_eq!(sim.beat(tag, 0, 64).0, 0);
+    }
+
+    // Nor does an interrupt overtake data, without a poll in between.
+    for i in 0..7_u8 {
+        sim.dma_write(MEMORY + 64 * u64::from(i), &[i + 1; 64]);
+    }
+    assert_eq!(sim.call("msix 1"), 0);
+    guest.wait_msix(1, PATIENCE).unwrap();
+    for (i, bytes) in guest.memory().chunks(64).take(7).enumerate() {
+        assert!(bytes.iter().all(|&b| usize::from(b) == i + 1), "write {i}");
+    }
+
+    for _ in 0..7 {
+        sim.expect(READY, DMA_WRITE_DONE);
+        assert_eq!(sim.results("get_dma_write")[0], 0);
+    }
+
+    // What waits when a reset comes is void with all the others.
+    for _ in 0..6 {
+        sim.call(&format!("dma_read {MEMORY} 64"));
+    }
+    guest.start_reset(ResetKind::Hot).unwrap();
+    sim.expect(READY, RESET);
+    assert_eq!(sim.results("get_reset")[0], 0);
+    assert_eq!(sim.call("reset_done"), 0);
+    sim.expect_nothing(READY);
+    sim.finish();
+}
+
 #[test]
 fn refused_and_faulting_dma_is_told_to_the_rtl() {
     let folder = Folder::new();
