@@ -45,7 +45,7 @@ pub const BEAT_BYTES: usize = 64;
 /// Reports of writes are held back while more writes are on their way through
 /// the RTL, for at most so many of them, and until it takes so many polls for
 /// the next.
-const REPORT_WRITES: u32 = 32;
+const REPORT_WRITES: u32 = 64;
 const REPORT_POLLS: u32 = 16;
 
 /// A DMA request is sent at once, unless at least so many are under way. Then up

@@ -270,7 +270,7 @@ device_impl!(
             c"write-window",
             addr_of!(c::qdev_prop_uint32),
             offset_of!(AcceleratorPcie, write_window),
-            Some(128)
+            Some(256)
         ),
         property(
             c"netdev",

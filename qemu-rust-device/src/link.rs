@@ -58,7 +58,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// without the device having caught up in between, and it still has not. Then
 /// up to so many are gathered into one message.
 const STREAM: u32 = 16;
-const GATHER: u32 = 32;
+const GATHER: u32 = 64;
 
 /// Gathered writes are sent when one on its way is reported, or at the latest
 /// after this time: a device may report none before it has seen the next.

@@ -407,7 +407,7 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             name: "bench".into(),
             endpoint,
             keys: None,
-            write_window: 128,
+            write_window: 256,
             posted_writes: true,
             completion_timeout: Some(Duration::from_secs(30)),
             warn_after: Duration::from_secs(5),
