@@ -517,6 +517,29 @@ impl Qemu {
         (count("fd"), count("task"))
     }
 
+    /// The nice values of the process's threads, its main thread's first.
+    ///
+    /// # Panics
+    ///
+    /// The process is gone.
+    pub fn nice_values(&self) -> Vec<i32> {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.id()));
+        let nice = |thread: &Path| -> Option<i32> {
+            // A thread may end meanwhile. Its name, in brackets, may hold anything.
+            let text = std::fs::read_to_string(thread.join("stat")).ok()?;
+            text.rsplit_once(')')?.1.split(' ').nth(17)?.parse().ok()
+        };
+        let main = tasks.join(self.id().to_string());
+        std::fs::read_dir(&tasks)
+            .expect("cannot look at the process")
+            .map(|entry| entry.expect("cannot look at the process").path())
+            .filter(|path| *path != main)
+            .fold(Vec::from_iter(nice(&main)), |mut all, path| {
+                all.extend(nice(&path));
+                all
+            })
+    }
+
     // QMP.
 
     /// Sends a QMP command without waiting for its answer; returns its number.

@@ -617,6 +617,52 @@ fn plug_in(m: &mut Machine) {
     }
 }
 
+/// Descriptors and threads, once there are no fewer from one moment to the next:
+/// the card's thread is the last to leave.
+fn at_rest(m: &Machine) -> (usize, usize) {
+    let mut counts = m.qemu.descriptors_and_threads();
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = m.qemu.descriptors_and_threads();
+        if now == counts {
+            return counts;
+        }
+        counts = now;
+    }
+}
+
+#[test]
+fn threads_that_pass_messages_on_have_more_weight_and_no_others() {
+    let own = {
+        let told = std::process::Command::new("nice").output().unwrap();
+        String::from_utf8_lossy(&told.stdout).trim().parse::<i32>()
+    }
+    .unwrap();
+    // It runs the command in either case, but says so if it must not.
+    let asked = std::process::Command::new("nice")
+        .args(["-n", "-3", "true"])
+        .output()
+        .unwrap();
+    let permitted = asked.stderr.is_empty();
+    for (value, nice) in [("-3", -3), ("0", 0)] {
+        let mut m = Machine::start_with(
+            sample_config(1),
+            &Options {
+                env: vec![("ACCELERATOR_NICE", value)],
+                ..Options::default()
+            },
+        );
+        m.check_alive();
+        let values = m.qemu.nice_values();
+        assert_eq!(values[0], own, "the main thread: {values:?}");
+        let more = values.iter().filter(|&&v| v < own).count();
+        // libzmq's two and the card's own.
+        let expected = if permitted && nice < own { 3 } else { 0 };
+        assert_eq!(more, expected, "{value}: {values:?}");
+        assert!(values.iter().all(|&v| v == own || v == nice), "{values:?}");
+    }
+}
+
 #[test]
 fn unplugged_with_a_reset_and_plugged_in_again_leaves_nothing() {
     let mut m = Machine::start(sample_config(8));
@@ -629,7 +675,7 @@ fn unplugged_with_a_reset_and_plugged_in_again_leaves_nothing() {
         m.qemu.qmp("system_reset", json!({}));
         m.qemu.expect_event("RESET");
         card_is_gone(&mut m);
-        counts.push(m.qemu.descriptors_and_threads());
+        counts.push(at_rest(&m));
         plug_in(&mut m);
         m.enumerate();
         m.settle();
