@@ -1263,9 +1263,10 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
 /// The link may be served by a vCPU without the big QEMU lock. The device then
 /// is alive all the same: the vCPU is in a callback of one of its memory
 /// regions, under RCU, and the flat view that it found the region in holds a
-/// reference to the device until a grace period after it was replaced; so do its
-/// address space and what it shows. The link's thread has a reference of its own,
-/// which keeps the device but not its address space: there DMA takes the lock.
+/// reference to the device until a grace period after it was replaced. The device's
+/// address space is only taken down after such a period too. The link's thread has
+/// a reference of its own, which keeps the device but not its address space: there
+/// DMA takes the lock.
 struct Machine {
     device: NonNull<AcceleratorPcie>,
 }
