@@ -50,12 +50,12 @@ impl Run {
         if !backlog && (self.out.is_empty() || self.holds()) {
             return Ok(());
         }
-        self.held.count = 0;
-        self.held.bytes = 0;
         let (Some(peer), false) = (&mut self.peer, self.lost) else {
-            self.out.clear();
+            self.drop_out();
             return Ok(());
         };
+        self.held.count = 0;
+        self.held.bytes = 0;
         if !self.out.is_empty() {
             self.session.report_writes(&mut self.out);
         }
@@ -116,6 +116,13 @@ impl Run {
                 Err(e)
             }
         }
+    }
+
+    /// Forgets what was to be sent.
+    fn drop_out(&mut self) {
+        self.out.clear();
+        self.held.count = 0;
+        self.held.bytes = 0;
     }
 
     /// A DMA request was put into `out`, which had so many bytes before.
@@ -428,6 +435,8 @@ impl Run {
     /// The peer cannot be reached any more.
     pub(super) fn peer_lost(&mut self, c: &mut Context<'_>) {
         self.lost = false;
+        // Requests that were held are not for the host that comes next.
+        self.drop_out();
         if self.peer.take().is_some() {
             self.session.disconnected();
             self.link_down(c, "the host disconnected");
