@@ -240,6 +240,36 @@ fn dma_is_served_when_nobody_waits() {
     assert!((0..200).all(|i| memory[i] == i as u8));
 }
 
+/// Answers of requests that are served in a row share messages, and none stays
+/// behind: neither where others get their turn nor where there is no more.
+#[test]
+fn many_dma_requests_at_once_are_all_answered() {
+    let mut b = bench();
+    let count = 21_u32;
+    let tags: Vec<u32> = {
+        // The first one waits here, and the others behind it.
+        let mut memory = b.state.memory.lock().unwrap();
+        for (i, byte) in memory.iter_mut().enumerate() {
+            *byte = i as u8;
+        }
+        let tags = (0..count)
+            .map(|i| b.endpoint.start_dma_read(u64::from(i), 4).unwrap())
+            .collect();
+        thread::sleep(Duration::from_millis(50));
+        tags
+    };
+    for (i, expected) in tags.into_iter().enumerate() {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::DmaReadDone { tag, status, data } => {
+                assert_eq!((tag, status), (expected, Status::Ok));
+                let i = i as u8;
+                assert_eq!(data, [i, i + 1, i + 2, i + 3]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn two_readers_get_their_own_answers() {
     let mut b = bench();
