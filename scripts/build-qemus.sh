@@ -600,17 +600,18 @@ place_device() {
   place_crates "$tree/subprojects" "${wraps[@]}"
 }
 
-# The patched tree: kept between runs, and changed in place where it differs.
-prepare_patched_tree() {
-  local tree=$1 key part
+# A tree with the series: kept between runs, and changed in place where it differs.
+prepare_flavour_tree() {
+  local flavour=$1 tree=$2 which=() key part
+  [[ $flavour == patched ]] || which=(--baseline)
   key=$(content_key "tree: $TREE" "$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR/subprojects")
   if [[ ! -f $tree/.accelerator-pcie || $(<"$tree/.accelerator-pcie") != "$key" ]]; then
-    say "applying patches/$RELEASE to QEMU $VERSION"
+    say "applying patches/$RELEASE to QEMU $VERSION ($flavour)"
     part=$tree.part
     rm -rf "$part"
     mkdir -p "$part"
     cp -a --reflink=auto "$TREE/." "$part/"
-    "$REPO_DIR/scripts/patches.sh" apply --quiet "$RELEASE" "$part" >>"$LOG_FILE" 2>&1 ||
+    "$REPO_DIR/scripts/patches.sh" apply --quiet "${which[@]}" "$RELEASE" "$part" >>"$LOG_FILE" 2>&1 ||
       die "patches/$RELEASE does not apply to QEMU $VERSION; the whole log is $LOG_FILE"
     if [[ -d $tree ]]; then
       # Meson has unpacked the crates into the tree: they stay unless a wrap changed.
@@ -620,9 +621,9 @@ prepare_patched_tree() {
     else
       mv "$part" "$tree"
     fi
-    place_device "$tree"
+    [[ $flavour == baseline ]] || place_device "$tree"
     printf '%s\n' "$key" >"$tree/.accelerator-pcie"
-  else
+  elif [[ $flavour == patched ]]; then
     place_device "$tree"
   fi
 }
@@ -798,9 +799,9 @@ link_trees() {
 
 # Sets RESULT, where the QEMU made of what is there now belongs.
 find_result() {
-  local flavour=$1 inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN")
+  local flavour=$1 inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" "$REPO_DIR/patches/$RELEASE")
   if [[ $flavour == patched ]]; then
-    inputs+=("$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR" "$REPO_DIR/protocol/src")
+    inputs+=("$DEVICE_DIR" "$REPO_DIR/protocol/src")
   fi
   RESULT=$CACHE/qemu/$flavour-$VERSION-$(content_key "${inputs[@]}")
   [[ -x $RESULT/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]
@@ -809,15 +810,14 @@ find_result() {
 build_flavour() {
   local flavour=$1 work source dir
   work=$CACHE/qemu/work-$flavour-$VERSION-$(content_key "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" | cut -c1-8)
-  source=$TREE
-  [[ $flavour == patched ]] && source=$work/source
+  source=$work/source
 
   if ! find_result "$flavour"; then
     lock_cache qemu
     # Another process may have built it meanwhile, and our files may have changed.
     if ! find_result "$flavour"; then
       mkdir -p "$work"
-      [[ $flavour == patched ]] && prepare_patched_tree "$source"
+      prepare_flavour_tree "$flavour" "$source"
       compile "$flavour" "$source" "$work/build"
       [[ $CONFIGURE_ONLY == no ]] || return 0
       install_result "$flavour" "$source" "$work/build" "$RESULT"

@@ -106,10 +106,11 @@ case $EXAMPLE in
     DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
     ;;
   vfio) ARGS="--seed,$SEED" ;;
-  # ID and SCRATCH, and then every size and alignment in the RAM.
+  # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
+  # machine's SATA controller while the other vCPU maps the card out and in.
   regs)
     ARGS="--seed,$SEED,expect,4,0,0x53474552,write,4,4,0x01234567,write,1,6,0x89"
-    ARGS+=",expect,4,4,0x01894567,test,0x10,0x80"
+    ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
     die "no example $EXAMPLE: sort, regs, probe, vfio and virtio_net have a program in the guest; use --shell or --run" ;;

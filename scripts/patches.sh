@@ -25,7 +25,8 @@ usage: scripts/patches.sh COMMAND ...
   check [RELEASE [TREE]]     check the form of all series or of one; with a pristine
                              TREE also that it applies there, without changing it
 
-RELEASE is the name of a folder of patches/. apply takes --quiet.
+RELEASE is the name of a folder of patches/. apply takes --quiet, and --baseline for
+only those patches that have a line "Baseline: yes".
 EOF
 }
 
@@ -55,12 +56,21 @@ is_repository() {
   [[ $(git -C "$1" rev-parse --show-toplevel 2>/dev/null) == "$(cd "$1" && pwd -P)" ]]
 }
 
+# Those of them that are for a QEMU without the device as well.
+baseline() {
+  local name
+  series "$1" | while read -r name; do
+    ! grep -qx 'Baseline: yes' "$PATCHES/$1/$name" || printf '%s\n' "$name"
+  done
+}
+
 apply() {
-  local git=no quiet=no name release tree
+  local git=no quiet=no which=series name release tree
   while [[ ${1:-} == --* ]]; do
     case $1 in
       --git) git=yes ;;
       --quiet) quiet=yes ;;
+      --baseline) which=baseline ;;
       *) die "apply does not know $1; see --help" ;;
     esac
     shift
@@ -78,7 +88,7 @@ apply() {
       patch -d "$tree" -p1 -s --no-backup-if-mismatch -F 0 -i "$PATCHES/$release/$name" ||
         die "$release/$name does not apply to QEMU $(<"$tree/VERSION") in $tree"
     fi
-  done < <(series "$release")
+  done < <("$which" "$release")
 }
 
 # Makes the tree a repository if it is none, and tags what is there.
@@ -178,6 +188,11 @@ check() {
         warn "$release/$name adds a file: $(awk '/^diff --git/ {f = $4} /^new file/ {print f}' "$file" | paste -sd' ')"
         bad=1
       fi
+      # The baseline has no Rust.
+      if grep -qx 'Baseline: yes' "$file" && grep -q '^--- a/rust/' "$file"; then
+        warn "$release/$name is for the baseline too, but changes rust/"
+        bad=1
+      fi
     done < <(series "$release")
     for path in "$PATCHES/$release"/*.patch; do
       [[ -f $path ]] || continue
@@ -188,17 +203,18 @@ check() {
     done
     if [[ -n $tree ]]; then
       scratch=$(mktemp -d)
-      mkdir "$scratch/tree"
       # Only what the patches touch is needed to try them.
-      cp "$tree/VERSION" "$scratch/tree/"
-      mkdir "$scratch/tree/rust"
+      mkdir -p "$scratch/patched/rust"
+      cp "$tree/VERSION" "$scratch/patched/"
       while read -r name; do
         sed -n 's,^--- a/,,p' "$PATCHES/$release/$name" | while read -r path; do
-          mkdir -p "$scratch/tree/$(dirname "$path")"
-          cp "$tree/$path" "$scratch/tree/$path"
+          mkdir -p "$scratch/patched/$(dirname "$path")"
+          cp "$tree/$path" "$scratch/patched/$path"
         done
       done < <(series "$release")
-      (apply --quiet "$release" "$scratch/tree") || bad=1
+      cp -r "$scratch/patched" "$scratch/baseline"
+      (apply --quiet "$release" "$scratch/patched") || bad=1
+      (apply --quiet --baseline "$release" "$scratch/baseline") || bad=1
       rm -rf "$scratch"
     fi
     if ((bad)); then

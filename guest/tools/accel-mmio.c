@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,9 @@ static const char usage[] =
 	"  expect BYTES OFFSET VALUE  reads, and fails if it is not VALUE\n"
 	"  test OFFSET LENGTH         writes and reads memory in the BAR with every size and\n"
 	"                             alignment and compares it with a copy\n"
+	"  remap COUNT FUNCTION BAR BYTES OFFSET VALUE\n"
+	"                             switches memory decoding off and on COUNT times, and all\n"
+	"                             the time expects VALUE in a BAR of another FUNCTION\n"
 	"\n"
 	"options:\n"
 	"  --function V:D  vendor and device id (default 10ee:7011, the regs example), or where\n"
@@ -46,10 +51,8 @@ static void do_write(uint64_t offset, unsigned int bytes, uint64_t value)
 	bar_write(bar, offset, bytes, value);
 }
 
-static void expect(uint64_t offset, unsigned int bytes, uint64_t expected)
+static void compare(uint64_t offset, unsigned int bytes, uint64_t expected, uint64_t got)
 {
-	uint64_t got = do_read(offset, bytes);
-
 	if (got == expected)
 		return;
 	failures++;
@@ -57,6 +60,11 @@ static void expect(uint64_t offset, unsigned int bytes, uint64_t expected)
 		report("error", "%u bytes at %#llx: expected %#llx, got %#llx", bytes,
 		       (unsigned long long)offset, (unsigned long long)expected,
 		       (unsigned long long)got);
+}
+
+static void expect(uint64_t offset, unsigned int bytes, uint64_t expected)
+{
+	compare(offset, bytes, expected, do_read(offset, bytes));
 }
 
 static void test(uint64_t offset, uint64_t length, struct random *dice)
@@ -86,6 +94,26 @@ static void test(uint64_t offset, uint64_t length, struct random *dice)
 		}
 	}
 	free(shadow);
+}
+
+/* What the thread does that changes the memory map, and whether it has done it. */
+struct remap {
+	const char *address;
+	uint64_t count;
+	atomic_bool done;
+};
+
+static void *switch_decoding(void *argument)
+{
+	struct remap *remap = argument;
+
+	pin_to_cpu(1);
+	for (uint64_t i = 0; i < remap->count; i++) {
+		set_memory_decoding(remap->address, false);
+		set_memory_decoding(remap->address, true);
+	}
+	atomic_store(&remap->done, true);
+	return NULL;
 }
 
 static void parse_function(const char *text, char address[PCI_ADDRESS_BYTES])
@@ -118,8 +146,46 @@ static uint64_t offset_of(const char *text, uint64_t bytes)
 	return number("offset", text, 0, bar_bytes - bytes);
 }
 
+/* How many bytes an access has. */
+static unsigned int size_of(const char *text)
+{
+	unsigned int bytes = (unsigned int)number("bytes", text, 1, 8);
+
+	if (bytes & (bytes - 1))
+		die("an access has %u bytes, expected 1, 2, 4 or 8", bytes);
+	return bytes;
+}
+
+/* On the first CPU, while the second one changes what is mapped. */
+static void remap(const char *address, uint64_t count, char **other)
+{
+	struct remap remap = { .address = address, .count = count };
+	char where[PCI_ADDRESS_BYTES];
+	uint64_t offset, value, done = 0;
+	volatile void *other_bar;
+	unsigned int bytes;
+	size_t other_bytes;
+	pthread_t thread;
+	int error;
+
+	parse_function(other[0], where);
+	other_bar = map_bar(where, (unsigned int)number("BAR", other[1], 0, 5), &other_bytes);
+	bytes = size_of(other[2]);
+	offset = number("offset", other[3], 0, other_bytes - bytes);
+	value = number("value", other[4], 0, UINT64_MAX);
+	pin_to_cpu(0);
+	error = pthread_create(&thread, NULL, switch_decoding, &remap);
+	if (error)
+		die("cannot start a thread: %s", strerror(error));
+	for (; !atomic_load(&remap.done); done++)
+		compare(offset, bytes, value, bar_read(other_bar, offset, bytes));
+	pthread_join(thread, NULL);
+	report("remap", "%llu times, %llu reads elsewhere meanwhile", (unsigned long long)count,
+	       (unsigned long long)done);
+}
+
 /* Does a command; returns the words that it was made of. */
-static int command(char **argv, int left, struct random *dice)
+static int command(const char *address, char **argv, int left, struct random *dice)
 {
 	const char *name = argv[0];
 	uint64_t offset, length;
@@ -130,11 +196,14 @@ static int command(char **argv, int left, struct random *dice)
 		test(offset_of(argv[1], length), length, dice);
 		return 3;
 	}
+	if (!strcmp(name, "remap")) {
+		length = number("count", argument(argv, left, 1, 6), 1, UINT64_MAX);
+		remap(address, length, argv + 2);
+		return 7;
+	}
 	if (strcmp(name, "read") && strcmp(name, "write") && strcmp(name, "expect"))
-		die("the command is %s, expected read, write, expect or test", name);
-	bytes = (unsigned int)number("bytes", argument(argv, left, 1, 2), 1, 8);
-	if (bytes & (bytes - 1))
-		die("an access has %u bytes, expected 1, 2, 4 or 8", bytes);
+		die("the command is %s, expected read, write, expect, test or remap", name);
+	bytes = size_of(argument(argv, left, 1, 2));
 	offset = offset_of(argv[2], bytes);
 	if (!strcmp(name, "read")) {
 		report("value", "%#llx", (unsigned long long)do_read(offset, bytes));
@@ -185,7 +254,7 @@ int main(int argc, char **argv)
 	report_function(address);
 	bar = map_bar(address, number_of_bar, &bar_bytes);
 	while (optind < argc)
-		optind += command(argv + optind, argc - optind, &dice);
+		optind += command(address, argv + optind, argc - optind, &dice);
 	report("mmio_reads_by_program", "%llu", (unsigned long long)reads);
 	report("mmio_writes_by_program", "%llu", (unsigned long long)writes);
 	report("mmio_reads_wrong", "%llu", (unsigned long long)failures);

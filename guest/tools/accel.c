@@ -191,7 +191,7 @@ void report_function(const char *address)
 	report("vectors", "%u", count_entries(address, "msi_irqs"));
 }
 
-void set_bus_master(const char *address, bool on)
+static void set_command(const char *address, uint16_t bits, bool on)
 {
 	const off_t command_register = 4;
 	char path[256];
@@ -203,10 +203,20 @@ void set_bus_master(const char *address, bool on)
 	if (file < 0 || pread(file, &command, sizeof(command), command_register) !=
 				sizeof(command))
 		die("%s cannot be read: %s", path, strerror(errno));
-	command = (uint16_t)(on ? command | 4 : command & ~4);
+	command = (uint16_t)(on ? command | bits : command & ~bits);
 	if (pwrite(file, &command, sizeof(command), command_register) != sizeof(command))
 		die("%s cannot be written: %s", path, strerror(errno));
 	close(file);
+}
+
+void set_bus_master(const char *address, bool on)
+{
+	set_command(address, 4, on);
+}
+
+void set_memory_decoding(const char *address, bool on)
+{
+	set_command(address, 2, on);
 }
 
 volatile void *map_bar(const char *address, unsigned int bar, size_t *bytes)

@@ -45,6 +45,8 @@ void report_function(const char *address);
 
 /* Bus Master Enable in the function's command register. */
 void set_bus_master(const char *address, bool on);
+/* Memory Space Enable there: whether its BARs are mapped. */
+void set_memory_decoding(const char *address, bool on);
 
 /* Maps a BAR through sysfs, uncached. `bytes` becomes its size. */
 volatile void *map_bar(const char *address, unsigned int bar, size_t *bytes);
