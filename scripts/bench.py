@@ -257,6 +257,8 @@ class Bench:
                     raise Failure(f"{what}: the guest says: {value}")
                 elif key == "status":
                     status = value
+                elif key == "apart":
+                    say(f"the clocks of guest and host have come apart: {value}")
                 elif key == "idle" and value == "begin":
                     before = [time.monotonic(), cpu_seconds(machine), cpu_seconds(simulators[0])]
                 elif key == "idle":

@@ -194,12 +194,28 @@ static void sync_clocks(void)
 	       nanoseconds(clock_error));
 }
 
-/* From a time of the guest to a later one of the host; 0 if the error makes it negative. */
-static uint64_t to_host(uint64_t guest, uint64_t host)
+/*
+ * From one time to a later one, both the host's. The error of the clocks may make a short
+ * time negative, which is 0 then. A longer one means that they have come apart, as they do
+ * when a machine is stopped and goes on: they are synchronised once more, and false says
+ * that the measurement is void.
+ */
+static bool between(const char *what, uint64_t begin, uint64_t end, uint64_t *result)
 {
-	int64_t time = (int64_t)(host - (guest + clock_offset));
+	static unsigned int apart;
+	int64_t time = (int64_t)(end - begin);
 
-	return time > 0 ? (uint64_t)time : 0;
+	if (time >= -(int64_t)(clock_error + tick_hz / 1000000)) {
+		*result = time > 0 ? (uint64_t)time : 0;
+		return true;
+	}
+	apart++;
+	report("apart", "%s took %lld ticks: from %#llx to %#llx", what, (long long)time,
+	       (unsigned long long)begin, (unsigned long long)end);
+	if (apart > 3)
+		die("the clocks of guest and host do not stay together");
+	sync_clocks();
+	return false;
 }
 
 static void pause_us(double us)
@@ -249,7 +265,7 @@ static void measure_doorbell(void)
 	unsigned int r, i;
 
 	for (r = 0; r < repeats; r++) {
-		for (i = 0; i < count; i++) {
+		for (i = 0; i < count;) {
 			uint64_t begin;
 
 			/* Nothing is under way, and everybody asleep who wants to. */
@@ -257,7 +273,7 @@ static void measure_doorbell(void)
 			begin = ticks();
 			write64(0, DOORBELL, begin);
 			pause_us(100);
-			sample[i] = to_host(begin, read64(0, RUNG));
+			i += between("a doorbell", begin + clock_offset, read64(0, RUNG), &sample[i]);
 		}
 		report_samples("doorbell", r, count);
 	}
@@ -270,16 +286,15 @@ static void measure_msix(void)
 
 	for (wait = ACCEL_BENCH_HALT; wait <= ACCEL_BENCH_RELAX; wait++) {
 		for (r = 0; r < repeats; r++) {
-			for (i = 0; i < n; i++) {
+			for (i = 0; i < n;) {
 				/* In about half a millisecond of the simulator's time. */
 				struct accel_bench_msix msix = {
 					.delay = 1500 + 97 * (i % 16), .wait = wait };
 
 				if (ioctl(device[0].file, ACCEL_BENCH_IOC_MSIX, &msix))
 					die("no interrupt: %s", strerror(errno));
-				sample[i] = msix.handler + clock_offset - read64(0, MSIX_TICKS);
-				if ((int64_t)sample[i] < 0)
-					sample[i] = 0;
+				i += between("an interrupt", read64(0, MSIX_TICKS),
+					     msix.handler + clock_offset, &sample[i]);
 			}
 			report_samples(name[wait], r, n);
 		}
