@@ -262,18 +262,22 @@ static void measure_write(void)
 
 static void measure_doorbell(void)
 {
+	uint64_t begin, rung, before = read64(0, RUNG);
 	unsigned int r, i;
 
 	for (r = 0; r < repeats; r++) {
 		for (i = 0; i < count;) {
-			uint64_t begin;
-
 			/* Nothing is under way, and everybody asleep who wants to. */
 			pause_us(200 + 7 * (i % 16));
 			begin = ticks();
 			write64(0, DOORBELL, begin);
 			pause_us(100);
-			i += between("a doorbell", begin + clock_offset, read64(0, RUNG), &sample[i]);
+			rung = read64(0, RUNG);
+			if (rung == before)
+				die("a doorbell was lost or overtaken: RUNG is still %#llx",
+				    (unsigned long long)rung);
+			before = rung;
+			i += between("a doorbell", begin + clock_offset, rung, &sample[i]);
 		}
 		report_samples("doorbell", r, count);
 	}
