@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Accesses to BARs.
+
+use std::{fmt, time::Duration};
+
+use accelerator_protocol::wire::Status;
+use log::{debug, error, trace, warn};
+
+use super::{
+    descriptors::set_timer,
+    frames::SERVING,
+    wait::{Got, Want},
+    Link,
+};
+
+/// A write is sent at once, unless it is part of a stream: so many were written
+/// without the device having caught up in between, and it still has not. Then
+/// up to so many are gathered into one message.
+const STREAM: u32 = 16;
+const GATHER: u32 = 64;
+
+/// Gathered writes are sent when one on its way is reported, or at the latest
+/// after this time: a device may report none before it has seen the next.
+const GATHER_LIMIT: Duration = Duration::from_millis(1);
+
+/// The access that waits, for messages.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    write: bool,
+    bar: u8,
+    offset: u64,
+    len: u8,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} bytes at BAR {} offset {:#x}",
+            if self.write { "write" } else { "read" },
+            self.len,
+            self.bar,
+            self.offset
+        )
+    }
+}
+
+/// All ones, in the low `len` bytes.
+pub(super) const fn ones(len: u8) -> u64 {
+    accelerator_protocol::host::mask(u64::MAX, len)
+}
+
+impl Link {
+    /// Reads `len` bytes, 1 to 8, from a BAR. All ones if the device does not
+    /// answer.
+    pub fn read(&self, bar: u8, offset: u64, len: u8) -> u64 {
+        let access = Access {
+            write: false,
+            bar,
+            offset,
+            len,
+        };
+        if self.nested(access) {
+            return ones(len);
+        }
+        let mut shared = self.lock();
+        let mut out = std::mem::take(&mut shared.out);
+        let tag = shared.session.read(bar, offset, len, &mut out);
+        self.send(&mut shared, &mut out);
+        shared.out = out;
+        let Some(tag) = tag else {
+            trace!("{}: {access} while the link is down", self.name());
+            return ones(len);
+        };
+        shared.counters.reads += 1;
+        trace!("{}: {access}, tag {tag}", self.name());
+        match self.wait(shared, Want::Read(tag), access) {
+            Got::Data(Status::Ok, data) => {
+                trace!("{}: tag {tag} is {data:#x}", self.name());
+                data
+            }
+            Got::Data(status, _) => {
+                debug!("{}: {access}, tag {tag} failed: {status:?}", self.name());
+                ones(len)
+            }
+            Got::Done | Got::Void | Got::Timeout => {
+                debug!("{}: {access}, tag {tag} was not answered", self.name());
+                ones(len)
+            }
+        }
+    }
+
+    /// Writes the low `len` bytes of `data`, 1 to 8, to a BAR. Returns at once
+    /// if writes are posted and the window has room.
+    pub fn write(&self, bar: u8, offset: u64, len: u8, data: u64) {
+        let access = Access {
+            write: true,
+            bar,
+            offset,
+            len,
+        };
+        if self.nested(access) {
+            return;
+        }
+        loop {
+            let mut shared = self.lock();
+            if !shared.session.is_up() {
+                trace!("{}: {access} while the link is down", self.name());
+                return;
+            }
+            if !shared.session.can_write() {
+                // Full: a thread that waits for room serves the link, so that
+                // it can come.
+                match self.wait(shared, Want::Window, access) {
+                    Got::Done => continue,
+                    Got::Data(..) | Got::Void | Got::Timeout => return,
+                }
+            }
+            let under_way = shared
+                .session
+                .writes_outstanding()
+                .saturating_sub(shared.gathered);
+            let mut out = std::mem::take(&mut shared.out);
+            let tag = shared.session.write(bar, offset, len, data, &mut out);
+            shared.out = out;
+            let Some(tag) = tag else { return };
+            shared.gathered += 1;
+            shared.streak = if under_way == 0 {
+                0
+            } else {
+                shared.streak.saturating_add(1)
+            };
+            shared.counters.writes += 1;
+            trace!("{}: {access} of {data:#x}, tag {tag}", self.name());
+            if !self.settings.posted_writes {
+                self.flush(&mut shared);
+                self.wait(shared, Want::Write(tag), access);
+            } else if shared.streak < STREAM
+                || shared.gathered >= GATHER
+                || !shared.session.can_write()
+            {
+                self.flush(&mut shared);
+                self.pass_on(&mut shared);
+            } else if !shared.gather_timer {
+                match set_timer(&self.late, GATHER_LIMIT) {
+                    Ok(()) => shared.gather_timer = true,
+                    Err(e) => {
+                        error!("{}: no timer for gathered writes: {e}", self.name());
+                        self.flush(&mut shared);
+                    }
+                }
+            }
+            return;
+        }
+    }
+
+    /// An access by a device that we are just serving, to itself or to another
+    /// card. Waiting here could wait for ourselves.
+    fn nested(&self, access: Access) -> bool {
+        let nested = SERVING.get();
+        if nested {
+            warn!(
+                "{}: {access} comes from DMA of a simulated device, which is not supported: \
+                 it is not forwarded",
+                self.name()
+            );
+        }
+        nested
+    }
+}

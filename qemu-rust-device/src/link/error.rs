@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What can go wrong before a link is there.
+
+use std::{fmt, io, time::Duration};
+
+/// A link that could not be made, or is not usable any more.
+#[derive(Debug)]
+pub enum LinkError {
+    /// The system refused something.
+    System(&'static str, io::Error),
+    /// ZeroMQ refused something.
+    Zmq(&'static str, zmq::Error),
+    /// Nobody answered in time.
+    Timeout {
+        /// Where we knocked.
+        endpoint: String,
+        /// How long.
+        waited: Duration,
+        /// Whether there was a connection at all.
+        connected: bool,
+        /// What became of connections that did not come to be.
+        refused: Option<&'static str>,
+    },
+    /// The simulator's answer cannot be used.
+    Peer {
+        /// Where we knocked.
+        endpoint: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// QEMU ends.
+    Quitting,
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(what, e) => write!(f, "{what}: {e}"),
+            Self::Zmq(what, e) => write!(f, "{what}: {e}"),
+            Self::Timeout {
+                endpoint,
+                waited,
+                connected,
+                refused,
+            } => {
+                let seconds = waited.as_secs_f32();
+                if let (false, Some(why)) = (*connected, refused) {
+                    write!(
+                        f,
+                        "the process at {endpoint} refused the connection for {seconds:.1} s: {why}"
+                    )
+                } else if *connected {
+                    write!(
+                        f,
+                        "the process at {endpoint} accepted the connection but did not answer \
+                         within {seconds:.1} s (is it the simulator, and does its clock run?)"
+                    )
+                } else {
+                    write!(
+                        f,
+                        "no simulator at {endpoint} within {seconds:.1} s (start it, or see \
+                         the properties endpoint, port and handshake-timeout)"
+                    )
+                }
+            }
+            Self::Peer { endpoint, why } => write!(f, "simulator at {endpoint}: {why}"),
+            Self::Quitting => write!(f, "QEMU was told to quit while it waited for the simulator"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}

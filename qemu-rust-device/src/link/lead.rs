@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! Who serves the socket, and what it sleeps on.
+
+use std::{io, os::fd::AsRawFd, time::Duration};
+
+use log::error;
+
+use super::{
+    descriptors::{drain, epoll, signal},
+    Link, Shared,
+};
+
+/// What of [`Link::inner`] is readable: bits, and the tags of the descriptors.
+const SOCKET: u64 = 1;
+pub(super) const MONITOR: u64 = 2;
+pub(super) const WAKE: u64 = 4;
+pub(super) const RETRY: u64 = 8;
+pub(super) const LATE: u64 = 16;
+pub(super) const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE;
+
+/// The tag of [`Link::end`] in [`Link::outer`].
+pub(super) const END: u64 = 32;
+
+/// The tags of [`Wire::descriptors`].
+pub(super) const WIRE: [u64; 2] = [SOCKET, MONITOR];
+
+/// Messages that are served before others get their turn.
+pub(super) const BATCH: usize = 16;
+
+impl Link {
+    /// Sleeps until [`Link::service`] has something to do. False if the link is
+    /// closed, and from then on.
+    pub fn wait_ready(&self) -> bool {
+        loop {
+            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
+            // SAFETY: the array is valid for its length, which is given.
+            let count = unsafe {
+                libc::epoll_wait(
+                    self.outer.as_raw_fd(),
+                    events.as_mut_ptr(),
+                    events.len() as i32,
+                    -1,
+                )
+            };
+            match usize::try_from(count) {
+                Ok(count) => return events.iter().take(count).all(|e| e.u64 != END),
+                Err(_) => {
+                    let e = io::Error::last_os_error();
+                    if e.kind() != io::ErrorKind::Interrupted {
+                        // Cannot happen with these arguments.
+                        error!(
+                            "{}: nobody watches the link any more, and interrupts and DMA wait \
+                             for the next read: {e}",
+                            self.name()
+                        );
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Serves what has come, if nobody else does. For the link's thread, after
+    /// [`Link::wait_ready`].
+    pub fn service(&self) {
+        {
+            let mut shared = self.lock();
+            if shared.leader || !shared.watched {
+                return;
+            }
+            shared.leader = true;
+        }
+        let ready = self.poll(Duration::ZERO);
+        if self.serve(BATCH, ready) {
+            // More is there: let others have their turn first.
+            self.wake();
+        }
+        let mut shared = self.lock();
+        shared.leader = false;
+        self.next(&shared);
+    }
+
+    /// Wakes the followers, if there are any: each has a look whether it has
+    /// its answer, or has to lead.
+    pub(super) fn next(&self, shared: &Shared) {
+        if shared.followers != 0 {
+            self.turn.notify_all();
+        }
+    }
+
+    /// Sleeps until something happens on the link, and takes what woke us from
+    /// `wake`. Returns what is readable.
+    pub(super) fn poll(&self, timeout: Duration) -> u64 {
+        // Rounded up, so that the last slice does not spin.
+        let ms = timeout.as_micros().div_ceil(1000).min(1000) as i32;
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 5];
+        // SAFETY: the array is valid for its length, which is given. An error
+        // is an interrupted call, which the caller's loop takes as a wake-up.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.inner.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as i32,
+                ms,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            return ALL;
+        };
+        let ready = events.iter().take(count).fold(0, |all, e| all | e.u64);
+        if ready & WAKE != 0 {
+            drain(&self.wake);
+        }
+        if ready & LATE != 0 {
+            drain(&self.late);
+        }
+        ready
+    }
+
+    /// Lets the link's thread watch it, or not.
+    pub(super) fn arm(&self, armed: bool) {
+        let events = if armed { libc::EPOLLIN } else { 0 };
+        if let Err(e) = epoll(
+            &self.outer,
+            libc::EPOLL_CTL_MOD,
+            self.inner.as_raw_fd(),
+            events,
+        ) {
+            // Cannot happen with these arguments; the thread would be woken too
+            // often or, at worst, too late by one message.
+            error!("{}: {e}", self.name());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        signal(&self.wake);
+    }
+
+    /// After a call on the socket by a thread that does not go on to receive:
+    /// wakes whoever serves the link if something is there.
+    pub(super) fn pass_on(&self, shared: &mut Shared) {
+        let pending = shared.wire.as_ref().is_some_and(|w| {
+            w.socket
+                .get_events()
+                .map_or(true, |e| e.contains(zmq::POLLIN))
+        });
+        if pending {
+            self.wake();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The session with the simulator: how it begins, ends and begins anew.
+
+use std::time::{Duration, Instant};
+
+use accelerator_protocol::{
+    config::Config,
+    host::{HostSession, State, Violation},
+    wire::Reason,
+};
+use log::{error, info, warn};
+
+use super::{
+    descriptors::{drain, set_timer, watch},
+    error::LinkError,
+    lead::{ALL, BATCH, WIRE},
+    wire::{random, Wire},
+    Link, Shared, SLICE,
+};
+
+/// How soon a simulator that is another card is asked again.
+const OTHER_CARD: Duration = Duration::from_secs(5);
+
+/// What a simulator lacks whose time cannot be followed.
+const TIMELESS: &str = "the simulator cannot tell its time: its library speaks version 1.0 of \
+                        the protocol, or its RTL has set no clock period";
+
+impl Link {
+    /// Waits for the simulator's configuration, which is checked. Says so when
+    /// it takes a while.
+    ///
+    /// # Errors
+    ///
+    /// The simulator did not come within `timeout`, or said something else.
+    pub fn handshake(&self, timeout: Duration) -> Result<Config, LinkError> {
+        let begin = Instant::now();
+        let mut told = begin + Duration::from_millis(500);
+        let endpoint = || self.settings.endpoint.clone();
+        loop {
+            let more = self.serve(BATCH, ALL);
+            {
+                let mut shared = self.lock();
+                if let Some(why) = shared.failure.take() {
+                    return Err(LinkError::Peer {
+                        endpoint: endpoint(),
+                        why,
+                    });
+                }
+                if let Some(config) = shared.offered.take() {
+                    return Ok(config);
+                }
+                if begin.elapsed() >= timeout {
+                    return Err(LinkError::Timeout {
+                        endpoint: endpoint(),
+                        waited: begin.elapsed(),
+                        connected: shared.wire.as_ref().is_some_and(|w| w.connected),
+                        refused: shared.wire.as_ref().and_then(|w| w.refused),
+                    });
+                }
+            }
+            if self.root.quitting() {
+                return Err(LinkError::Quitting);
+            }
+            let now = Instant::now();
+            if now >= told {
+                told = now + Duration::from_secs(5);
+                warn!(
+                    "{}: waiting for the simulator at {}, {:.1} s of {:.1} s",
+                    self.name(),
+                    self.settings.endpoint,
+                    begin.elapsed().as_secs_f32(),
+                    timeout.as_secs_f32()
+                );
+            }
+            if !more {
+                self.poll(SLICE.min(timeout.saturating_sub(begin.elapsed())));
+            }
+        }
+    }
+
+    /// Accepts the configuration that [`Link::handshake`] returned; the link
+    /// is up. From now on a thread has to call [`Link::service`] whenever
+    /// [`Link::wait_ready`] returns true.
+    pub fn accept(&self, config: Config) {
+        let mut shared = self.lock();
+        shared.accepted = Some(config);
+        shared.watched = true;
+        self.go_up(&mut shared);
+        // Frames may have come with the answer.
+        self.wake();
+    }
+
+    fn go_up(&self, shared: &mut Shared) {
+        if shared.session.state() != State::Configured {
+            return;
+        }
+        let mut out = std::mem::take(&mut shared.out);
+        shared.session.accept(&mut out);
+        let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
+        self.send(shared, &mut out);
+        shared.out = out;
+        shared.complaints = 0;
+        if timeless {
+            error!("{}: {TIMELESS}; guest time runs by itself", self.name());
+        }
+        info!(
+            "{}: link up, session {:016x} at {}",
+            self.name(),
+            shared.session.session(),
+            self.settings.endpoint
+        );
+        shared.up = true;
+        self.root.link(true);
+    }
+
+    /// Has the simulator tell its time each `interval` nanoseconds of it, now and
+    /// in later sessions; 0 to tell it no more.
+    ///
+    /// # Errors
+    ///
+    /// The simulator that is there cannot do so.
+    pub fn follow(&self, interval: u64) -> Result<(), &'static str> {
+        let mut shared = self.lock();
+        let offered = matches!(shared.session.state(), State::Configured | State::Up);
+        if interval != 0 && offered && !shared.session.has_clock() {
+            return Err(TIMELESS);
+        }
+        shared.interval = interval;
+        let mut out = std::mem::take(&mut shared.out);
+        shared.session.clock(interval, &mut out);
+        self.send(&mut shared, &mut out);
+        shared.out = out;
+        self.pass_on(&mut shared);
+        Ok(())
+    }
+
+    /// Refuses the configuration that [`Link::handshake`] returned.
+    pub fn refuse(&self, why: &str) {
+        let mut shared = self.lock();
+        let mut out = std::mem::take(&mut shared.out);
+        shared.session.refuse(Reason::Configuration, why, &mut out);
+        self.send(&mut shared, &mut out);
+        self.drop_wire(&mut shared);
+    }
+
+    /// The simulator has answered INIT.
+    pub(super) fn configured(&self, shared: &mut Shared, config: Config) {
+        match &shared.accepted {
+            // realize takes it from here.
+            None => shared.offered = Some(config),
+            Some(accepted) if *accepted == config => {
+                warn!("{}: the simulator is back", self.name());
+                self.go_up(shared);
+            }
+            Some(accepted) => {
+                let why = format!(
+                    "its configuration differs from the one that the guest was shown ({}); \
+                     the device has to be plugged in again",
+                    difference(accepted, &config)
+                );
+                self.fail(shared, why, Some(Reason::Configuration));
+                // The guest needs a moment to release the device, and a user
+                // to read why it does not.
+                self.retry_in(shared, OTHER_CARD);
+                self.root.other_card();
+            }
+        }
+    }
+
+    pub(super) fn violation(&self, shared: &mut Shared, violation: &Violation) {
+        let reason = match violation {
+            Violation::Wire(accelerator_protocol::WireError::Version { .. }) => Reason::Version,
+            Violation::Config(_) => Reason::Configuration,
+            _ => Reason::Protocol,
+        };
+        self.fail(shared, violation.to_string(), Some(reason));
+    }
+
+    /// Ends the session because of the peer, telling it the `reason` if it can
+    /// still be told, and begins to connect anew.
+    pub(super) fn fail(&self, shared: &mut Shared, why: String, reason: Option<Reason>) {
+        // The session may know already that it is over.
+        let was_up = std::mem::replace(&mut shared.up, false);
+        if let Some(reason) = reason {
+            let mut out = Vec::new();
+            shared.session.refuse(reason, &why, &mut out);
+            if let Some(wire) = &shared.wire {
+                // If this cannot be sent either, the closed connection tells.
+                let _ = wire.socket.send(out.as_slice(), zmq::DONTWAIT);
+            }
+        }
+        self.void(shared);
+        if was_up {
+            error!(
+                "{}: link to the simulator at {} is down: {why}; reads return all ones and \
+                 writes are dropped until it is back",
+                self.name(),
+                self.settings.endpoint
+            );
+            self.root.link(false);
+        } else if shared.accepted.is_some() && reason.is_some() {
+            self.complain(shared, || format!("no session with the simulator: {why}"));
+        }
+        if shared.context.is_none() {
+            // Closed: there is nothing to go back to.
+            return;
+        }
+        if shared.accepted.is_none() {
+            // Still in the handshake: realize reports it.
+            shared.offered = None;
+            shared.failure = Some(why);
+            return;
+        }
+        // A peer that refuses every session is asked twice a second, not more.
+        self.drop_wire(shared);
+        shared.session = HostSession::new(random(), self.settings.write_window);
+        self.retry_in(
+            shared,
+            if was_up {
+                Duration::from_millis(50)
+            } else {
+                Duration::from_millis(500)
+            },
+        );
+    }
+
+    pub(super) fn void(&self, shared: &mut Shared) {
+        shared.session.disconnected();
+        shared.answers.clear();
+        shared.out.clear();
+        shared.gathered = 0;
+        shared.held = false;
+        shared.epoch += 1;
+        self.turn.notify_all();
+        self.wake();
+    }
+
+    fn retry_in(&self, shared: &mut Shared, delay: Duration) {
+        shared.retry_at = Some(Instant::now() + delay);
+        if let Err(e) = set_timer(&self.retry, delay) {
+            error!("{}: the link stays down, no timer: {e}", self.name());
+        }
+    }
+
+    /// Makes a new socket if it is time to.
+    pub(super) fn connect_again(&self, shared: &mut Shared) {
+        if !shared.retry_at.is_some_and(|t| Instant::now() >= t) {
+            return;
+        }
+        shared.retry_at = None;
+        drain(&self.retry);
+        let Some(context) = &shared.context else {
+            return;
+        };
+        let queue = self.settings.queue();
+        let keys = self.settings.keys.as_ref();
+        let wire = Wire::new(context, &self.settings.endpoint, keys, queue).and_then(|wire| {
+            for (fd, tag) in wire.descriptors()?.into_iter().zip(WIRE) {
+                watch(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)?;
+            }
+            Ok(wire)
+        });
+        match wire {
+            Ok(wire) => {
+                shared.wire = Some(wire);
+                // A socket of which nobody has tried to receive yet does not
+                // announce its first message.
+                shared.monitor_ready = true;
+            }
+            Err(e) => {
+                self.complain(shared, || format!("cannot connect again: {e}"));
+                self.retry_in(shared, Duration::from_millis(900));
+            }
+        }
+    }
+
+    /// Takes one event of the connection. Returns whether there was one.
+    pub(super) fn connection(&self, shared: &mut Shared) -> bool {
+        let Some(wire) = &mut shared.wire else {
+            return false;
+        };
+        match wire.event() {
+            None => {
+                let refusal = wire.refusal().filter(|_| shared.accepted.is_some());
+                if let (Some(why), State::Idle) = (refusal, shared.session.state()) {
+                    self.complain(shared, || format!("no session with the simulator: {why}"));
+                    self.fail(shared, why.into(), None);
+                }
+                return false;
+            }
+            Some(true) => {
+                if shared.session.state() == State::Idle {
+                    let mut out = std::mem::take(&mut shared.out);
+                    shared.session.init(&self.settings.name, &mut out);
+                    self.send(shared, &mut out);
+                    shared.out = out;
+                }
+            }
+            Some(false) => match shared.session.state() {
+                State::Idle => {}
+                State::Init | State::Configured if shared.accepted.is_none() => {
+                    // Another program, or a simulator that just died: knock
+                    // again until the time is over.
+                    shared.session = HostSession::new(random(), self.settings.write_window);
+                    shared.offered = None;
+                }
+                _ => self.fail(shared, "the connection was lost".into(), None),
+            },
+        }
+        true
+    }
+}
+
+/// The first thing in which two configurations differ, for people.
+fn difference(shown: &Config, now: &Config) -> String {
+    let ids = |c: &Config| {
+        format!(
+            "{:04x}:{:04x} subsystem {:04x}:{:04x} class {:06x} revision {:02x}",
+            c.vendor, c.device, c.subsystem_vendor, c.subsystem, c.class, c.revision
+        )
+    };
+    if ids(shown) != ids(now) {
+        return format!("{}, now {}", ids(shown), ids(now));
+    }
+    for (i, (a, b)) in shown.bars.iter().zip(&now.bars).enumerate() {
+        if a != b {
+            return format!("BAR {i} of {:#x} bytes, now {:#x}", a.size, b.size);
+        }
+    }
+    let vectors = |c: &Config| c.msix.as_ref().map_or(0, |m| m.vectors);
+    if vectors(shown) != vectors(now) {
+        return format!("{} MSI-X vectors, now {}", vectors(shown), vectors(now));
+    }
+    "interrupt pin, link, clock, capabilities or the place of the vectors".into()
+}
