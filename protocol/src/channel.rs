@@ -12,6 +12,7 @@
 use crate::{
     device::claimed_session,
     host::{State, Violation},
+    said::Said,
     wire::{frame_type, split, Frame, Open, Reason, MAX_NIC_FRAME, MAX_SERIAL, MIN_NIC_FRAME},
 };
 
@@ -24,7 +25,7 @@ pub enum ChannelEvent<'a> {
     /// the reply, the session is up. An earlier one, if `replaced`, is over.
     Opened {
         /// Who it is.
-        host: &'a str,
+        host: Said<'a>,
         /// Station address; zero on a serial channel.
         mac: [u8; 6],
         /// Whether the host's link is up; false on a serial channel.
@@ -42,7 +43,7 @@ pub enum ChannelEvent<'a> {
         /// Machine readable.
         reason: Reason,
         /// For a person; empty for a BYE.
-        text: &'a str,
+        text: Said<'a>,
     },
     /// An Ethernet frame; keep it, and say `consumed` when it is dealt with.
     Frame(&'a [u8]),
@@ -319,11 +320,17 @@ impl HostChannel {
             (State::Idle, frame) => return Err(self.half.unexpected(&frame)),
             (_, Frame::Refuse { reason, text }) => {
                 self.disconnected();
-                ChannelEvent::Down { reason, text }
+                ChannelEvent::Down {
+                    reason,
+                    text: Said::new(text),
+                }
             }
             (_, Frame::Bye { reason }) => {
                 self.disconnected();
-                ChannelEvent::Down { reason, text: "" }
+                ChannelEvent::Down {
+                    reason,
+                    text: Said::default(),
+                }
             }
             (State::Init, Frame::Accept { kind, credit, link }) => {
                 if kind != self.half.kind {
@@ -422,7 +429,7 @@ impl DeviceChannel {
                     reply,
                 );
                 ChannelEvent::Opened {
-                    host: open.name,
+                    host: Said::new(open.name),
                     mac: open.mac,
                     link: open.link,
                     replaced,
@@ -431,11 +438,17 @@ impl DeviceChannel {
             Frame::Noop => ChannelEvent::Ignored,
             Frame::Refuse { reason, text } => {
                 self.disconnected();
-                ChannelEvent::Down { reason, text }
+                ChannelEvent::Down {
+                    reason,
+                    text: Said::new(text),
+                }
             }
             Frame::Bye { reason } => {
                 self.disconnected();
-                ChannelEvent::Down { reason, text: "" }
+                ChannelEvent::Down {
+                    reason,
+                    text: Said::default(),
+                }
             }
             frame => self.half.up(frame)?,
         };

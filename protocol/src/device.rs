@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use crate::{
     config::{Config, ConfigError},
     host::{mask, Violation},
+    said::Said,
     wire::{split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE},
 };
 
@@ -26,7 +27,7 @@ pub enum DeviceEvent<'a> {
     /// session, if `replaced`, is over with everything outstanding in it.
     Offered {
         /// Who it is.
-        host: &'a str,
+        host: Said<'a>,
         /// Whether a session was up.
         replaced: bool,
     },
@@ -37,7 +38,7 @@ pub enum DeviceEvent<'a> {
         /// Machine readable.
         reason: Reason,
         /// For a person; empty for a BYE.
-        text: &'a str,
+        text: Said<'a>,
     },
     /// Answer with [`DeviceSession::read_done`].
     Read {
@@ -250,7 +251,7 @@ impl DeviceSession {
                 self.state = State::Offered;
                 Frame::Config(self.config.clone()).encode(self.session, reply);
                 DeviceEvent::Offered {
-                    host: init.name,
+                    host: Said::new(init.name),
                     replaced,
                 }
             }
@@ -272,11 +273,17 @@ impl DeviceSession {
             (_, Frame::Noop) => Ok(DeviceEvent::Ignored),
             (_, Frame::Refuse { reason, text }) => {
                 self.disconnected();
-                Ok(DeviceEvent::Down { reason, text })
+                Ok(DeviceEvent::Down {
+                    reason,
+                    text: Said::new(text),
+                })
             }
             (_, Frame::Bye { reason }) => {
                 self.disconnected();
-                Ok(DeviceEvent::Down { reason, text: "" })
+                Ok(DeviceEvent::Down {
+                    reason,
+                    text: Said::default(),
+                })
             }
             (State::Offered, Frame::Ready) => {
                 self.state = State::Up;

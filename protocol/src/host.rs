@@ -10,6 +10,7 @@ use std::{collections::VecDeque, fmt};
 use crate::{
     config::{Config, ConfigError},
     device::MAX_DMA,
+    said::Said,
     wire::{
         split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA,
         MAX_INTERVAL,
@@ -174,7 +175,7 @@ pub enum HostEvent<'a> {
         /// Machine readable.
         reason: Reason,
         /// For a person.
-        text: &'a str,
+        text: Said<'a>,
     },
     /// The device ends the session.
     Closed {
@@ -576,7 +577,10 @@ impl HostSession {
             (State::Idle, _) => Err(unexpected),
             (_, Frame::Refuse { reason, text }) => {
                 self.disconnected();
-                Ok(HostEvent::Refused { reason, text })
+                Ok(HostEvent::Refused {
+                    reason,
+                    text: Said::new(text),
+                })
             }
             (_, Frame::Bye { reason }) => {
                 self.disconnected();

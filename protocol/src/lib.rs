@@ -18,6 +18,8 @@
 //! * [`channel`] has the two halves of a session of a NIC or serial channel,
 //!   which is a connection of its own beside the PCIe stream.
 //! * [`keys`] reads the keys of connections beyond the machine itself.
+//! * [`said`] is text of the other side, which is shown as one printable line.
+//! * [`limit`] is how many lines of a log others can cause.
 //!
 //! The crate has no dependencies and contains no `unsafe` code. It builds with
 //! Rust 1.77, the minimum of QEMU 10.1.
@@ -29,6 +31,8 @@ pub mod config;
 pub mod device;
 pub mod host;
 pub mod keys;
+pub mod limit;
+pub mod said;
 pub mod wire;
 
 pub use config::{Bar, Capability, Config, ConfigError, Msix};

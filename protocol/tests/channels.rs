@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel, HostChannel},
     host::{State, Violation},
+    said::Said,
     wire::{split, Frame, Reason, MAX_NIC_FRAME, MAX_SERIAL},
 };
 use common::Random;
@@ -28,7 +29,7 @@ fn up(kind: ChannelKind, windows: (u32, u32)) -> (HostChannel, DeviceChannel) {
     assert_eq!(
         event,
         ChannelEvent::Opened {
-            host: "test",
+            host: Said::new("test"),
             mac: if nic { MAC } else { [0; 6] },
             link: nic,
             replaced: false
@@ -256,7 +257,7 @@ fn sessions_end_and_stale_frames_are_ignored() {
         event,
         ChannelEvent::Down {
             reason: Reason::Closing,
-            text: ""
+            text: Said::default()
         }
     );
     assert!(!device.is_up());
@@ -282,7 +283,7 @@ fn what_breaks_the_protocol_is_named() {
         let mut out = Vec::new();
         device.fail(Reason::Protocol, words, &mut out);
         let (event, _) = host.frame(&out).unwrap();
-        assert!(matches!(event, ChannelEvent::Down { text, .. } if text == words));
+        assert!(matches!(event, ChannelEvent::Down { text, .. } if text.raw() == words));
     };
     let (nic, serial) = (ChannelKind::Nic, ChannelKind::Serial);
     check(nic, Frame::Serial { data: b"x" }, "SERIAL may not come");

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
     host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS},
+    said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
     Config, WireError,
 };
@@ -289,7 +290,7 @@ impl World {
             rest = tail;
             match event {
                 DeviceEvent::Offered { host, .. } => {
-                    assert_eq!(host, "model");
+                    assert_eq!(host.raw(), "model");
                     self.void_device();
                 }
                 DeviceEvent::Up => self.count("up"),
@@ -955,7 +956,7 @@ fn a_second_host_is_refused_without_touching_the_first() {
         event,
         HostEvent::Refused {
             reason: Reason::Busy,
-            text: "taken"
+            text: Said::new("taken")
         }
     );
     assert_eq!(second.state(), State::Closed);

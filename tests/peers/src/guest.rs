@@ -286,7 +286,7 @@ impl GuestEndpoint {
                     None
                 }
                 HostEvent::Refused { reason, text } => {
-                    self.down = Some((reason, text.to_owned()));
+                    self.down = Some((reason, text.raw().to_owned()));
                     Some(Activity::Closed)
                 }
                 HostEvent::Closed { reason } => {

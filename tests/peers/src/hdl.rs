@@ -715,13 +715,13 @@ fn unexpected(expected: &str, found: &Event) -> Error {
 fn own(event: &DeviceEvent<'_>) -> Option<Event> {
     Some(match *event {
         DeviceEvent::Offered { host, replaced } => Event::Offered {
-            host: host.to_owned(),
+            host: host.raw().to_owned(),
             replaced,
         },
         DeviceEvent::Up => Event::Up,
         DeviceEvent::Down { reason, text } => Event::Down {
             reason,
-            text: text.to_owned(),
+            text: text.raw().to_owned(),
         },
         DeviceEvent::Read {
             tag,
