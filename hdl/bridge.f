@@ -2,8 +2,13 @@
 // The bridge, in compile order: the one list that every flow uses. Paths are relative to this
 // file, as `verilator -F` takes them.
 rtl/accelerator_dpi_pkg.sv
+rtl/accelerator_axi_pkg.sv
 rtl/accelerator_stable_check.sv
 rtl/accelerator_mmio_master.sv
+rtl/accelerator_guest_accesses.sv
+rtl/accelerator_dma_writes.sv
+rtl/accelerator_dma_reads.sv
+rtl/accelerator_interrupts.sv
 rtl/accelerator_pcie_bridge.sv
 rtl/accelerator_axi_regs.sv
 rtl/accelerator_nic_bridge.sv

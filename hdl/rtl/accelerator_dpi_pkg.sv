@@ -161,4 +161,12 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_uart_get(input chandle h);
   import "DPI-C" function int acc_uart_put(input chandle h, input int value);
 
+  // Says that a call of the bridge `name` failed, unless it is because the link is down.
+  task automatic complain(input chandle h, input string name, input int status,
+                          input string what);
+    if (status != -ErrLink) begin
+      $warning("%s: %s failed (%0d): %s", name, what, status, acc_last_error(h));
+    end
+  endtask
+
 endpackage

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DMA writes of RTL: bursts on s_axi from their AW to their B. The process of the bridge that
+// makes every DPI call does so here too, by the tasks: at each clock edge, in its own order.
+
+module accelerator_dma_writes
+  import accelerator_dpi_pkg::*;
+  import accelerator_axi_pkg::*;
+#(
+  // Of the bridge, in messages.
+  parameter string       Name      = "accelerator0",
+  parameter int unsigned AddrWidth = 64,
+  parameter int unsigned DataWidth = 128,
+  parameter int unsigned IdWidth   = 4,
+  // Outstanding bursts.
+  parameter int unsigned Depth     = 16
+) (
+  input  logic                   clk_i,
+  input  logic                   rst_ni,
+
+  input  logic [IdWidth-1:0]     s_axi_awid,
+  input  logic [AddrWidth-1:0]   s_axi_awaddr,
+  input  logic [7:0]             s_axi_awlen,
+  input  logic [2:0]             s_axi_awsize,
+  input  logic [1:0]             s_axi_awburst,
+  input  logic                   s_axi_awvalid,
+  output logic                   s_axi_awready,
+  input  logic [DataWidth-1:0]   s_axi_wdata,
+  input  logic [DataWidth/8-1:0] s_axi_wstrb,
+  input  logic                   s_axi_wlast,
+  input  logic                   s_axi_wvalid,
+  output logic                   s_axi_wready,
+  output logic [IdWidth-1:0]     s_axi_bid,
+  output logic [1:0]             s_axi_bresp,
+  output logic                   s_axi_bvalid,
+  input  logic                   s_axi_bready,
+
+  // No burst is under way.
+  output logic                   idle_o
+);
+
+  localparam int unsigned StrbWidth  = DataWidth / 8;
+  localparam int unsigned LaneWidth  = $clog2(StrbWidth);
+  localparam int unsigned PtrWidth   = $clog2(Depth);
+  localparam int unsigned CountWidth = $clog2(Depth + 1);
+
+  // Bursts from their AW to their B, in the order of AW; answers are given in that order,
+  // whatever their ID.
+  logic [IdWidth-1:0]    id_q   [Depth];
+  logic [AddrWidth-1:0]  addr_q [Depth];
+  logic [7:0]            len_q  [Depth];
+  logic [2:0]            size_q [Depth];
+  int                    tag_q  [Depth];
+  // Bad: not to be carried out. Sent: all data came, and tag is valid. Done: B can be given.
+  logic [Depth-1:0]      bad_q, sent_q, done_q, error_q;
+  // Where the next AW, the next W burst and the next B belong.
+  logic [PtrWidth-1:0]   aw_ptr_q, w_ptr_q, b_ptr_q;
+  logic [CountWidth-1:0] count_q, wait_q;
+  // The burst on W: whether the library is ready for it, whether it is not (or no longer)
+  // carried out, where its next beat begins, and beats left after that one.
+  logic                  w_open_q, w_drop_q;
+  logic [LaneWidth-1:0]  w_lane_q;
+  logic [7:0]            w_left_q;
+
+  assign s_axi_awready = rst_ni && count_q != CountWidth'(Depth);
+  assign s_axi_wready  = rst_ni && w_open_q;
+  assign idle_o        = count_q == '0;
+
+  // The host carried a burst out, or refused it.
+  task automatic fetch(input chandle handle);
+    automatic int status, tag, kind;
+    status = acc_get_dma_write(handle, tag, kind);
+    if (status < 0) begin
+      complain(handle, Name, status, "acc_get_dma_write");
+    end else begin
+      for (int unsigned i = 0; i < Depth; i++) begin
+        if (sent_q[i] && !done_q[i] && tag_q[i] == tag) begin
+          done_q[i]  <= 1'b1;
+          error_q[i] <= kind != 0;
+        end
+      end
+    end
+  endtask
+
+  // Beats, requests and responses of this clock.
+  task automatic serve(input chandle handle, input bit link);
+    automatic int          status, tag;
+    automatic bit          drop, open;
+    automatic int unsigned lane, slot, size;
+    automatic logic        aw_take, w_end, b_give;
+
+    // Data.
+    open  = w_open_q;
+    slot  = 32'(w_ptr_q);
+    w_end = 1'b0;
+    if (s_axi_wvalid && s_axi_wready) begin
+      lane  = 32'(w_lane_q);
+      size  = 32'd1 << size_q[slot];
+      drop  = w_drop_q || !link;
+      tag   = 0;
+      w_end = w_left_q == 8'd0;
+      if (!drop) begin
+        status = acc_dma_write_beat(handle, int'(lane), int'(size - (lane & (size - 1))),
+                                    512'(s_axi_wdata), 64'(s_axi_wstrb));
+        if (status < 0) begin
+          complain(handle, Name, status, "acc_dma_write_beat");
+          drop = 1'b1;
+        end
+      end
+      if (w_end && !drop) begin
+        tag = acc_dma_write_end(handle);
+        if (tag < 0) begin
+          complain(handle, Name, tag, "acc_dma_write_end");
+          drop = 1'b1;
+        end
+      end
+      w_left_q <= w_left_q - 8'd1;
+      w_lane_q <= LaneWidth'((lane & ~(size - 1)) + size);
+      w_drop_q <= drop;
+      if (w_end) begin
+        tag_q[slot]   <= tag;
+        sent_q[slot]  <= 1'b1;
+        done_q[slot]  <= drop;
+        error_q[slot] <= drop;
+        slot    = next_slot(slot, Depth);
+        open    = 1'b0;
+        w_ptr_q <= PtrWidth'(slot);
+      end
+      assert (s_axi_wlast == w_end)
+      else $error("%m: %s: s_axi_wlast is %0d with %0d beats to come", Name, s_axi_wlast,
+                  w_left_q);
+    end
+    // The library may be busy; then the data of the next burst waits.
+    if (!open && wait_q != CountWidth'(w_end)) begin
+      drop   = bad_q[slot] || !link;
+      status = drop ? 0 : acc_dma_write_begin(handle, 64'(addr_q[slot]));
+      if (status < 0 && status != -ErrAgain) begin
+        complain(handle, Name, status, "acc_dma_write_begin");
+        drop = 1'b1;
+      end
+      open     = status != -ErrAgain;
+      w_drop_q <= drop;
+      w_lane_q <= addr_q[slot][LaneWidth-1:0];
+      w_left_q <= len_q[slot];
+    end
+    w_open_q <= open;
+
+    // Requests.
+    aw_take = s_axi_awvalid && s_axi_awready;
+    if (aw_take) begin
+      id_q[aw_ptr_q]    <= s_axi_awid;
+      addr_q[aw_ptr_q]  <= s_axi_awaddr;
+      len_q[aw_ptr_q]   <= s_axi_awlen;
+      size_q[aw_ptr_q]  <= s_axi_awsize;
+      sent_q[aw_ptr_q]  <= 1'b0;
+      done_q[aw_ptr_q]  <= 1'b0;
+      error_q[aw_ptr_q] <= 1'b0;
+      drop = burst_is_bad(s_axi_awaddr[11:0], s_axi_awlen, s_axi_awsize, s_axi_awburst,
+                          LaneWidth);
+      bad_q[aw_ptr_q]   <= drop;
+      aw_ptr_q          <= PtrWidth'(next_slot(32'(aw_ptr_q), Depth));
+      if (drop) begin
+        $warning("%m: %s: s_axi write of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible",
+                 Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize, s_axi_awburst);
+      end
+    end
+
+    // Responses.
+    b_give = 1'b0;
+    if (!s_axi_bvalid || s_axi_bready) begin
+      b_give       = count_q != '0 && done_q[b_ptr_q];
+      s_axi_bvalid <= b_give;
+      if (b_give) begin
+        s_axi_bid   <= id_q[b_ptr_q];
+        s_axi_bresp <= error_q[b_ptr_q] ? RespSlverr : RespOkay;
+        b_ptr_q     <= PtrWidth'(next_slot(32'(b_ptr_q), Depth));
+        sent_q[b_ptr_q] <= 1'b0;
+        done_q[b_ptr_q] <= 1'b0;
+      end
+    end
+    count_q <= count_q + CountWidth'(aw_take) - CountWidth'(b_give);
+    wait_q  <= wait_q + CountWidth'(aw_take) - CountWidth'(w_end);
+  endtask
+
+  // A link that went down answers everything that waits. What became complete at this edge was
+  // dropped by `serve`.
+  task automatic link_down();
+    for (int unsigned i = 0; i < Depth; i++) begin
+      if (sent_q[i] && !done_q[i]) begin
+        done_q[i]  <= 1'b1;
+        error_q[i] <= 1'b1;
+      end
+    end
+  endtask
+
+  // A library that waits for the rest of a burst, which aresetn cut off.
+  task automatic give_back(input chandle handle);
+    if (w_open_q && !w_drop_q) void'(acc_dma_write_end(handle));
+  endtask
+
+  task automatic clear();
+    bad_q        <= '0;
+    sent_q       <= '0;
+    done_q       <= '0;
+    error_q      <= '0;
+    aw_ptr_q     <= '0;
+    w_ptr_q      <= '0;
+    b_ptr_q      <= '0;
+    count_q      <= '0;
+    wait_q       <= '0;
+    w_open_q     <= 1'b0;
+    w_drop_q     <= 1'b0;
+    s_axi_bvalid <= 1'b0;
+  endtask
+
+  accelerator_stable_check #(
+    .Width(IdWidth + AddrWidth + 13), .Name("s_axi_aw")
+  ) u_check_aw (
+    .clk_i, .rst_ni, .valid_i(s_axi_awvalid), .ready_i(s_axi_awready),
+    .payload_i({s_axi_awid, s_axi_awaddr, s_axi_awlen, s_axi_awsize, s_axi_awburst})
+  );
+  accelerator_stable_check #(
+    .Width(DataWidth), .Name("s_axi_w")
+  ) u_check_w (
+    .clk_i, .rst_ni, .valid_i(s_axi_wvalid), .ready_i(s_axi_wready), .payload_i(s_axi_wdata)
+  );
+  accelerator_stable_check #(
+    .Width(StrbWidth + 1), .Name("s_axi_wstrb and s_axi_wlast")
+  ) u_check_wstrb (
+    .clk_i, .rst_ni, .valid_i(s_axi_wvalid), .ready_i(s_axi_wready),
+    .payload_i({s_axi_wstrb, s_axi_wlast})
+  );
+
+endmodule

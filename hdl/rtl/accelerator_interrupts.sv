@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Interrupts that RTL asks for. The process of the bridge that makes every DPI call does so here
+// too, by the tasks: at each clock edge, in its own order.
+
+module accelerator_interrupts
+  import accelerator_dpi_pkg::*;
+#(
+  // Of the bridge, in messages.
+  parameter string       Name    = "accelerator0",
+  // 0: none.
+  parameter int unsigned IntxPin = 0
+) (
+  input  logic        clk_i,
+  input  logic        rst_ni,
+
+  input  logic        msix_valid,
+  output logic        msix_ready,
+  input  logic [10:0] msix_vector,
+  input  logic        intx,
+
+  // No vector waits for the library.
+  output logic        idle_o
+);
+
+  // The library could not take the vector: it is asked again every clock.
+  logic        wait_q;
+  logic [10:0] vector_q;
+  logic        intx_sent_q;
+
+  assign msix_ready = rst_ni && !wait_q;
+  assign idle_o     = !wait_q;
+
+  task automatic serve(input chandle handle, input bit link);
+    automatic int          status;
+    automatic logic [10:0] vector;
+    if ((msix_valid && msix_ready) || wait_q) begin
+      vector = wait_q ? vector_q : msix_vector;
+      status = link ? acc_msix(handle, 32'(vector)) : 0;
+      if (status < 0 && status != -ErrAgain) begin
+        complain(handle, Name, status, $sformatf("raising MSI-X vector %0d", vector));
+      end
+      wait_q   <= status == -ErrAgain;
+      vector_q <= vector;
+    end
+    if (IntxPin != 0 && intx != intx_sent_q && link) begin
+      status = acc_intx(handle, 32'(intx));
+      if (status < 0) complain(handle, Name, status, "setting the level of INTx");
+      intx_sent_q <= intx;
+    end
+  endtask
+
+  task automatic clear();
+    wait_q      <= 1'b0;
+    intx_sent_q <= 1'b0;
+  endtask
+
+  accelerator_stable_check #(
+    .Width(11), .Name("msix")
+  ) u_check_msix (
+    .clk_i, .rst_ni, .valid_i(msix_valid), .ready_i(msix_ready), .payload_i(msix_vector)
+  );
+
+endmodule
