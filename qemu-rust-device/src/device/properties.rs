@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! The properties of `accelerator-pcie`: what a user can set before it is
+//! plugged in, and what can be asked of it and set when it is there.
+
+use std::{
+    ffi::{c_char, c_void, CStr},
+    mem::{offset_of, MaybeUninit},
+    ptr::{addr_of, addr_of_mut},
+    sync::atomic::Ordering,
+};
+
+use super::{invalid, AcceleratorPcie, TYPE_NAME};
+use crate::{
+    bindings, clock,
+    glue::{c, device_impl, Error},
+    pci::PciDeviceClass,
+};
+
+const fn property(
+    name: &'static CStr,
+    info: *const c::PropertyInfo,
+    offset: usize,
+    default: Option<u64>,
+) -> c::Property {
+    // SAFETY: null pointers, zero and false are values of all fields.
+    let mut property: c::Property = unsafe { MaybeUninit::zeroed().assume_init() };
+    property.name = name.as_ptr();
+    property.info = info;
+    property.offset = offset as isize;
+    if let Some(value) = default {
+        property.set_default = true;
+        property.defval = c::Property__bindgen_ty_1 { u: value };
+    }
+    property
+}
+
+device_impl!(
+    AcceleratorPcie,
+    TYPE_NAME,
+    [
+        property(
+            c"endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, endpoint),
+            None
+        ),
+        property(
+            c"port",
+            addr_of!(c::qdev_prop_uint16),
+            offset_of!(AcceleratorPcie, port),
+            Some(0)
+        ),
+        property(
+            c"curve-secret",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, curve_secret),
+            None
+        ),
+        property(
+            c"curve-server",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, curve_server),
+            None
+        ),
+        property(
+            c"insecure",
+            addr_of!(c::qdev_prop_bool),
+            offset_of!(AcceleratorPcie, insecure),
+            Some(0)
+        ),
+        property(
+            c"handshake-timeout",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, handshake_timeout),
+            Some(30_000)
+        ),
+        property(
+            c"completion-timeout",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, completion_timeout),
+            Some(0)
+        ),
+        property(
+            c"posted-writes",
+            addr_of!(c::qdev_prop_bool),
+            offset_of!(AcceleratorPcie, posted_writes),
+            Some(1)
+        ),
+        property(
+            c"write-window",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, write_window),
+            Some(256)
+        ),
+        property(
+            c"netdev",
+            addr_of!(bindings::qdev_prop_netdev),
+            offset_of!(AcceleratorPcie, network) + offset_of!(bindings::NICConf, peers),
+            None
+        ),
+        property(
+            c"mac",
+            addr_of!(bindings::qdev_prop_macaddr),
+            offset_of!(AcceleratorPcie, network) + offset_of!(bindings::NICConf, macaddr),
+            None
+        ),
+        property(
+            c"nic-endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, nic_endpoint),
+            None
+        ),
+        property(
+            c"chardev",
+            addr_of!(bindings::qdev_prop_chr),
+            offset_of!(AcceleratorPcie, serial),
+            None
+        ),
+        property(
+            c"serial-endpoint",
+            addr_of!(c::qdev_prop_string),
+            offset_of!(AcceleratorPcie, serial_endpoint),
+            None
+        ),
+    ]
+);
+
+/// Texts of `-device accelerator-pcie,help`.
+const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
+    (
+        c"endpoint",
+        c"where the simulator listens: a port on loopback, tcp://127.0.0.1:PORT or ipc://PATH; \
+          with keys or insecure=on also tcp://HOST:PORT (default: property port, then \
+          NPU_COSIM_PORT, then 7557)",
+    ),
+    (
+        c"curve-secret",
+        c"file with our own pair of ZeroMQ CURVE keys, together with curve-server",
+    ),
+    (
+        c"curve-server",
+        c"public key of the simulator, or a file with it, together with curve-secret",
+    ),
+    (
+        c"insecure",
+        c"allow a simulator on another machine without keys, which may read and write the guest's \
+          memory, as may everybody in between",
+    ),
+    (
+        c"port",
+        c"TCP port on loopback, instead of endpoint; 0 is none",
+    ),
+    (
+        c"handshake-timeout",
+        c"milliseconds to wait for the simulator when the device is plugged in",
+    ),
+    (
+        c"completion-timeout",
+        c"milliseconds after which a read returns all ones; 0 waits as long as the simulator is \
+          there",
+    ),
+    (
+        c"posted-writes",
+        c"whether a write returns before the RTL has taken it, as on PCI Express",
+    ),
+    (
+        c"write-window",
+        c"posted writes that may be outstanding, 1 to 4096",
+    ),
+    (
+        c"netdev",
+        c"network whose frames go to the RTL's NIC bridge and come from it",
+    ),
+    (
+        c"mac",
+        c"address that the RTL is told (default: one of 52:54:00:12:34:56 and following)",
+    ),
+    (
+        c"nic-endpoint",
+        c"where the NIC bridge listens (default: the TCP port after that of endpoint, or its path \
+          with .nic behind it)",
+    ),
+    (
+        c"chardev",
+        c"character device whose bytes go to the RTL's UART bridge and come from it",
+    ),
+    (
+        c"serial-endpoint",
+        c"where the UART bridge listens (default: the second TCP port after that of endpoint, or \
+          its path with .uart behind it)",
+    ),
+];
+
+const SIM_CLOCK: &CStr = c"sim-clock";
+const SIM_CLOCK_TEXT: &CStr =
+    c"step in nanoseconds, 100 to 100000000, in which guest time follows the simulator's; 0 leaves \
+      it to the host. It needs -accel tcg, and can be set at run time (default: 0)";
+
+type Getter = unsafe extern "C" fn(*mut c::Object, *mut *mut c::Error) -> bool;
+type Setter = unsafe extern "C" fn(*mut c::Object, bool, *mut *mut c::Error);
+
+/// What can be asked of a running device, with `qom-get`.
+const FLAGS: [(&CStr, &CStr, Getter, Option<Setter>); 5] = [
+    (
+        c"link-up",
+        c"whether there is a session with the simulator",
+        get_link_up,
+        None,
+    ),
+    (
+        c"memory-enabled",
+        c"whether the guest has switched the BARs on, as drivers do first",
+        get_memory,
+        None,
+    ),
+    (
+        c"bus-master",
+        c"whether the guest lets the device access its memory",
+        get_bus_master,
+        None,
+    ),
+    (
+        c"follows-sim",
+        c"whether guest time is the simulator's now",
+        get_follows_sim,
+        None,
+    ),
+    (
+        c"replug",
+        c"set to true: the guest is asked to release the device, which is then plugged in again",
+        get_replug,
+        Some(set_replug),
+    ),
+];
+
+/// # Safety
+///
+/// `object` must be an `AcceleratorPcie`, as QEMU promises to functions of the
+/// class.
+unsafe fn instance<'a>(object: *mut c::Object) -> &'a AcceleratorPcie {
+    // SAFETY: promised by the caller.
+    unsafe { &*object.cast::<AcceleratorPcie>() }
+}
+
+unsafe extern "C" fn get_link_up(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: called for objects of the class.
+    unsafe { instance(object) }.link_up.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn get_memory(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.has_command(bindings::PCI_COMMAND_MEMORY)
+}
+
+unsafe extern "C" fn get_bus_master(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.has_command(bindings::PCI_COMMAND_MASTER)
+}
+
+unsafe extern "C" fn get_follows_sim(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    clock::follows(unsafe { instance(object) }.address())
+}
+
+unsafe extern "C" fn get_replug(object: *mut c::Object, _errp: *mut *mut c::Error) -> bool {
+    // SAFETY: as in `get_link_up`.
+    unsafe { instance(object) }.again.borrow().is_some()
+}
+
+unsafe extern "C" fn set_replug(object: *mut c::Object, on: bool, errp: *mut *mut c::Error) {
+    // SAFETY: as in `get_link_up`.
+    let device = unsafe { instance(object) };
+    let asked = device.again.borrow().is_some();
+    let result = match (on, asked) {
+        (true, _) => device.replug().map(drop),
+        (false, false) => Ok(()),
+        (false, true) => Err(invalid("the guest has been asked already")),
+    };
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { Error::ok_or_propagate(result, errp) };
+}
+
+unsafe extern "C" fn get_sim_clock(
+    object: *mut c::Object,
+    visitor: *mut bindings::Visitor,
+    name: *const c_char,
+    _opaque: *mut c_void,
+    errp: *mut *mut c::Error,
+) {
+    // SAFETY: as in `get_link_up`.
+    let mut value = unsafe { instance(object) }
+        .sim_clock
+        .load(Ordering::Relaxed);
+    // SAFETY: QEMU gives a valid visitor, name and `errp`.
+    unsafe { bindings::visit_type_uint32(visitor, name, &mut value, errp.cast()) };
+}
+
+unsafe extern "C" fn set_sim_clock(
+    object: *mut c::Object,
+    visitor: *mut bindings::Visitor,
+    name: *const c_char,
+    _opaque: *mut c_void,
+    errp: *mut *mut c::Error,
+) {
+    let mut value = 0;
+    // SAFETY: as in `get_sim_clock`.
+    if !unsafe { bindings::visit_type_uint32(visitor, name, &mut value, errp.cast()) } {
+        return;
+    }
+    // SAFETY: as in `get_link_up`.
+    let result = unsafe { instance(object) }.set_sim_clock(value);
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { Error::ok_or_propagate(result, errp) };
+}
+
+/// Gives the class the properties that are not fields, and all of them a text.
+pub(super) fn describe(class: &mut PciDeviceClass) {
+    for &(name, text) in DESCRIPTIONS {
+        // SAFETY: the class has these properties, and both texts are
+        // constants, of which QEMU makes copies.
+        unsafe {
+            bindings::object_class_property_set_description(
+                addr_of_mut!(*class).cast(),
+                name.as_ptr(),
+                text.as_ptr(),
+            );
+        }
+    }
+    let class: *mut c::ObjectClass = addr_of_mut!(*class).cast();
+    // SAFETY: as above; the functions are for objects of this class.
+    unsafe {
+        bindings::object_class_property_add(
+            class,
+            SIM_CLOCK.as_ptr(),
+            c"uint32".as_ptr(),
+            Some(get_sim_clock),
+            Some(set_sim_clock),
+            None,
+            std::ptr::null_mut(),
+        );
+        bindings::object_class_property_set_description(
+            class,
+            SIM_CLOCK.as_ptr(),
+            SIM_CLOCK_TEXT.as_ptr(),
+        );
+    }
+    for (name, text, get, set) in FLAGS {
+        // SAFETY: as above; the functions are for objects of this class.
+        unsafe {
+            bindings::object_class_property_add_bool(class, name.as_ptr(), Some(get), set);
+            bindings::object_class_property_set_description(class, name.as_ptr(), text.as_ptr());
+        }
+    }
+}
