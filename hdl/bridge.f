@@ -4,6 +4,7 @@
 rtl/accelerator_dpi_pkg.sv
 rtl/accelerator_axi_pkg.sv
 rtl/accelerator_stable_check.sv
+rtl/accelerator_known_check.sv
 rtl/accelerator_mmio_master.sv
 rtl/accelerator_guest_accesses.sv
 rtl/accelerator_dma_writes.sv

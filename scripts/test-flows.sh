@@ -26,7 +26,8 @@ is: N passed, N failed.
                        transcripts
              slang     the sources elaborated by slang, and scanned
              bench     the test bench with Verilator --timing: every example does the
-                       same, clock for clock, however the clock is made
+                       same, clock for clock, however the clock is made, and whatever
+                       its registers begin with
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
@@ -337,7 +338,11 @@ part_slang() {
   ((f == 0)) || grep -E '^FAILED' "$out/slang.out" || true
   passed=$((passed + p)) failed=$((failed + f))
 
-  # The scan notices what it is there for.
+  # The analysis and the scan notice what they are there for.
+  check 'a second process that writes a variable is noticed' analysed 'cannot be written to' \
+    'logic q; initial q = 1; always_ff @(posedge clk) q <= 0;'
+  check 'a variable that is known at the start is taken' \
+    analyse 'logic q = 1; always_ff @(posedge clk) q <= 0;'
   check 'an open array is noticed' scanned 'an open array' \
     'import "DPI-C" function int f(input bit [7:0] a[]);'
   check 'a type of one'\''s own is noticed' scanned 'not in the common subset' 'import "DPI-C" function int f(input union_t u);'
@@ -348,6 +353,15 @@ part_slang() {
     '  if (Width > 1) begin'
   check 'an argument of another type is noticed' scanned 'not in the common subset' \
     'import "DPI-C" function int f(inout int a);'
+}
+
+analyse() {
+  printf 'module m(input logic clk);\n%s\nendmodule\n' "$1" >"$out/analysed.sv"
+  "$PYTHON_ENV/bin/python" "$tests/elaborate.py" --analyse m "$out/analysed.sv"
+}
+
+analysed() {
+  refuses "$1" analyse "$2"
 }
 
 scanned() {
@@ -381,6 +395,7 @@ part_bench() {
     example=${pid#*:}
     check "build of $example with --timing" wait "${pid%%:*}"
     check "$example does the same with every clock" styles "$example"
+    check "$example does the same after any power-on" power_on "$example"
     check "$example ends when the stop file is there" stops "$example"
   done
   check 'build of usr_irq_tb' verilator --binary --timing -Wall --assert \
@@ -407,6 +422,7 @@ build_bench() {
     done < <(python3 "$tests/files.py" "$REPO_DIR/hdl/vivado/card/sort/card.f")
   fi
   verilator --binary --timing --no-sched-zero-delay -Wall -Wno-UNUSEDPARAM --assert \
+    --x-initial unique --x-assign unique \
     --timescale 1ns/1ps --prefix Vtop --Mdir "$folder" --top-module accelerator_tb \
     "+define+ACCELERATOR_TOP=$top" "${list[@]}" \
     "$REPO_DIR/hdl/sim/accelerator_tb.sv" "$REPO_DIR/hdl/tests/scripted.cpp" \
@@ -434,6 +450,29 @@ styles() {
     virtio_net) grep -qx 5 <<<"$calls" && (($(grep -c '^frame 300 ' "$out/$1-0.txt") == 2)) ;;
     *) grep -qx 5 <<<"$calls" ;;
   esac
+}
+
+# Registers begin with anything, as on a chip, and as X in other simulators: what reset does not
+# clear in time stops the bridge, lets it hang, or shows in what it calls.
+power_on() {
+  local seed script=$1 random=() status=0
+  [[ $script != card ]] || script='sort'
+  for ((seed = 0; seed <= 40; seed++)); do
+    ((seed == 0)) || random=(+verilator+rand+reset+2 "+verilator+seed+$seed")
+    SCRIPT=$script TRANSCRIPT=$out/$1-power-$((seed != 0)).txt timeout 60 "$out/bench-$1/Vtop" \
+      +max_clocks=3000 "${random[@]}" >"$out/$1-power.out" 2>&1 || status=$?
+    if ((status != 0)); then
+      cat "$out/$1-power.out"
+      echo "seed $seed: status $status"
+      return 1
+    fi
+    # The script is not over, but something was done.
+    [[ $(wc -l <"$out/$1-power-0.txt") -gt 10 ]] || return 1
+    if ! diff "$out/$1-power-0.txt" "$out/$1-power-$((seed != 0)).txt"; then
+      echo "seed $seed"
+      return 1
+    fi
+  done
 }
 
 stops() {

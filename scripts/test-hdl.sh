@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Tests of hdl/: lint, what elaboration refuses, the prototypes of the DPI library, the
-# cocotb suites, and the main program of a simulation.
+# Tests of hdl/: lint, what elaboration refuses, the assertions, the prototypes of the DPI
+# library, the cocotb suites, and the main program of a simulation.
 
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -45,7 +45,7 @@ while (($#)); do
   shift
 done
 
-need_packages g++ make perl
+need_packages g++ make perl iverilog
 python_env
 export PATH=$PYTHON_ENV/bin:$PATH
 hdl=$REPO_DIR/hdl
@@ -92,6 +92,58 @@ refuses_in() {
   fi
   echo "$output"
   grep -qF -- "$text" <<<"$output"
+}
+
+# cases SOURCE NAME MACRO TOP FILES...: a program of hdl/tests/cases.h on a top module. Its runs
+# are short, so the compiler does not optimise; the linker leaves out the stand-in's functions
+# that the top module has no use for.
+cases() {
+  local source=$1 name=$2 folder=$out/$2 macro=$3 top=$4 line p f
+  shift 4
+  verilator --cc --exe --build --no-timing --assert -Wall --timescale 1ns/1ps --prefix Vtop \
+    --Mdir "$folder" --top-module "$top" "$@" "$hdl/tests/$source" \
+    -CFLAGS "-std=gnu++20 -ffunction-sections -D$macro" -LDFLAGS -Wl,--gc-sections \
+    -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include' \
+    >>"$LOG_FILE" 2>&1 </dev/null || {
+    say "FAILED: $source cannot be built on $top; see $LOG_FILE"
+    failed=$((failed + 1))
+    return
+  }
+  line=$(timeout 120 "$folder/Vtop" 2>&1 | tee -a "$LOG_FILE" | tail -n 1) || true
+  read -r p _ f _ < <(tr -d , <<<"$line")
+  if [[ ! $p =~ ^[0-9]+$ || ! $f =~ ^[0-9]+$ ]]; then
+    p=0 f=1
+  fi
+  passed=$((passed + p)) failed=$((failed + f))
+  ((f == 0)) || say "FAILED: $f cases of $name; see $LOG_FILE"
+}
+
+# What a four-state simulator says of X at the border of the DPI: each once where it is unknown,
+# and nothing in reset or without valid.
+unknowns() {
+  iverilog -g2012 -o "$out/known" "$hdl/rtl/accelerator_known_check.sv" "$hdl/tests/known_tb.sv" ||
+    return 1
+  vvp -n "$out/known" >"$out/known.out" || return 1
+  cat "$out/known.out"
+  diff - <(grep -oE '^[a-z ]+$|^[A-Z]+:|(strict|lenient): [^ ]+ is.*' "$out/known.out") <<'EXPECTED'
+in reset
+not valid
+known
+unknown
+ERROR:
+strict: 5X is not known, and would be 0 for the host
+WARNING:
+lenient: 5X is not known, and is 0 for the host; told once
+unknown again
+ERROR:
+strict: 5X is not known, and would be 0 for the host
+valid unknown
+ERROR:
+strict: valid is x
+ERROR:
+lenient: valid is x
+end
+EXPECTED
 }
 
 # The prototypes that Verilator makes from the imports stand beside the library's header: a
@@ -191,11 +243,26 @@ if ((${#suites[@]} == 0)); then
   check 'refuses DataWidth 24' refuses_in accelerator_nic_bridge 'DataWidth is 24;' DataWidth=24
   check 'refuses DataWidth 4' refuses_in accelerator_nic_bridge 'DataWidth is 4;' DataWidth=4
   check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
+  check 'refuses a BAR beyond the address' refuses \
+    'BAR 0 of 0x10000 bytes ends at 0xffff on m_axi, MmioAddrWidth is 12 and ends at 0xfff' \
+    MmioAddrWidth=12 "Bar0Size=64'h10000"
+  check 'refuses a BAR behind the address' refuses \
+    'BAR 2 of 0x1000 bytes ends at 0x100fff on m_axi, MmioAddrWidth is 20 and ends at 0xfffff' \
+    MmioAddrWidth=20 "Bar2Size=64'h1000" "Bar2AxiBase=64'h100000"
+  check 'takes a BAR that just fits' lint bridge.f accelerator_pcie_bridge MmioAddrWidth=16 \
+    "Bar0Size=64'h10000"
   check 'refuses CapCount 9' refuses 'CapCount is 9;' CapCount=9
   check 'refuses a capability without a body' refuses 'CapBytes[1] is 0;' CapCount=2 \
     "CapBytes=64'h4"
   check 'refuses a capability of 65 bytes' refuses 'CapBytes[0] is 65;' CapCount=1 \
     "CapBytes=64'h41"
+
+  say 'breaking the rules of the bridges'
+  cases misuse.cpp misuse-pcie MISUSE_PCIE accelerator_pcie_bridge -GDmaDataWidth=64 -GDmaWrites=2 \
+    -GDmaReads=2 -GStallClocks=200 -F "$hdl/bridge.f"
+  cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
+  cases misuse.cpp misuse-uart MISUSE_UART accelerator_uart_port -F "$hdl/bridge.f"
+  check 'what is unknown is told' unknowns
 
   say 'comparing the imports with the header of the DPI library'
   check 'prototypes' prototypes

@@ -14,7 +14,9 @@ module accelerator_dma_reads
   parameter int unsigned DataWidth = 128,
   parameter int unsigned IdWidth   = 4,
   // Outstanding bursts.
-  parameter int unsigned Depth     = 16
+  parameter int unsigned Depth     = 16,
+  // A burst that stands still for so many clocks is told of; 0: none is.
+  parameter int unsigned StallClocks = 1_000_000
 ) (
   input  logic                 clk_i,
   input  logic                 rst_ni,
@@ -91,8 +93,26 @@ module accelerator_dma_reads
     end
   endtask
 
+  // Clocks in which nothing moved, though something could.
+  int unsigned           stall_q;
+
+  // What nothing moved for.
+  task automatic tell_stall();
+    if (s_axi_rvalid) begin
+      $warning("%m: %s: s_axi_rready has been low for %0d clocks with read data for ID %0d there",
+               Name, StallClocks, s_axi_rid);
+    end else begin
+      $warning("%m: %s: the host has not answered the read at 0x%0h for %0d clocks", Name,
+               addr_q[r_ptr_q], StallClocks);
+    end
+  endtask
+
   // Requests and beats of this clock.
   task automatic serve(input chandle handle, input bit link);
+    if (count_q != '0 || s_axi_arvalid || s_axi_rvalid) move(handle, link);
+  endtask
+
+  task automatic move(input chandle handle, input bit link);
     automatic int          status, tag, bytes;
     automatic longint      addr;
     automatic bit          error;
@@ -177,6 +197,13 @@ module accelerator_dma_reads
       end
     end
     count_q <= count_q + CountWidth'(ar_take) - CountWidth'(r_give);
+
+    if (ar_take || (s_axi_rvalid && s_axi_rready)) begin
+      stall_q <= 0;
+    end else begin
+      stall_q <= stall_q + 1;
+      if (StallClocks != 0 && stall_q == StallClocks - 1) tell_stall();
+    end
   endtask
 
   // A link that went down answers everything that waits.
@@ -213,9 +240,21 @@ module accelerator_dma_reads
     count_q      <= '0;
     retry_q      <= 1'b0;
     r_first_q    <= 1'b1;
+    stall_q      <= 0;
     s_axi_rvalid <= 1'b0;
   endtask
 
+  accelerator_known_check #(
+    .Width(IdWidth + AddrWidth + 13), .Name("s_axi_ar")
+  ) u_known_ar (
+    .clk_i, .rst_ni, .valid_i(s_axi_arvalid),
+    .payload_i({s_axi_arid, s_axi_araddr, s_axi_arlen, s_axi_arsize, s_axi_arburst})
+  );
+  accelerator_known_check #(
+    .Width(1), .Name("s_axi_rready")
+  ) u_known_rready (
+    .clk_i, .rst_ni, .valid_i(1'b1), .payload_i(s_axi_rready)
+  );
   accelerator_stable_check #(
     .Width(IdWidth + AddrWidth + 13), .Name("s_axi_ar")
   ) u_check_ar (

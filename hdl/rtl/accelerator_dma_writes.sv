@@ -13,7 +13,9 @@ module accelerator_dma_writes
   parameter int unsigned DataWidth = 128,
   parameter int unsigned IdWidth   = 4,
   // Outstanding bursts.
-  parameter int unsigned Depth     = 16
+  parameter int unsigned Depth     = 16,
+  // A burst that stands still for so many clocks is told of; 0: none is.
+  parameter int unsigned StallClocks = 1_000_000
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
@@ -66,6 +68,17 @@ module accelerator_dma_writes
   assign s_axi_wready  = rst_ni && w_open_q;
   assign idle_o        = count_q == '0;
 
+  // `count` lanes from `first` on.
+  function automatic logic [StrbWidth-1:0] lanes(int unsigned first, int unsigned count);
+    return ({StrbWidth{1'b1}} >> (StrbWidth - count)) << first;
+  endfunction
+
+  // What goes to the host of the data on W.
+  logic [DataWidth-1:0] w_bytes;
+  for (genvar i = 0; i < StrbWidth; i++) begin : gen_bytes
+    assign w_bytes[8*i +: 8] = s_axi_wdata[8*i +: 8] & {8{s_axi_wstrb[i]}};
+  end
+
   // The host carried a burst out, or refused it.
   task automatic fetch(input chandle handle);
     automatic int status, tag, kind;
@@ -82,8 +95,32 @@ module accelerator_dma_writes
     end
   endtask
 
+  // Clocks in which nothing moved, though something could.
+  int unsigned           stall_q;
+
+  // What nothing moved for.
+  task automatic tell_stall();
+    if (s_axi_bvalid) begin
+      $warning("%m: %s: s_axi_bready has been low for %0d clocks with the response to ID %0d there",
+               Name, StallClocks, s_axi_bid);
+    end else if (w_open_q) begin
+      $warning("%m: %s: s_axi_wvalid has been low for %0d clocks with %0d beats to come of the write at 0x%0h",
+               Name, StallClocks, 32'(w_left_q) + 1, addr_q[w_ptr_q]);
+    end else if (count_q == '0) begin
+      $warning("%m: %s: s_axi_wvalid has been high for %0d clocks without a request on AW",
+               Name, StallClocks);
+    end else begin
+      $warning("%m: %s: the host has not answered the write at 0x%0h for %0d clocks", Name,
+               addr_q[b_ptr_q], StallClocks);
+    end
+  endtask
+
   // Beats, requests and responses of this clock.
   task automatic serve(input chandle handle, input bit link);
+    if (count_q != '0 || s_axi_awvalid || s_axi_wvalid || s_axi_bvalid) move(handle, link);
+  endtask
+
+  task automatic move(input chandle handle, input bit link);
     automatic int          status, tag;
     automatic bit          drop, open;
     automatic int unsigned lane, slot, size;
@@ -129,6 +166,11 @@ module accelerator_dma_writes
       assert (s_axi_wlast == w_end)
       else $error("%m: %s: s_axi_wlast is %0d with %0d beats to come", Name, s_axi_wlast,
                   w_left_q);
+      // The lanes of a burst of another kind are others, and nothing of it is carried out.
+      assert (bad_q[32'(w_ptr_q)] ||
+              (s_axi_wstrb & ~lanes(lane, size - (lane & (size - 1)))) == '0)
+      else $error("%m: %s: s_axi_wstrb is 0x%0h, the beat has the lanes 0x%0h", Name, s_axi_wstrb,
+                  lanes(lane, size - (lane & (size - 1))));
     end
     // The library may be busy; then the data of the next burst waits.
     if (!open && wait_q != CountWidth'(w_end)) begin
@@ -180,6 +222,13 @@ module accelerator_dma_writes
     end
     count_q <= count_q + CountWidth'(aw_take) - CountWidth'(b_give);
     wait_q  <= wait_q + CountWidth'(aw_take) - CountWidth'(w_end);
+
+    if (aw_take || (s_axi_wvalid && s_axi_wready) || (s_axi_bvalid && s_axi_bready)) begin
+      stall_q <= 0;
+    end else begin
+      stall_q <= stall_q + 1;
+      if (StallClocks != 0 && stall_q == StallClocks - 1) tell_stall();
+    end
   endtask
 
   // A link that went down answers everything that waits. What became complete at this edge was
@@ -210,9 +259,31 @@ module accelerator_dma_writes
     wait_q       <= '0;
     w_open_q     <= 1'b0;
     w_drop_q     <= 1'b0;
+    stall_q      <= 0;
     s_axi_bvalid <= 1'b0;
   endtask
 
+  accelerator_known_check #(
+    .Width(IdWidth + AddrWidth + 13), .Name("s_axi_aw")
+  ) u_known_aw (
+    .clk_i, .rst_ni, .valid_i(s_axi_awvalid),
+    .payload_i({s_axi_awid, s_axi_awaddr, s_axi_awlen, s_axi_awsize, s_axi_awburst})
+  );
+  accelerator_known_check #(
+    .Width(StrbWidth + 1), .Name("s_axi_wstrb and s_axi_wlast")
+  ) u_known_wstrb (
+    .clk_i, .rst_ni, .valid_i(s_axi_wvalid), .payload_i({s_axi_wstrb, s_axi_wlast})
+  );
+  accelerator_known_check #(
+    .Width(DataWidth), .Name("s_axi_wdata"), .Fatal(1'b0)
+  ) u_known_wdata (
+    .clk_i, .rst_ni, .valid_i(s_axi_wvalid), .payload_i(w_bytes)
+  );
+  accelerator_known_check #(
+    .Width(1), .Name("s_axi_bready")
+  ) u_known_bready (
+    .clk_i, .rst_ni, .valid_i(1'b1), .payload_i(s_axi_bready)
+  );
   accelerator_stable_check #(
     .Width(IdWidth + AddrWidth + 13), .Name("s_axi_aw")
   ) u_check_aw (

@@ -80,6 +80,7 @@ module accelerator_guest_accesses
   logic [63:0] rd_done_data;
 
   accelerator_mmio_master #(
+    .Name     (Name),
     .AddrWidth(AddrWidth),
     .DataWidth(DataWidth),
     .IdWidth  (IdWidth),
@@ -225,5 +226,28 @@ module accelerator_guest_accesses
       else $error("%m: %s: m_axi_rid is %0d, every request has ID 0", Name, m_axi_rid);
     end
   end
+
+  accelerator_known_check #(
+    .Width(3), .Name("m_axi_awready, m_axi_wready and m_axi_arready")
+  ) u_known_ready (
+    .clk_i, .rst_ni, .valid_i(1'b1),
+    .payload_i({m_axi_awready, m_axi_wready, m_axi_arready})
+  );
+  accelerator_known_check #(
+    .Width(IdWidth + 2), .Name("m_axi_b")
+  ) u_known_b (
+    .clk_i, .rst_ni, .valid_i(m_axi_bvalid), .payload_i({m_axi_bid, m_axi_bresp})
+  );
+  accelerator_known_check #(
+    .Width(IdWidth + 3), .Name("m_axi_r")
+  ) u_known_r (
+    .clk_i, .rst_ni, .valid_i(m_axi_rvalid), .payload_i({m_axi_rid, m_axi_rresp, m_axi_rlast})
+  );
+  // Of the lanes that the guest asked for. A register that was never set is no fault of the bus.
+  accelerator_known_check #(
+    .Width(64), .Name("data for a read of the guest"), .Fatal(1'b0)
+  ) u_known_data (
+    .clk_i, .rst_ni, .valid_i(rd_done), .payload_i(rd_done_data)
+  );
 
 endmodule

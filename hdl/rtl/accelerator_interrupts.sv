@@ -55,6 +55,16 @@ module accelerator_interrupts
     intx_sent_q <= 1'b0;
   endtask
 
+  accelerator_known_check #(
+    .Width(11), .Name("msix")
+  ) u_known_msix (
+    .clk_i, .rst_ni, .valid_i(msix_valid), .payload_i(msix_vector)
+  );
+  accelerator_known_check #(
+    .Width(1), .Name("intx")
+  ) u_known_intx (
+    .clk_i, .rst_ni, .valid_i(1'b1), .payload_i(intx)
+  );
   accelerator_stable_check #(
     .Width(11), .Name("msix")
   ) u_check_msix (

@@ -15,8 +15,14 @@
 // All transactions have ID 0: answers come in the order of the requests. Writes do not wait
 // for reads; the user of this module lets a read in only when wr_idle_o says that every write
 // has its B.
+//
+// The slave is not trusted. A response that nobody asked for, or before its request, and an RLAST
+// out of place are assertions. Where those do not end the simulation, the first is ignored, and
+// the last ends the transaction with an error, so that nobody waits for ever.
 
 module accelerator_mmio_master #(
+  // Of the bridge, in messages.
+  parameter string       Name      = "accelerator0",
   parameter int unsigned AddrWidth = 64,
   parameter int unsigned DataWidth = 32,
   parameter int unsigned IdWidth   = 1,
@@ -91,6 +97,8 @@ module accelerator_mmio_master #(
   localparam int unsigned StrbWidth = DataWidth / 8;
   localparam int unsigned LaneWidth = $clog2(StrbWidth);
   localparam logic [2:0]  FullSize  = 3'(LaneWidth);
+  // What a beat of a read carries at most.
+  localparam int unsigned BeatBytes = (StrbWidth > 8) ? 8 : StrbWidth;
   // Normal, non-cacheable, bufferable: a device behind PCIe.
   localparam logic [3:0]  Cache     = 4'b0011;
   localparam logic [1:0]  Incr      = 2'b01;
@@ -103,6 +111,8 @@ module accelerator_mmio_master #(
   localparam int unsigned ReadPtrWidth   = $clog2(ReadSlots);
   localparam int unsigned WriteCountWidth = $clog2(MaxWrites + 1);
   localparam int unsigned ReadCountWidth  = $clog2(MaxReads + 1);
+  localparam int unsigned BCountWidth     = $clog2(WriteSlots + 1);
+  localparam int unsigned RCountWidth     = $clog2(ReadSlots + 1);
 
   function automatic logic [WritePtrWidth-1:0] next_write(logic [WritePtrWidth-1:0] ptr);
     return (ptr == WritePtrWidth'(WriteSlots - 1)) ? '0 : ptr + 1'b1;
@@ -145,17 +155,21 @@ module accelerator_mmio_master #(
   // Transactions that wait for their B.
   logic                       b_last_q [WriteSlots];
   logic [WritePtrWidth-1:0]   b_head_q, b_tail_q;
+  logic [BCountWidth-1:0]     b_count_q;
   logic                       b_error_q;
   logic [WriteCountWidth-1:0] writes_q;
 
-  logic aw_free, w_free, w_started, b_finishes;
+  logic aw_free, w_free, w_started, w_unfinished, b_take, b_finishes;
 
   assign wr_accepted_o = aw_free && w_free && w_beyond_q == 4'd0;
 
   assign aw_free    = !m_axi_awvalid || m_axi_awready;
   assign w_free     = (!m_axi_wvalid || m_axi_wready) && w_left_q == 4'd0;
   assign wr_ready_o = wr_accepted_o && writes_q != WriteCountWidth'(MaxWrites);
-  assign b_finishes = m_axi_bvalid && b_last_q[b_head_q];
+  assign b_take     = m_axi_bvalid && b_count_q != '0;
+  assign b_finishes = b_take && b_last_q[b_head_q];
+  // The newest transaction, that is: it has neither all of AW nor all of W behind it.
+  assign w_unfinished = m_axi_awvalid || m_axi_wvalid || w_left_q != 4'd0;
   assign wr_idle_o  = writes_q == '0;
   assign w_started  = wr_valid_i && wr_ready_o;
 
@@ -175,9 +189,10 @@ module accelerator_mmio_master #(
       w_beyond_q    <= '0;
       b_head_q      <= '0;
       b_tail_q      <= '0;
+      b_count_q     <= '0;
       b_error_q     <= 1'b0;
       writes_q      <= '0;
-    end else begin
+    end else if (wr_valid_i || writes_q != '0 || w_unfinished) begin
       // From here addr, data and left are what W has to carry next.
       start = 1'b0;
       load  = 1'b0;
@@ -231,13 +246,14 @@ module accelerator_mmio_master #(
         w_left_q     <= left - bytes;
       end
 
-      if (m_axi_bvalid) begin
+      if (b_take) begin
         b_head_q        <= next_write(b_head_q);
         b_error_q       <= (b_error_q || m_axi_bresp[1]) && !b_last_q[b_head_q];
         wr_done_o       <= b_last_q[b_head_q];
         wr_done_error_o <= b_error_q || m_axi_bresp[1];
       end
-      writes_q <= writes_q + WriteCountWidth'(w_started) - WriteCountWidth'(b_finishes);
+      b_count_q <= b_count_q + BCountWidth'(start) - BCountWidth'(b_take);
+      writes_q  <= writes_q + WriteCountWidth'(w_started) - WriteCountWidth'(b_finishes);
     end
   end
 
@@ -256,21 +272,26 @@ module accelerator_mmio_master #(
   logic [2:0]                r_offset_q [ReadSlots];
   logic [1:0]                r_size_q   [ReadSlots];
   logic [ReadPtrWidth-1:0]   r_head_q, r_tail_q;
+  logic [RCountWidth-1:0]    r_count_q;
   // Bytes of the transaction that came in earlier beats, and what is known of the access.
   logic [3:0]                r_got_q;
   logic [63:0]               r_data_q;
   logic                      r_error_q;
   logic [ReadCountWidth-1:0] reads_q;
 
-  logic r_finishes, rd_started;
+  // A beat that is taken; it is the last of its transaction by count, or by either's word.
+  logic r_take, r_full, r_ends, r_finishes, rd_started;
 
   assign rd_ready_o = (!m_axi_arvalid || m_axi_arready) && ar_left_q == 4'd0 &&
                       reads_q != ReadCountWidth'(MaxReads);
   assign rd_started = rd_valid_i && rd_ready_o;
-  assign r_finishes = m_axi_rvalid && m_axi_rlast && r_last_q[r_head_q];
+  assign r_take     = m_axi_rvalid && r_count_q != '0;
+  assign r_full     = 32'(r_got_q) + BeatBytes >= 32'd1 << r_size_q[r_head_q];
+  assign r_ends     = r_take && (m_axi_rlast || r_full);
+  assign r_finishes = r_ends && r_last_q[r_head_q];
 
   always_ff @(posedge clk_i) begin : p_read
-    automatic logic        start;
+    automatic logic        start, error;
     automatic logic [63:0] addr, data;
     automatic logic [3:0]  left, bytes;
     automatic logic [2:0]  offset;
@@ -283,11 +304,12 @@ module accelerator_mmio_master #(
       ar_left_q     <= '0;
       r_head_q      <= '0;
       r_tail_q      <= '0;
+      r_count_q     <= '0;
       r_got_q       <= '0;
       r_data_q      <= '0;
       r_error_q     <= 1'b0;
       reads_q       <= '0;
-    end else begin
+    end else if (rd_valid_i || reads_q != '0 || m_axi_arvalid || ar_left_q != 4'd0) begin
       start  = 1'b0;
       addr   = ar_addr_q;
       left   = ar_left_q;
@@ -326,7 +348,7 @@ module accelerator_mmio_master #(
         r_tail_q             <= next_read(r_tail_q);
       end
 
-      if (m_axi_rvalid) begin
+      if (r_take) begin
         // Later beats of a burst start at lane 0, since a burst starts aligned.
         lane = 32'(r_lane_q[r_head_q]);
         at   = 32'(r_offset_q[r_head_q]) + 32'(r_got_q);
@@ -339,18 +361,20 @@ module accelerator_mmio_master #(
         endcase
         data = r_data_q | (data << (8 * at));
 
+        error = r_error_q || m_axi_rresp[1] || m_axi_rlast != r_full;
         rd_done_o       <= r_finishes;
         rd_done_data_o  <= data;
-        rd_done_error_o <= r_error_q || m_axi_rresp[1];
+        rd_done_error_o <= error;
         r_data_q        <= r_finishes ? '0 : data;
-        r_error_q       <= (r_error_q || m_axi_rresp[1]) && !r_finishes;
-        if (m_axi_rlast) begin
+        r_error_q       <= error && !r_finishes;
+        if (r_ends) begin
           r_got_q  <= '0;
           r_head_q <= next_read(r_head_q);
         end else begin
-          r_got_q <= r_got_q + 4'(StrbWidth > 8 ? 8 : StrbWidth);
+          r_got_q <= r_got_q + 4'(BeatBytes);
         end
       end
+      r_count_q <= r_count_q + RCountWidth'(start) - RCountWidth'(r_ends);
       reads_q <= reads_q + ReadCountWidth'(rd_started) - ReadCountWidth'(r_finishes);
     end
   end
@@ -361,10 +385,22 @@ module accelerator_mmio_master #(
 
   always_ff @(posedge clk_i) begin : p_assert
     if (rst_ni) begin
-      assert (!(m_axi_bvalid && b_head_q == b_tail_q && writes_q == '0))
-      else $error("%m: m_axi: a write response without a write that waits for one");
-      assert (!(m_axi_rvalid && reads_q == '0))
-      else $error("%m: m_axi: read data without a read that waits for it");
+      if (m_axi_bvalid) begin
+        assert (b_count_q != '0)
+        else $error("%m: %s: m_axi: a write response without a write that waits for one", Name);
+        assert (b_count_q != BCountWidth'(1) || !w_unfinished)
+        else $error("%m: %s: m_axi: a write response before AW and the last W were taken: awvalid %0d, wvalid %0d, bytes left %0d",
+                    Name, m_axi_awvalid, m_axi_wvalid, w_left_q);
+      end
+      if (m_axi_rvalid) begin
+        assert (r_count_q != '0)
+        else $error("%m: %s: m_axi: read data without a read that waits for it", Name);
+        assert (r_count_q != RCountWidth'(1) || !m_axi_arvalid)
+        else $error("%m: %s: m_axi: read data before AR 0x%0h was taken", Name, m_axi_araddr);
+        assert (!r_take || m_axi_rlast == r_full)
+        else $error("%m: %s: m_axi_rlast is %0d with %0d of %0d bytes there", Name, m_axi_rlast,
+                    32'(r_got_q) + BeatBytes, 32'd1 << r_size_q[r_head_q]);
+      end
       assert (!wr_valid_i || (wr_len_i >= 4'd1 && wr_len_i <= 4'd8))
       else $error("%m: a write of %0d bytes; 1 to 8 are possible", wr_len_i);
       assert (!rd_valid_i || (rd_len_i >= 4'd1 && rd_len_i <= 4'd8))

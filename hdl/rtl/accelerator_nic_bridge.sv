@@ -57,14 +57,25 @@ module accelerator_nic_bridge
 
   localparam int unsigned BeatBytes = DataWidth / 8;
 
-  chandle handle;
+  // What aresetn leaves alone is known before the first clock, whatever a simulator begins with.
+  /* verilator lint_off PROCASSINIT */
+  chandle      handle      = null;
+  logic        link_q      = 1'b0;
+  logic [47:0] mac_q       = '0;
+  // Bytes of the frame from the host that were not yet fetched.
+  int          rx_left_q   = 0;
+  // A frame towards the host is under way, and part of it is with the library.
+  logic        tx_open_q   = 1'b0;
+  // What the host was told of link_i; it takes the link for up until it is told.
+  logic        link_told_q = 1'b1;
+  /* verilator lint_on PROCASSINIT */
+
+  assign link_up = link_q;
+  assign mac     = mac_q;
 
   initial begin : p_open
     automatic string endpoint = Endpoint;
 
-    handle  = null;
-    link_up = 1'b0;
-    mac     = '0;
     if (acc_abi_version() != AbiVersion) begin
       $fatal(1, "%m: the DPI library has ABI version %0d, this bridge needs %0d",
              acc_abi_version(), AbiVersion);
@@ -89,19 +100,6 @@ module accelerator_nic_bridge
                acc_nic_stat(handle, NicStatTxDropped) + acc_nic_stat(handle, NicStatTxTooLong));
       void'(acc_nic_close(handle));
     end
-  end
-
-  // Bytes of the frame from the host that were not yet fetched.
-  int          rx_left_q;
-  // A frame towards the host is under way, and part of it is with the library.
-  logic        tx_open_q;
-  // What the host was told of link_i; it takes the link for up until it is told.
-  logic        link_told_q;
-
-  initial begin
-    rx_left_q   = 0;
-    tx_open_q   = 1'b0;
-    link_told_q = 1'b1;
   end
 
   task automatic complain(input int status, input string what);
@@ -143,11 +141,11 @@ module accelerator_nic_bridge
     end
     // Once begun, a frame has its room.
     s_axis_tready <= aresetn && (open || (ready & NicTx) != 0);
-    link_up       <= (ready & NicLink) != 0;
+    link_q        <= (ready & NicLink) != 0;
     if ((ready & NicChanged) != 0) begin
       status = acc_nic_get_mac(handle, address);
       if (status < 0) complain(status, "acc_nic_get_mac");
-      else mac <= address[47:0];
+      else mac_q <= address[47:0];
     end
     if (link_i != link_told_q) begin
       status = acc_nic_set_link(handle, 32'(link_i));
@@ -187,6 +185,28 @@ module accelerator_nic_bridge
     rx_left_q <= left;
   end
 
+  // What goes to the host of a beat.
+  logic [DataWidth-1:0] tx_bytes;
+  for (genvar i = 0; i < BeatBytes; i++) begin : gen_bytes
+    assign tx_bytes[8*i +: 8] = s_axis_tdata[8*i +: 8] & {8{s_axis_tkeep[i]}};
+  end
+
+  accelerator_known_check #(
+    .Width(BeatBytes + 1), .Name("s_axis_tkeep and s_axis_tlast")
+  ) u_known_keep (
+    .clk_i(aclk), .rst_ni(aresetn), .valid_i(s_axis_tvalid),
+    .payload_i({s_axis_tkeep, s_axis_tlast})
+  );
+  accelerator_known_check #(
+    .Width(DataWidth), .Name("s_axis_tdata"), .Fatal(1'b0)
+  ) u_known_data (
+    .clk_i(aclk), .rst_ni(aresetn), .valid_i(s_axis_tvalid), .payload_i(tx_bytes)
+  );
+  accelerator_known_check #(
+    .Width(2), .Name("m_axis_tready and link_i")
+  ) u_known_ready (
+    .clk_i(aclk), .rst_ni(aresetn), .valid_i(1'b1), .payload_i({m_axis_tready, link_i})
+  );
   accelerator_stable_check #(
     .Width(DataWidth), .Name("s_axis_tdata")
   ) u_check_data (

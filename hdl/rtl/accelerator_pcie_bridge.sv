@@ -92,7 +92,10 @@ module accelerator_pcie_bridge
   parameter int unsigned DmaDataWidth    = 128,
   parameter int unsigned DmaIdWidth      = 4,
   parameter int unsigned DmaWrites       = 16,
-  parameter int unsigned DmaReads        = 16
+  parameter int unsigned DmaReads        = 16,
+  // A burst on s_axi that stands still for so many clocks is told of, and what it waits for. 0:
+  // none is.
+  parameter int unsigned StallClocks     = 1_000_000
 ) (
   input  logic                       aclk,
   input  logic                       aresetn,
@@ -193,6 +196,24 @@ module accelerator_pcie_bridge
   if (MmioAddrWidth < 12 || MmioAddrWidth > 64) begin : gen_bad_mmio_addr_width
     $error("MmioAddrWidth is %0d; 12 to 64 are possible", MmioAddrWidth);
   end
+  // Without the carry of its end, which for the last byte of all is none.
+  function automatic bit [63:0] last_byte(bit [63:0] base, bit [63:0] size);
+    return base + size - 64'd1;
+  endfunction
+
+  localparam bit [5:0][63:0] BarSize    = {Bar5Size, Bar4Size, Bar3Size, Bar2Size, Bar1Size,
+                                           Bar0Size};
+  localparam bit [5:0][63:0] BarAxiBase = {Bar5AxiBase, Bar4AxiBase, Bar3AxiBase, Bar2AxiBase,
+                                           Bar1AxiBase, Bar0AxiBase};
+  for (genvar i = 0; i < 6; i++) begin : gen_bar
+    if (BarSize[i] != 64'd0 && MmioAddrWidth < 64 &&
+        (last_byte(BarAxiBase[i], BarSize[i]) >> MmioAddrWidth) != 64'd0)
+    begin : gen_bad_bar_address
+      $error("BAR %0d of 0x%0h bytes ends at 0x%0h on m_axi, MmioAddrWidth is %0d and ends at 0x%0h",
+             i, BarSize[i], last_byte(BarAxiBase[i], BarSize[i]), MmioAddrWidth,
+             (64'd1 << MmioAddrWidth) - 64'd1);
+    end
+  end
   if (DmaAddrWidth < 12 || DmaAddrWidth > 64) begin : gen_bad_dma_addr_width
     $error("DmaAddrWidth is %0d; 12 to 64 are possible", DmaAddrWidth);
   end
@@ -230,7 +251,21 @@ module accelerator_pcie_bridge
   // Life of a session //
   ///////////////////////
 
-  chandle handle;
+  // What aresetn leaves alone is known before the first clock, whatever a simulator begins with.
+  // All else is cleared while user_resetn is low, where it begins.
+  /* verilator lint_off PROCASSINIT */
+  chandle      handle       = null;
+  logic        link_q       = 1'b0;
+  logic        resetn_q     = 1'b0;
+  logic [15:0] reset_left_q = 16'(ResetClocks);
+  // The reset under way is one that QEMU waits for.
+  bit          reset_told_q = 1'b0;
+  // Clocks without anything to do, towards a sleep.
+  int unsigned idle_q       = 0;
+  /* verilator lint_on PROCASSINIT */
+
+  assign user_resetn  = resetn_q;
+  assign user_link_up = link_q;
 
   task automatic must(input int status, input string what);
     if (status < 0) begin
@@ -314,7 +349,7 @@ module accelerator_pcie_bridge
 
   accelerator_dma_writes #(
     .Name(Name), .AddrWidth(DmaAddrWidth), .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth),
-    .Depth(DmaWrites)
+    .Depth(DmaWrites), .StallClocks(StallClocks)
   ) u_dma_writes (
     .clk_i(aclk), .rst_ni(user_resetn), .idle_o(writes_idle),
     .s_axi_awid, .s_axi_awaddr, .s_axi_awlen, .s_axi_awsize, .s_axi_awburst, .s_axi_awvalid,
@@ -325,7 +360,7 @@ module accelerator_pcie_bridge
 
   accelerator_dma_reads #(
     .Name(Name), .AddrWidth(DmaAddrWidth), .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth),
-    .Depth(DmaReads)
+    .Depth(DmaReads), .StallClocks(StallClocks)
   ) u_dma_reads (
     .clk_i(aclk), .rst_ni(user_resetn), .idle_o(reads_idle),
     .s_axi_arid, .s_axi_araddr, .s_axi_arlen, .s_axi_arsize, .s_axi_arburst, .s_axi_arvalid,
@@ -347,7 +382,7 @@ module accelerator_pcie_bridge
   // A sleep is this long at most. Signals end the simulation after it.
   localparam int IdleSleepUs = 50_000;
 
-  int unsigned idle_limit, idle_q;
+  int unsigned idle_limit;
 
   initial begin : p_idle
     idle_limit = IdleClocks;
@@ -365,20 +400,16 @@ module accelerator_pcie_bridge
   end
 `endif
 
-  logic [15:0] reset_left_q;
-  // The reset under way is one that QEMU waits for.
-  bit          reset_told_q;
-
   // Begins a reset of the RTL, goes on with it, or ends it.
   task automatic reset_rtl(input bit begins);
     automatic int status;
     if (begins) begin
-      user_resetn  <= 1'b0;
+      resetn_q     <= 1'b0;
       reset_left_q <= 16'(ResetClocks);
     end else if (reset_left_q != '0) begin
       reset_left_q <= reset_left_q - 16'd1;
       if (reset_left_q == 16'd1) begin
-        user_resetn <= 1'b1;
+        resetn_q <= 1'b1;
         if (reset_told_q) begin
           status = acc_reset_done(handle);
           if (status < 0) complain(handle, Name, status, "acc_reset_done");
@@ -408,8 +439,8 @@ module accelerator_pcie_bridge
     /* verilator lint_on UNUSEDSIGNAL */
     automatic bit link, resetting, void_all;
 
-    link      = user_link_up;
-    resetting = !user_resetn;
+    link      = link_q;
+    resetting = !resetn_q;
     void_all  = 1'b0;
     u_accesses.answer_writes(handle);
 
@@ -450,7 +481,7 @@ module accelerator_pcie_bridge
         $fatal(1, "%m: %s: acc_poll returned %0d: %s", Name, what, acc_last_error(handle));
       end
     endcase
-    user_link_up <= link;
+    link_q <= link;
     if (void_all) u_accesses.forget();
 
     if (!resetting) begin

@@ -35,16 +35,19 @@ module accelerator_uart_port
   output logic       tx_ready
 );
 
-  chandle handle;
-  longint rx_bytes_q, tx_bytes_q;
+  // What aresetn leaves alone is known before the first clock, whatever a simulator begins with.
+  /* verilator lint_off PROCASSINIT */
+  chandle handle      = null;
+  logic   connected_q = 1'b0;
+  longint rx_bytes_q  = 0;
+  longint tx_bytes_q  = 0;
+  /* verilator lint_on PROCASSINIT */
+
+  assign connected = connected_q;
 
   initial begin : p_open
     automatic string endpoint = Endpoint;
 
-    handle     = null;
-    connected  = 1'b0;
-    rx_bytes_q = 0;
-    tx_bytes_q = 0;
     if (acc_abi_version() != AbiVersion) begin
       $fatal(1, "%m: the DPI library has ABI version %0d, this bridge needs %0d",
              acc_abi_version(), AbiVersion);
@@ -83,8 +86,8 @@ module accelerator_uart_port
     if (ready < 0) begin
       $fatal(1, "%m: %s: acc_uart_poll failed (%0d): %s", Name, ready, acc_last_error(null));
     end
-    connected <= (ready & UartHost) != 0;
-    tx_ready  <= aresetn && (ready & UartTx) != 0;
+    connected_q <= (ready & UartHost) != 0;
+    tx_ready    <= aresetn && (ready & UartTx) != 0;
 
     if (!aresetn) begin
       rx_valid <= 1'b0;
@@ -101,6 +104,16 @@ module accelerator_uart_port
     end
   end
 
+  accelerator_known_check #(
+    .Width(8), .Name("tx_data")
+  ) u_known_tx (
+    .clk_i(aclk), .rst_ni(aresetn), .valid_i(tx_valid), .payload_i(tx_data)
+  );
+  accelerator_known_check #(
+    .Width(1), .Name("rx_ready")
+  ) u_known_ready (
+    .clk_i(aclk), .rst_ni(aresetn), .valid_i(1'b1), .payload_i(rx_ready)
+  );
   accelerator_stable_check #(
     .Width(8), .Name("tx_data")
   ) u_check_tx (

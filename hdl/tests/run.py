@@ -11,6 +11,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
+import random
 import subprocess
 import sys
 import time
@@ -106,7 +107,7 @@ def run(name, args):
     files = sources(suite["list"])
     # The bridge's configuration that test_bridge checks.
     verilator = subprocess.run(["verilator", "--version"], check=True, capture_output=True)
-    key = hashlib.sha256(repr((suite["parameters"], args.waves, 3)).encode() + verilator.stdout)
+    key = hashlib.sha256(repr((suite["parameters"], args.waves, 4)).encode() + verilator.stdout)
     for file in [*files, TESTS / "standin.cpp"]:
         key.update(file.read_bytes())
     build = pathlib.Path(args.cache) / f"{name}-{key.hexdigest()[:16]}"
@@ -123,15 +124,18 @@ def run(name, args):
             waves=args.waves,
             timescale=("1ns", "1ps"),
             log_file=build / "build.log",
+            # What nothing sets begins as anything, as registers of a chip and X do.
             # In one file: in several it needs a precompiled header, which not every pair of
             # Verilator's makefile and compiler finds.
-            build_args=["--assert", "-Wall", "-Wno-UNUSEDPARAM", "--no-timing", "-O3",
+            build_args=["--x-initial", "unique", "--x-assign", "unique", "--assert", "-Wall", "-Wno-UNUSEDPARAM", "--no-timing", "-O3",
                         "--output-split", "0", "-CFLAGS", "-std=gnu++20 -O1", "-LDFLAGS",
                         "-rdynamic", *(["--trace-structs"] if args.waves else []),
                         str(TESTS / "standin.cpp")],
         )
         (build / "complete").touch()
     log = build / "test.log"
+    # One for cocotb, which prints it, and for the state that everything begins with.
+    seed = int(args.seed) if args.seed else random.randrange(1, 1 << 31)
     results = runner.test(
         hdl_toplevel=suite["top"],
         hdl_toplevel_lang="verilog",
@@ -141,7 +145,8 @@ def run(name, args):
         waves=args.waves,
         results_xml="results.xml",
         log_file=log,
-        seed=args.seed,
+        seed=seed,
+        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
         test_filter=args.filter,
         extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},
     )

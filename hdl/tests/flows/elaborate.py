@@ -3,11 +3,13 @@
 
 usage: elaborate.py [NAME...]
        elaborate.py --scan FILE
+       elaborate.py --analyse TOP FILE...
 
 Every example under the test bench, every supported width of the bridge, and the parts for
-Vivado: no error, and nothing in the imports that Vivado's simulator does not take. A line for
-each; the last is: N passed, N failed. NAMEs choose by their beginning. --scan tells only what is
-wrong with the constructs in a file.
+Vivado: no error, its analysis of who drives what included, and nothing in the imports that
+Vivado's simulator does not take. A line for each; the last is: N passed, N failed. NAMEs choose by
+their beginning. --scan tells only what is wrong with the constructs in a file, --analyse tells
+only whether a design is taken.
 """
 
 import pathlib
@@ -85,6 +87,9 @@ def elaborate(arguments):
         return False
     compilation = driver.createCompilation()
     driver.reportCompilation(compilation, True)
+    # Rules that hold for the whole of a design: a variable of always_ff has no other process
+    # that writes it (IEEE 1800-2017, 9.2.2.4), a net one driver, a function an end.
+    driver.runAnalysis(compilation)
     return driver.reportDiagnostics(True)
 
 
@@ -108,6 +113,9 @@ def designs():
     yield "bridge, odd queues", design(
         "bridge.f", "accelerator_pcie_bridge", MmioWrites=3, MmioReads=1, DmaWrites=5, DmaReads=3,
         DmaIdWidth=1, MmioAddrWidth=20)
+    yield "bridge, deep queues", design(
+        "bridge.f", "accelerator_pcie_bridge", MmioWrites=64, MmioReads=64, DmaWrites=62,
+        DmaReads=2, DmaIdWidth=16, DmaAddrWidth=32)
     yield "bridge, INTx and no MSI-X", design(
         "bridge.f", "accelerator_pcie_bridge", MsixVectors=0, IntxPin=1, ResetClocks=1)
     yield "bridge with capabilities", design(
@@ -120,6 +128,7 @@ def designs():
                 "bridge.f", "accelerator_nic_bridge", DataWidth=width)
     if (HDL / "rtl/accelerator_uart_bridge.sv").exists():
         yield "UART bridge", design("bridge.f", "accelerator_uart_bridge")
+    yield "bench design of the channels", design("bench/channels.f", "channels_top")
     for width in (32, 64, 256, 512):
         yield f"sort, {width} bits", design("examples/sort/sort.f", "sort_top", DmaDataWidth=width)
 
@@ -148,6 +157,8 @@ def main():
         wrong = scan(pathlib.Path(sys.argv[2]))
         print(*wrong, sep="\n")
         return bool(wrong)
+    if sys.argv[1:2] == ["--analyse"]:
+        return not elaborate(["--top", *sys.argv[2:]])
     with tempfile.TemporaryDirectory() as folder:
         return run([*designs(), *cards(), *wrapped(folder)])
 
