@@ -8,11 +8,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/python-env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
+# shellcheck source=scripts/sim-compile.sh
+. "$(dirname "${BASH_SOURCE[0]}")/sim-compile.sh"
 
 usage() {
   cat <<'HELP'
-usage: scripts/build-sim.sh EXAMPLE [--waves] [--out DIR]
-       scripts/build-sim.sh --top MODULE --files LIST.f [--waves] [--out DIR]
+usage: scripts/build-sim.sh EXAMPLE [option...]
+       scripts/build-sim.sh --top MODULE --files LIST.f [option...]
 
 Builds a simulation with Verilator and prints where it is.
 
@@ -22,8 +24,11 @@ Builds a simulation with Verilator and prints where it is.
   --files LIST   its file list. Paths in it are relative to the list itself; it
                  takes the bridge in with: -F <path to>/hdl/bridge.f
   --waves        a build that can write waves; without it the simulation is faster
+  --edit         a build for editing: the compiler optimises less, and its work is
+                 spread over the processors. It takes about half as long, the simulation
+                 is about a fifth slower. scripts/swap-rtl.sh asks for it
   --out DIR      where it goes: DIR/NAME, default build/sim/NAME/NAME, where NAME
-                 is EXAMPLE or MODULE; with --waves NAME-waves
+                 is EXAMPLE or MODULE; with --waves NAME-waves, with --edit NAME-edit
   -D NAME[=V]    defines a macro for the design; may be given more than once
   -G NAME=VALUE  sets a parameter of the top module; may be given more than once
 
@@ -40,7 +45,10 @@ environment:
 HELP
 }
 
-example='' top='' files='' out='' waves=0 extra=()
+# Lines of warnings that are shown at most.
+SHOWN_LINES=60
+
+example='' top='' files='' out='' waves=0 edit=0 extra=() status=0
 while (($#)); do
   case $1 in
     -h | --help)
@@ -48,6 +56,7 @@ while (($#)); do
       exit 0
       ;;
     --waves) waves=1 ;;
+    --edit) edit=1 ;;
     --top | --files | --out | -D | -G)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
@@ -80,7 +89,8 @@ else
   [[ -f $files ]] || die "there is no file list $files"
   name=$top
 fi
-name=$name$([[ $waves == 0 ]] || echo -waves)
+((!waves)) || name+=-waves
+((!edit)) || name+=-edit
 out=${out:-$REPO_DIR/build/sim/$name}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -96,6 +106,7 @@ LOG_FILE=$out/build.log
 export PATH=$PYTHON_ENV/bin:$PATH
 verilator=$PYTHON_ENV/bin/verilator
 
+begin=$(clock_us)
 say "$name: building the DPI library"
 run_logged 'building the DPI library' cargo build --manifest-path "$REPO_DIR/Cargo.toml" \
   --release --package accelerator-dpi
@@ -104,45 +115,77 @@ target=$(cargo metadata --manifest-path "$REPO_DIR/Cargo.toml" --format-version 
 library=$target/release/libaccelerator_dpi.a
 [[ -f $library ]] || die "cargo made no $library"
 
+library_at=$(clock_us)
+
 # What the macros say: assertions stay on; every module has a timescale.
 design=(--timescale 1ns/1ps --assert --top-module "$top" "${extra[@]}" -F "$files")
-flags=(--cc --exe --build -j "$(nproc)" --prefix Vsim -O3 --x-assign fast
-  --x-initial fast --no-timing
-  -CFLAGS "-std=gnu++20 -DVL_TIME_CONTEXT -O2 -DSIM_NAME='\"$name\"'"
-  -MAKEFLAGS 'CFG_CXXFLAGS_PCH_I=-include'
+flags=(--cc --exe --prefix Vsim -O3 --x-assign fast --x-initial fast --no-timing
+  -CFLAGS '-std=gnu++20 -DVL_TIME_CONTEXT'
   -LDFLAGS "$library -lpthread -ldl -lm")
 ((!waves)) || flags+=(--trace-fst --trace-structs)
-# Our own RTL has no warnings; those of the user's are told and do not stop the build.
-if [[ -n $example ]]; then flags+=(-Wall); else flags+=(-Wno-fatal); fi
+# The optimiser takes most of the time of a build. Without any the simulation has a fifth of its
+# speed, and that is most of the time of a test.
+level=2 part=1000000
+if ((edit)); then
+  level=1 part=150000
+  flags+=(--output-split 5000)
+fi
+# Our own RTL has no warnings. Those of the user's are shown and do not stop the build, but what
+# elaboration calls an error, in the bridge's checks or in the user's, is one.
+strict=(-Wall)
+[[ -n $example ]] || strict=(-Wno-fatal -Werror-USERERROR -Werror-USERFATAL)
 
-# The text after the preprocessor is all that the design is made of.
+# The text after the preprocessor, with what is found in libraries, is all that the design is
+# made of.
 source=$out/preprocessed.v
-"$verilator" -E -P "${design[@]}" >"$source" 2>>"$LOG_FILE" ||
-  { tail -n 40 "$LOG_FILE" >&2; die "Verilator cannot read the design"; }
+if ! "$verilator" -E -P --preproc-resolve -Wno-fatal "${design[@]}" >"$source" 2>>"$LOG_FILE"; then
+  # It does not tell which line of which file it means; this does.
+  run_logged 'reading the design' "$verilator" --lint-only -Wno-fatal --no-timing "${design[@]}"
+  die "Verilator cannot read the design; the whole log is $LOG_FILE"
+fi
 # C++ beside it, for its own DPI functions, is not in that text.
 mapfile -t native < <(grep -oE '^[^ /]+\.(c|cc|cpp)$' "$files" | sed "s#^#$(realpath "$(dirname "$files")")/#")
 key=$(content_key "$source" "${native[@]}" "$library" "$REPO_DIR/hdl/sim/sim_main.cpp" \
-  "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "${extra[@]}" "${flags[*]//$library/}")
+  "$REPO_DIR/hdl/sim/sim.mk" "$REPO_DIR/scripts/sim-compile.sh" \
+  "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "$level" "${design[*]//$files/}" \
+  "${flags[*]//$library/} ${strict[*]}")
 rm -f "$source"
 folder=$(cache_dir)/sim/$name-$key
+seconds=''
 
 if [[ ! -x $folder/program ]]; then
   lock_cache "sim-$name-$key"
   if [[ ! -x $folder/program ]]; then
     say "$name: building the simulation"
     rm -rf "$folder"
-    mkdir -p "$(dirname "$folder")"
-    run_logged 'building the simulation' "$verilator" "${flags[@]}" --Mdir "$folder" \
-      "${design[@]}" "$REPO_DIR/hdl/sim/sim_main.cpp"
-    mv "$folder/Vsim" "$folder/program"
-    warnings=$(grep -c '^%Warning' "$LOG_FILE" || true)
-    ((!warnings)) || warn "$name: Verilator has $warnings warnings; see $LOG_FILE"
-    # Only the program is needed from here on.
-    find "$folder" -mindepth 1 -not -name program -delete
+    mkdir -p "$folder"
+    "$verilator" "${flags[@]}" "${strict[@]}" --Mdir "$folder" "${design[@]}" "$REPO_DIR/hdl/sim/sim_main.cpp" \
+      >"$folder/verilator.log" 2>&1 </dev/null || status=$?
+    cat "$folder/verilator.log" >>"$LOG_FILE"
+    ((status == 0)) ||
+      { tail -n 40 "$folder/verilator.log" >&2; die "Verilator refuses the design; the whole log is $LOG_FILE"; }
+    # A warning and the lines that belong to it.
+    awk '/^%Warning/ { on = 1 } /^(%Error|- )/ { on = 0 } on' "$folder/verilator.log" >"$folder/warnings"
+    verilated=$(clock_us)
+    sim_compile "$folder" "$name" "$level" "$part"
+    seconds="Verilator $(seconds_between "$library_at" "$verilated"), compiler $SECONDS_COMPILER, linker $SECONDS_LINKER"
+    # Only the program is needed from here on, and what it is to be warned of.
+    find "$folder" -mindepth 1 -not -name program -not -name warnings -delete
   fi
   unlock_cache
+fi
+# As often as it is built, whether it was compiled this time or not.
+warnings=$(grep -c '^%Warning' "$folder/warnings" || true)
+if ((warnings)); then
+  head -n "$SHOWN_LINES" "$folder/warnings" >&2
+  cp "$folder/warnings" "$out/warnings.log"
+  lines=$(wc -l <"$folder/warnings")
+  ((lines <= SHOWN_LINES)) || printf '… and %d lines more\n' $((lines - SHOWN_LINES)) >&2
+  warn "$name: Verilator has $warnings warnings; all of them are in $out/warnings.log"
 fi
 # By rename, since the file may be running.
 cp "$folder/program" "$out/.$name.new"
 mv -f "$out/.$name.new" "$out/$name"
+[[ -z $seconds ]] ||
+  say "$name: seconds: DPI library $(seconds_between "$begin" "$library_at"), $seconds"
 say "$name: $out/$name"

@@ -19,6 +19,8 @@
 #   unlock_cache            until here or the end of the script
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
+#   clock_us                microseconds since the epoch
+#   seconds_between A B     what lies between two of them, as 1.234
 
 if [[ -z ${REPO_DIR:-} ]]; then
   REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -44,6 +46,15 @@ have() {
 
 version_ge() {
   [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
+}
+
+# A locale may have a comma in it.
+clock_us() {
+  printf '%s\n' "${EPOCHREALTIME/[.,]/}"
+}
+
+seconds_between() {
+  printf '%d.%03d\n' $((($2 - $1) / 1000000)) $((($2 - $1) / 1000 % 1000))
 }
 
 cache_dir() {

@@ -4,9 +4,9 @@
 # Puts changed RTL under a running guest.
 set -euo pipefail
 SCRIPT_NAME='swap-rtl.sh'
-SWAP_BEGIN=${EPOCHREALTIME/./}
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+SWAP_BEGIN=$(clock_us)
 
 usage() {
   cat <<EOF
@@ -15,8 +15,8 @@ usage: scripts/swap-rtl.sh [option...] [what to build]
 Rebuilds the RTL, replaces the running simulator by the new one and brings the
 guest's driver back: the guest releases the card, it is plugged in again with the
 identity that the new RTL has, and the driver probes it. Nothing in the guest takes
-part but its hot plug and its driver. Prints the seconds from the start of the build
-until the driver has the card again.
+part but its hot plug and its driver. Prints the seconds of each part from the start of
+the build until the driver has the card again.
 
 What to build, as scripts/build-sim.sh takes it (default: what the VM was started
 with):
@@ -24,6 +24,9 @@ with):
   --top MODULE --files LIST  a design of your own
   -D NAME[=V], -G NAME=V     macros and parameters for it
   --waves                    with waves
+  --optimise                 as fast a simulation as scripts/build-sim.sh makes. Otherwise
+                             the build is one for editing (its --edit): it is there
+                             sooner, and runs a little slower
   --sim PROGRAM              nothing: run this program, which you have built
 
 Which VM:
@@ -44,7 +47,7 @@ Which VM:
 EOF
 }
 
-BUILD=() SIM='' RUN='' QMP='' PID='' DEVICE='' DRIVER='' TIMEOUT=60
+BUILD=() EDIT=(--edit) SIM='' RUN='' QMP='' PID='' DEVICE='' DRIVER='' TIMEOUT=60
 while (($#)); do
   case $1 in
     --top | --files | -D | -G | --sim | --run | --qmp | --pid | --device | --driver | --timeout)
@@ -63,6 +66,7 @@ while (($#)); do
       shift
       ;;
     --waves) BUILD+=("$1") ;;
+    --optimise) EDIT=() ;;
     --help | -h)
       usage
       exit 0
@@ -140,14 +144,14 @@ OUT=$(output 1) ERR=$(output 2)
 if [[ -z $SIM ]] && ((${#BUILD[@]})); then
   # Its last line is "[build-sim] NAME: PROGRAM".
   exec 8>&1
-  LAST=$("$REPO_DIR/scripts/build-sim.sh" "${BUILD[@]}" | tee >(cat >&8) | tail -n 1) ||
+  LAST=$("$REPO_DIR/scripts/build-sim.sh" "${EDIT[@]}" "${BUILD[@]}" | tee >(cat >&8) | tail -n 1) ||
     die "the RTL does not build; the old simulator still runs"
   exec 8>&-
   SIM=${LAST#*: }
 fi
 SIM=${SIM:-$OLD}
 [[ -x $SIM ]] || die "the simulation $SIM is not there"
-BUILT=${EPOCHREALTIME/./}
+BUILT=$(clock_us)
 
 # ---- swap ------------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ if [[ -n $RUN ]]; then
   sed -i "s/^simulator_pid=.*/simulator_pid=$NEW/" "$RUN/vm"
 fi
 say "simulator $NEW: $SIM"
-STARTED=${EPOCHREALTIME/./}
+STARTED=$(clock_us)
 if [[ $REPLUG == no ]]; then
   warn "the card cannot be plugged in again in this VM (see above): the guest keeps it as it was;"
   warn "in the guest: echo 1 > /sys/bus/pci/devices/ADDRESS/remove; echo 1 > /sys/bus/pci/rescan"
@@ -198,10 +202,7 @@ fi
 qmp wait "$CARD" "$DRIVER" "$TIMEOUT" ||
   die "the driver is not back; look at the guest's log${RUN:+, and at $RUN}"
 kill -0 "$NEW" 2>/dev/null || die "the new simulator has ended; see $ERR"
-END=${EPOCHREALTIME/./}
+END=$(clock_us)
 
-seconds() {
-  printf '%d.%03d' $((($2 - $1) / 1000000)) $((($2 - $1) / 1000 % 1000))
-}
-say "build $(seconds "$SWAP_BEGIN" "$BUILT") s, swap $(seconds "$BUILT" "$STARTED") s, driver ($DRIVER) $(seconds "$STARTED" "$END") s"
-say "seconds from save to re-probed: $(seconds "$SWAP_BEGIN" "$END")"
+say "build $(seconds_between "$SWAP_BEGIN" "$BUILT") s, swap $(seconds_between "$BUILT" "$STARTED") s, driver ($DRIVER) $(seconds_between "$STARTED" "$END") s"
+say "seconds from save to re-probed: $(seconds_between "$SWAP_BEGIN" "$END")"

@@ -15,6 +15,7 @@ SUITES=(
   'rust:unit, property, ABI and hostile-peer tests of the crates'
   'fuzz:random and damaged frames of every type against both halves of the protocol'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
+  'build:designs of the user'"'"'s: the build for editing, errors, warnings, file lists'
   'flows:what is made for Vivado and other simulators, without them'
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
   'clippy-qemu:the device against the QEMU that was built'
@@ -77,7 +78,8 @@ suite_shellcheck() {
     [[ ! $line =~ ^#!.*[/\ ](ba)?sh$ ]] || files+=("$file")
   done < <(git ls-files -- ':!patches')
   shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" \
-    scripts/lib.sh scripts/vm.sh scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
+    scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/session.sh scripts/sourceme.sh \
+    scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
 }
 
@@ -99,6 +101,10 @@ suite_fuzz() {
 
 suite_hdl() {
   scripts/test-hdl.sh
+}
+
+suite_build() {
+  scripts/test-build.sh
 }
 
 suite_flows() {
