@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.1.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.2.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -35,6 +35,7 @@ TYPES = {
     "RESET_DONE": 0x41,
     "CLOCK": 0x42,
     "TIME": 0x43,
+    "FUNCTION": 0x44,
     "OPEN": 0x50,
     "ACCEPT": 0x51,
     "NIC_FRAME": 0x52,
@@ -43,8 +44,20 @@ TYPES = {
     "CREDIT": 0x55,
 }
 
+# Of FUNCTION, from bit 0 on.
+FLAGS = [
+    "memory_space",
+    "bus_master",
+    "intx_disable",
+    "msix_enable",
+    "msix_mask",
+    "extended_tag",
+    "relaxed_ordering",
+    "no_snoop",
+]
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 1), reserved=0):
+
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 2), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -148,6 +161,19 @@ def payload(name, f):
         return struct.pack("<Q", number(f["interval"]))
     if name == "TIME":
         return struct.pack("<Q", number(f["ns"]))
+    if name == "FUNCTION":
+        flags = sum(int(f[flag]) << bit for bit, flag in enumerate(FLAGS))
+        return struct.pack(
+            "<IBBBBHBB20x",
+            flags,
+            f["power"],
+            f["max_payload"],
+            f["max_read_request"],
+            0,
+            f["requester_id"],
+            f["link_speed"],
+            f["link_width"],
+        )
     if name == "OPEN":
         text = f["name"].encode()
         return (
@@ -410,6 +436,38 @@ good("each second", "host", "CLOCK", interval="0x3b9aca00")
 good("does not want to know it any more", "host", "CLOCK", interval="0x0")
 good("the time", "device", "TIME", ns="0x123456789abcdef0")
 
+
+def function(title, flags, **fields):
+    values = {
+        "power": 0,
+        "max_payload": 0,
+        "max_read_request": 2,
+        "requester_id": 0x0100,
+        "link_speed": 3,
+        "link_width": 8,
+    }
+    values.update({flag: flag in flags for flag in FLAGS})
+    values.update(fields)
+    return good(title, "host", "FUNCTION", **values)
+
+
+state = function("after a reset", ["relaxed_ordering", "no_snoop"])
+function(
+    "a driver at work",
+    ["memory_space", "bus_master", "intx_disable", "msix_enable", "relaxed_ordering"],
+)
+function("masked, with extended tags", ["memory_space", "bus_master", "msix_enable", "msix_mask", "extended_tag"])
+function(
+    "asleep",
+    [],
+    power=3,
+    max_payload=5,
+    max_read_request=5,
+    requester_id=0xFFFF,
+    link_speed=6,
+    link_width=32,
+)
+
 nic_open = good(
     "a NIC with its link up",
     "host",
@@ -474,7 +532,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.1",
+    "protocol version of the peer is 2.7, ours is 1.2",
 )
 bad(
     "a type that does not exist",
@@ -588,6 +646,14 @@ bad(
     change(clock, 24, u32(1_000_000_001)),
     "clock interval is 1000000001 (0x3b9aca01), expected at most 1000000000",
 )
+bad("an unknown flag", change(state, 24, u32(0x100)), "FUNCTION flags is 256 (0x100), expected at most 0xff")
+bad("no power state", change(state, 28, b"\x04"), "power state is 4 (0x4), expected 0 to 3")
+bad("too large a payload", change(state, 29, b"\x06"), "max payload size is 6 (0x6), expected 0 to 5")
+bad("too large a request", change(state, 30, b"\x06"), "max read request size is 6 (0x6), expected 0 to 5")
+bad("reserved bytes", change(state, 31, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
+bad("no link speed", change(state, 34, b"\x00"), "link speed is 0 (0x0), expected 1 to 6")
+bad("three lanes", change(state, 35, b"\x03"), "link width is 3 (0x3), expected 1, 2, 4, 8, 12, 16 or 32")
+bad("reserved bytes", change(state, 55, b"\x80"), "reserved FUNCTION bytes is 128 (0x80), expected 0")
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
 bad(
     "more frames than may be",
@@ -650,7 +716,7 @@ bad("too much credit", change(credit, 24, u32(65537)), "credit is 65537 (0x10001
 json.dump(
     {
         "protocol": "accelerator-pcie",
-        "version": "1.1",
+        "version": "1.2",
         "frames": frames,
         "refused": refused,
     },

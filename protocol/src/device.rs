@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::{
     config::{Config, ConfigError},
+    function::Function,
     host::{mask, Violation},
     said::Said,
     wire::{split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE},
@@ -94,6 +95,10 @@ pub enum DeviceEvent<'a> {
         /// Simulated nanoseconds; 0 to tell it no more.
         interval: u64,
     },
+    /// What the guest has set in config space, all of it, for what comes after.
+    /// Not from a host of an earlier version, see
+    /// [`DeviceSession::host_tells_function`].
+    Function(Function),
     /// A frame of another session, or a NOOP.
     Ignored,
 }
@@ -131,6 +136,8 @@ pub struct DeviceSession {
     resets_outstanding: u32,
     /// The host wants to know the simulated time.
     timed: bool,
+    /// Minor version of the host.
+    minor: u8,
     /// Session of the message that was looked at last, for [`Self::fail`].
     heard: u64,
     stale: u64,
@@ -179,6 +186,7 @@ impl DeviceSession {
             last_reset: 0,
             resets_outstanding: 0,
             timed: false,
+            minor: 0,
             heard: 0,
             stale: 0,
         })
@@ -202,6 +210,17 @@ impl DeviceSession {
     /// Number of the current or last session.
     pub const fn session(&self) -> u64 {
         self.session
+    }
+
+    /// Whether the host of the session tells what the guest sets in config space:
+    /// it speaks version 1.2.
+    pub const fn host_tells_function(&self) -> bool {
+        self.minor >= 2
+    }
+
+    /// Minor version of the host of the current or last session.
+    pub const fn host_minor(&self) -> u8 {
+        self.minor
     }
 
     /// Frames of other sessions that were ignored so far.
@@ -248,6 +267,7 @@ impl DeviceSession {
                 self.last_reset = 0;
                 self.resets_outstanding = 0;
                 self.timed = false;
+                self.minor = header.minor;
                 self.state = State::Offered;
                 Frame::Config(self.config.clone()).encode(self.session, reply);
                 DeviceEvent::Offered {
@@ -395,6 +415,7 @@ impl DeviceSession {
                 self.timed = interval != 0;
                 Ok(DeviceEvent::Clock { interval })
             }
+            Frame::Function(function) => Ok(DeviceEvent::Function(function)),
             _ => Err(unexpected),
         }
     }

@@ -10,6 +10,7 @@ use std::{collections::VecDeque, fmt};
 use crate::{
     config::{Config, ConfigError},
     device::MAX_DMA,
+    function::Function,
     said::Said,
     wire::{
         split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA,
@@ -291,6 +292,10 @@ pub struct HostSession {
     has_clock: bool,
     /// CLOCK was sent, and the time that was told last.
     time: Option<u64>,
+    /// The device knows FUNCTION.
+    has_function: bool,
+    /// What it was told last.
+    function: Option<Function>,
 }
 
 impl HostSession {
@@ -314,6 +319,8 @@ impl HostSession {
             resets_outstanding: 0,
             has_clock: false,
             time: None,
+            has_function: false,
+            function: None,
         }
     }
 
@@ -363,6 +370,25 @@ impl HostSession {
         self.time.get_or_insert(0);
         let interval = interval.min(MAX_INTERVAL);
         self.put(&Frame::Clock { interval }, out);
+        true
+    }
+
+    /// Whether the device can be told what the guest sets in config space: it
+    /// speaks version 1.2.
+    pub const fn has_function(&self) -> bool {
+        self.has_function
+    }
+
+    /// Tells the device what the guest has set in config space. To be called
+    /// after [`HostSession::accept`] and [`HostSession::reset`], and after each
+    /// change. False, and nothing appended, if the device knows it already or
+    /// cannot be told, or the link is down.
+    pub fn function(&mut self, function: &Function, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() || !self.has_function || self.function == Some(*function) {
+            return false;
+        }
+        self.function = Some(*function);
+        self.put(&Frame::Function(*function), out);
         true
     }
 
@@ -525,6 +551,8 @@ impl HostSession {
         self.last_reset = self.last_reset.wrapping_add(1);
         self.resets_outstanding = self.resets_outstanding.saturating_add(1);
         self.void();
+        // After a reset it is told in any case.
+        self.function = None;
         self.put(
             &Frame::Reset {
                 tag: self.last_reset,
@@ -591,6 +619,7 @@ impl HostSession {
                 self.vectors = config.msix.map_or(0, |m| m.vectors);
                 self.intx = config.intx_pin != 0;
                 self.has_clock = minor >= 1 && config.clock_period_ps != 0;
+                self.has_function = minor >= 2;
                 self.state = State::Configured;
                 Ok(HostEvent::Configured(config))
             }

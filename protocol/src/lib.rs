@@ -12,6 +12,7 @@
 //!   refuses one.
 //! * [`config`] is what a device says about itself in the handshake, and the
 //!   rules that it has to keep.
+//! * [`function`] is what the guest has set in config space, as a device is told.
 //! * [`host`] and [`device`] are the two halves of a session: which frame may
 //!   come when, which tags are outstanding, what is stale. They know neither
 //!   sockets nor QEMU nor a simulator.
@@ -29,6 +30,7 @@
 pub mod channel;
 pub mod config;
 pub mod device;
+pub mod function;
 pub mod host;
 pub mod keys;
 pub mod limit;
@@ -36,6 +38,7 @@ pub mod said;
 pub mod wire;
 
 pub use config::{Bar, Capability, Config, ConfigError, Msix};
+pub use function::{Function, Power};
 pub use wire::{Frame, Header, WireError};
 
 /// TCP port of the PCIe channel when neither `NPU_COSIM_PORT` nor an endpoint

@@ -8,7 +8,10 @@
 
 use std::fmt;
 
-use crate::config::{Bar, Capability, Config, Msix, BARS, MAX_CAPABILITIES};
+use crate::{
+    config::{Bar, Capability, Config, Msix, BARS, MAX_CAPABILITIES},
+    function::{BadField, Function, FUNCTION_LEN},
+};
 
 /// First four bytes of every frame: `APCI`.
 pub const SIGNATURE: u32 = u32::from_le_bytes(*b"APCI");
@@ -17,7 +20,7 @@ pub const SIGNATURE: u32 = u32::from_le_bytes(*b"APCI");
 pub const VERSION_MAJOR: u8 = 1;
 
 /// A higher minor version only adds what the lower one may ignore.
-pub const VERSION_MINOR: u8 = 1;
+pub const VERSION_MINOR: u8 = 2;
 
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 24;
@@ -83,6 +86,7 @@ pub mod frame_type {
     pub const RESET_DONE: u8 = 0x41;
     pub const CLOCK: u8 = 0x42;
     pub const TIME: u8 = 0x43;
+    pub const FUNCTION: u8 = 0x44;
     pub const OPEN: u8 = 0x50;
     pub const ACCEPT: u8 = 0x51;
     pub const NIC_FRAME: u8 = 0x52;
@@ -393,6 +397,9 @@ pub enum Frame<'a> {
         /// Nanoseconds since a point that is the same in all of a session.
         ns: u64,
     },
+    /// H→D, added in 1.2: what the guest has set in config space, all of it, for
+    /// what comes after.
+    Function(Function),
     /// H→D on a channel: asks for a session.
     Open(Open<'a>),
     /// D→H on a channel: answers OPEN, the session is up.
@@ -511,6 +518,12 @@ impl fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+impl From<BadField> for WireError {
+    fn from(e: BadField) -> Self {
+        field(e.name, e.found, e.expected)
+    }
+}
 
 fn field(name: &'static str, found: impl Into<u64>, expected: &'static str) -> WireError {
     WireError::Field {
@@ -1046,6 +1059,11 @@ impl<'a> Frame<'a> {
                     ns: reader("TIME").u64()?,
                 }
             }
+            t::FUNCTION => {
+                exactly("FUNCTION", payload, FUNCTION_LEN)?;
+                let bytes = reader("FUNCTION").array()?;
+                Frame::Function(Function::from_bytes(&bytes)?)
+            }
             t::OPEN => {
                 at_least("OPEN", payload, 24)?;
                 let mut r = reader("OPEN");
@@ -1141,6 +1159,7 @@ impl<'a> Frame<'a> {
                 | Frame::Intx { .. }
                 | Frame::Clock { .. }
                 | Frame::Time { .. }
+                | Frame::Function(_)
                 | Frame::Open(_)
                 | Frame::Accept { .. }
                 | Frame::NicFrame { .. }
@@ -1173,6 +1192,7 @@ impl<'a> Frame<'a> {
             Frame::ResetDone { .. } => "RESET_DONE",
             Frame::Clock { .. } => "CLOCK",
             Frame::Time { .. } => "TIME",
+            Frame::Function(_) => "FUNCTION",
             Frame::Open(_) => "OPEN",
             Frame::Accept { .. } => "ACCEPT",
             Frame::NicFrame { .. } => "NIC_FRAME",
@@ -1206,6 +1226,7 @@ impl<'a> Frame<'a> {
             Frame::ResetDone { tag } => (t::RESET_DONE, *tag),
             Frame::Clock { .. } => (t::CLOCK, 0),
             Frame::Time { .. } => (t::TIME, 0),
+            Frame::Function(_) => (t::FUNCTION, 0),
             Frame::Open(_) => (t::OPEN, 0),
             Frame::Accept { .. } => (t::ACCEPT, 0),
             Frame::NicFrame { .. } => (t::NIC_FRAME, 0),
@@ -1303,6 +1324,7 @@ impl<'a> Frame<'a> {
             Frame::Clock { interval: ns } | Frame::Time { ns } => {
                 out.extend_from_slice(&ns.to_le_bytes());
             }
+            Frame::Function(function) => out.extend_from_slice(&function.to_bytes()),
             Frame::Open(open) => {
                 let name = cut(open.name, MAX_NAME);
                 pair(out, open.kind as u32, open.credit);

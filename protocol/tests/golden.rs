@@ -5,7 +5,7 @@
 
 use accelerator_protocol::{
     wire::{split, ChannelKind, Init, Open, Reason, ResetKind, Status},
-    Bar, Capability, Config, Frame, Msix,
+    Bar, Capability, Config, Frame, Function, Msix, Power,
 };
 use serde_json::Value;
 
@@ -190,6 +190,22 @@ fn build<'a>(
         "TIME" => Frame::Time {
             ns: number(&f["ns"]),
         },
+        "FUNCTION" => Frame::Function(Function {
+            memory_space: f["memory_space"].as_bool().unwrap(),
+            bus_master: f["bus_master"].as_bool().unwrap(),
+            intx_disable: f["intx_disable"].as_bool().unwrap(),
+            msix_enable: f["msix_enable"].as_bool().unwrap(),
+            msix_mask: f["msix_mask"].as_bool().unwrap(),
+            extended_tag: f["extended_tag"].as_bool().unwrap(),
+            relaxed_ordering: f["relaxed_ordering"].as_bool().unwrap(),
+            no_snoop: f["no_snoop"].as_bool().unwrap(),
+            power: [Power::D0, Power::D1, Power::D2, Power::D3hot][number(&f["power"]) as usize],
+            max_payload: small(&f["max_payload"]),
+            max_read_request: small(&f["max_read_request"]),
+            requester_id: small(&f["requester_id"]),
+            link_speed: small(&f["link_speed"]),
+            link_width: small(&f["link_width"]),
+        }),
         "OPEN" => Frame::Open(Open {
             kind: kind(&f["kind"]),
             credit: small(&f["credit"]),
@@ -238,7 +254,7 @@ fn frames_encode_to_their_bytes_and_back() {
         assert!(rest.is_empty(), "{title}");
         assert_eq!(Frame::decode(&header, payload).expect(&title), frame);
     }
-    assert_eq!(names.len(), 26, "not every frame has a vector: {names:?}");
+    assert_eq!(names.len(), 27, "not every frame has a vector: {names:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use accelerator_protocol::{
         split, ChannelKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, MAX_NAME,
         MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
     },
-    Bar, Capability, Config, Frame, Msix,
+    Bar, Capability, Config, Frame, Function, Msix, Power,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -43,6 +43,47 @@ fn msix() -> impl Strategy<Value = Msix> {
             pba_offset,
         },
     )
+}
+
+fn function() -> impl Strategy<Value = Function> {
+    let power = select(vec![Power::D0, Power::D1, Power::D2, Power::D3hot]);
+    let link = (1..=6u8, select(vec![1, 2, 4, 8, 12, 16, 32u8]));
+    (
+        any::<[bool; 8]>(),
+        power,
+        0..=5u8,
+        0..=5u8,
+        any::<u16>(),
+        link,
+    )
+        .prop_map(
+            |(
+                flags,
+                power,
+                max_payload,
+                max_read_request,
+                requester_id,
+                (link_speed, link_width),
+            )| {
+                let [memory_space, bus_master, intx_disable, msix_enable, msix_mask, ..] = flags;
+                Function {
+                    memory_space,
+                    bus_master,
+                    intx_disable,
+                    msix_enable,
+                    msix_mask,
+                    extended_tag: flags[5],
+                    relaxed_ordering: flags[6],
+                    no_snoop: flags[7],
+                    power,
+                    max_payload,
+                    max_read_request,
+                    requester_id,
+                    link_speed,
+                    link_width,
+                }
+            },
+        )
 }
 
 fn bar() -> impl Strategy<Value = Bar> {
@@ -212,6 +253,7 @@ fn plain() -> impl Strategy<Value = Owned> {
         any::<u32>().prop_map(|tag| F::ResetDone { tag }),
         (0..=1_000_000_000u64).prop_map(|interval| F::Clock { interval }),
         any::<u64>().prop_map(|ns| F::Time { ns }),
+        function().prop_map(F::Function),
         any::<bool>().prop_map(|up| F::NicLink { up }),
         (1..=65_536u32).prop_map(|amount| F::Credit { amount }),
         (1..=256u32, any::<bool>()).prop_map(|(credit, link)| F::Accept {

@@ -12,7 +12,7 @@ use accelerator_protocol::{
     host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS},
     said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
-    Config, WireError,
+    Config, Function, WireError,
 };
 use common::{config, up, Random};
 
@@ -54,6 +54,9 @@ struct World {
     todo: VecDeque<Todo>,
     dma: HashMap<u32, Option<(u64, u32)>>,
     vectors_sent: u64,
+    // What the guest has set, counted in the requester id, and what the device knows of it.
+    set: Function,
+    known: Option<Function>,
 
     // What happened, so that a test that tests nothing is noticed.
     counts: HashMap<&'static str, u64>,
@@ -77,6 +80,8 @@ impl World {
             todo: VecDeque::new(),
             dma: HashMap::new(),
             vectors_sent: 0,
+            set: Function::default(),
+            known: None,
             counts: HashMap::new(),
         };
         world.new_session();
@@ -172,7 +177,19 @@ impl World {
             self.void_host();
             assert!(self.host.reset_pending());
             self.count("reset");
+            self.set.requester_id += 1;
+            assert!(self.host.function(&self.set, &mut out));
         }
+        self.send(false, out);
+    }
+
+    /// The guest writes config space.
+    fn host_function(&mut self) {
+        let mut out = Vec::new();
+        self.set.requester_id += 1;
+        self.set.bus_master = self.random.one_in(2);
+        assert_eq!(self.host.function(&self.set, &mut out), self.host.is_up());
+        assert!(!self.host.function(&self.set, &mut out), "told twice");
         self.send(false, out);
     }
 
@@ -192,6 +209,7 @@ impl World {
                 HostEvent::Configured(c) => {
                     assert_eq!(&c, self.device.config());
                     self.host.accept(&mut out);
+                    assert!(self.host.function(&self.set, &mut out));
                     self.count("session");
                 }
                 HostEvent::ReadDone { tag, status, data } => {
@@ -292,8 +310,18 @@ impl World {
                 DeviceEvent::Offered { host, .. } => {
                     assert_eq!(host.raw(), "model");
                     self.void_device();
+                    self.known = None;
                 }
                 DeviceEvent::Up => self.count("up"),
+                DeviceEvent::Function(function) => {
+                    let newer = |old: Function| old.requester_id < function.requester_id;
+                    assert!(
+                        self.known.map_or(true, newer),
+                        "told again, or out of order"
+                    );
+                    self.known = Some(function);
+                    self.count("function");
+                }
                 DeviceEvent::Down { .. } => {
                     self.void_device();
                     self.count("closed by the host");
@@ -409,6 +437,7 @@ impl World {
             0..=14 => self.host_read(),
             15..=29 => self.host_write(),
             30..=32 => self.host_gives_up(),
+            33 if self.random.one_in(2) => self.host_function(),
             33 => self.host_reset(),
             34..=52 => self.host_receives(),
             53..=71 => self.device_receives(),
@@ -469,6 +498,7 @@ impl World {
         assert!(self.writes_sent.is_empty());
         assert!(self.dma.is_empty(), "DMA without an answer: {:?}", self.dma);
         assert_eq!(self.device.dma_outstanding(), 0);
+        assert_eq!(self.known, Some(self.set));
     }
 }
 
@@ -494,6 +524,7 @@ fn random_interleavings() {
         "writes done",
         "reset",
         "reset done",
+        "function",
         "void",
         "DMA",
         "DMA read served",
@@ -854,7 +885,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 1) })
+        Violation::Wire(WireError::Version { found: (2, 2) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -864,7 +895,7 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.1") && text.contains("1.1"), "{text}"),
+        } => assert!(text.contains("2.2") && text.contains("1.2"), "{text}"),
         other => panic!("{other:?}"),
     }
 }
@@ -940,6 +971,49 @@ fn a_device_without_a_clock_is_not_asked_for_the_time() {
             );
         }
     }
+}
+
+/// What the guest sets in config space is told to a device that can be told, once,
+/// and again after a reset.
+#[test]
+fn the_function_is_told_to_who_knows_it() {
+    let (mut host, mut device) = timed(4000, 2);
+    let mut out = Vec::new();
+    let mut function = Function::default();
+    assert!(host.has_function() && device.host_tells_function());
+    assert!(host.function(&function, &mut out));
+    let event = device.frame(&out, &mut Vec::new()).unwrap().0;
+    assert_eq!(event, DeviceEvent::Function(function));
+    out.clear();
+    assert!(!host.function(&function, &mut out) && out.is_empty());
+    function.bus_master = true;
+    assert!(host.function(&function, &mut out));
+    out.clear();
+    host.reset(ResetKind::Flr, &mut out);
+    assert!(host.function(&function, &mut out));
+    let (event, rest) = device.frame(&out, &mut Vec::new()).unwrap();
+    assert!(matches!(event, DeviceEvent::Reset { .. }));
+    let event = device.frame(rest, &mut Vec::new()).unwrap().0;
+    assert_eq!(event, DeviceEvent::Function(function));
+
+    // A device of an earlier version would take it for a violation.
+    let (mut host, _) = timed(4000, 1);
+    out.clear();
+    assert!(!host.has_function() && !host.function(&function, &mut out) && out.is_empty());
+
+    // Nor does an earlier host tell.
+    let (mut init, mut config) = (Vec::new(), Vec::new());
+    HostSession::new(6, 1).init("", &mut init);
+    init[5] = 1;
+    device.frame(&init, &mut config).unwrap();
+    assert!(!device.host_tells_function());
+    // Before READY it may not come, and a host never hears it.
+    let early = frame(&HostSession::new(6, 1), &Frame::Function(function));
+    let e = device.frame(&early, &mut out).unwrap_err().to_string();
+    assert!(e.contains("FUNCTION may not come"), "{e}");
+    let echo = frame(&host, &Frame::Function(function));
+    let e = host.frame(&echo).unwrap_err().to_string();
+    assert!(e.contains("FUNCTION may not come"), "{e}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use accelerator_protocol::{
     config::Capability,
+    function::{Function, FUNCTION_LEN},
     wire::{
         frame_type as t, ChannelKind, Frame, Init, Open, Reason, ResetKind, Status, HEADER_LEN,
     },
@@ -12,7 +13,7 @@ use accelerator_protocol::{
 use crate::typed::{config, SESSION};
 
 /// Types of all frames, and some that there are none of.
-pub const TYPES: [u8; 28] = [
+pub const TYPES: [u8; 29] = [
     t::INIT,
     t::CONFIG,
     t::READY,
@@ -33,6 +34,7 @@ pub const TYPES: [u8; 28] = [
     t::RESET_DONE,
     t::CLOCK,
     t::TIME,
+    t::FUNCTION,
     t::OPEN,
     t::ACCEPT,
     t::NIC_FRAME,
@@ -234,6 +236,15 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
             interval: r.number() % 1_000_000_001,
         },
         t::TIME => Frame::Time { ns: r.number() },
+        t::FUNCTION => {
+            let mut bytes = [0; FUNCTION_LEN];
+            bytes[0] = r.number() as u8;
+            bytes[4] = r.below(4) as u8;
+            bytes[5..7].copy_from_slice(&[r.below(6) as u8, r.below(6) as u8]);
+            bytes[8..10].copy_from_slice(&(r.number() as u16).to_le_bytes());
+            bytes[10..12].copy_from_slice(&[1 + r.below(6) as u8, 1 << r.below(6)]);
+            Frame::Function(Function::from_bytes(&bytes).unwrap_or_default())
+        }
         t::OPEN => Frame::Open(Open {
             kind: channel,
             credit: 1 + r.below(256) as u32,

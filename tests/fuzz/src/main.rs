@@ -142,6 +142,7 @@ fn has_to_take(half: Half) -> &'static [u8] {
             t::DMA_WRITE_DONE,
             t::RESET,
             t::CLOCK,
+            t::FUNCTION,
         ],
         Half::HostNic => &[t::ACCEPT, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],
         Half::DeviceNic => &[t::OPEN, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],

@@ -119,7 +119,8 @@ impl RegisterDevice {
             | Event::Down { .. }
             | Event::DmaReadDone { .. }
             | Event::DmaWriteDone { .. }
-            | Event::Clock { .. } => Ok(()),
+            | Event::Clock { .. }
+            | Event::Function(_) => Ok(()),
         }
     }
 

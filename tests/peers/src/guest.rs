@@ -10,6 +10,7 @@ use std::{
 
 use accelerator_protocol::{
     config::Config,
+    function::Function,
     host::{HostEvent, HostSession, State},
     keys::{Key, Pair},
     wire::{Reason, ResetKind, Status, MAX_MESSAGE},
@@ -46,6 +47,7 @@ pub struct GuestEndpoint {
     memory: Vec<u8>,
     base: u64,
     bus_master: bool,
+    function: Function,
     answers: Vec<(u32, Status, u64)>,
     interrupts: Vec<u64>,
     intx: bool,
@@ -130,6 +132,11 @@ impl GuestEndpoint {
             memory: vec![0; memory],
             base,
             bus_master: true,
+            function: Function {
+                memory_space: true,
+                bus_master: true,
+                ..Function::default()
+            },
             answers: Vec::new(),
             interrupts: Vec::new(),
             intx: false,
@@ -145,6 +152,7 @@ impl GuestEndpoint {
         })?;
         out.clear();
         guest.session.accept(&mut out);
+        guest.session.function(&guest.function, &mut out);
         guest.send(&out)?;
         Ok(guest)
     }
@@ -483,6 +491,22 @@ impl GuestEndpoint {
         self.send(&out)
     }
 
+    /// Sets the function's config space, and tells the device; DMA goes by
+    /// [`GuestEndpoint::set_bus_master`] all the same.
+    ///
+    /// # Errors
+    ///
+    /// ZeroMQ refused it.
+    pub fn set_function(&mut self, function: Function) -> Result<(), Error> {
+        self.function = function;
+        let mut out = Vec::new();
+        self.session.function(&function, &mut out);
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.send(&out)
+    }
+
     /// Resets the function without waiting for its answer.
     ///
     /// # Errors
@@ -494,6 +518,8 @@ impl GuestEndpoint {
         }
         let mut out = Vec::new();
         self.session.reset(kind, &mut out);
+        self.function = Function::default();
+        self.session.function(&self.function, &mut out);
         self.answers.clear();
         self.intx = false;
         self.send(&out)

@@ -11,6 +11,7 @@ use accelerator_curve::Guard;
 use accelerator_protocol::{
     config::{Bar, Config, Msix},
     device::{refuse_message, DeviceEvent, DeviceSession},
+    function::Function,
     keys::{Key, Pair},
     wire::{frame_type, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
 };
@@ -201,6 +202,9 @@ pub enum Event {
     Reset { tag: u32, kind: ResetKind },
     /// The host wants to know the simulated time, see [`HdlEndpoint::time`].
     Clock { interval: u64 },
+    /// What the guest has set in config space; only with
+    /// [`HdlEndpoint::hear_function`].
+    Function(Function),
 }
 
 /// An HDL endpoint that does one step at a time.
@@ -214,6 +218,9 @@ pub struct HdlEndpoint {
     peer: Vec<u8>,
     /// Events that were received but not handed out.
     queue: VecDeque<Event>,
+    /// What the guest has set in config space, as the host told last.
+    function: Option<Function>,
+    hears_function: bool,
 }
 
 impl HdlEndpoint {
@@ -241,6 +248,8 @@ impl HdlEndpoint {
             raw: RawEndpoint::bind_keyed(endpoint, keys)?,
             peer: Vec::new(),
             queue: VecDeque::new(),
+            function: None,
+            hears_function: false,
         })
     }
 
@@ -252,6 +261,18 @@ impl HdlEndpoint {
     /// What the device is.
     pub const fn config(&self) -> &Config {
         self.session.config()
+    }
+
+    /// What the guest has set in config space, as the host told last in what was
+    /// received so far.
+    pub const fn function(&self) -> Option<Function> {
+        self.function
+    }
+
+    /// From now on there is an event for each change of
+    /// [`HdlEndpoint::function`]. Most tests have no use for it.
+    pub fn hear_function(&mut self) {
+        self.hears_function = true;
     }
 
     /// Waits until the link is up. Does nothing if it is.
@@ -361,7 +382,13 @@ impl HdlEndpoint {
             match self.session.frame(rest, &mut reply) {
                 Ok((event, tail)) => {
                     rest = tail;
-                    self.queue.extend(own(&event));
+                    match event {
+                        DeviceEvent::Offered { .. } => self.function = None,
+                        DeviceEvent::Function(function) => self.function = Some(function),
+                        _ => {}
+                    }
+                    let silent = matches!(event, DeviceEvent::Function(_)) && !self.hears_function;
+                    self.queue.extend(own(&event).filter(|_| !silent));
                 }
                 Err(violation) => {
                     self.session
@@ -755,6 +782,7 @@ fn own(event: &DeviceEvent<'_>) -> Option<Event> {
         DeviceEvent::DmaWriteDone { tag, status } => Event::DmaWriteDone { tag, status },
         DeviceEvent::Reset { tag, kind } => Event::Reset { tag, kind },
         DeviceEvent::Clock { interval } => Event::Clock { interval },
+        DeviceEvent::Function(function) => Event::Function(function),
         DeviceEvent::Ignored => return None,
     })
 }

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest has set in the function's config space, as far as the logic
+//! of a card wants to know it: the payload of FUNCTION.
+
+/// Bytes of a FUNCTION payload.
+pub const FUNCTION_LEN: usize = 32;
+
+/// Largest value of the two sizes: 4,096 bytes.
+pub const MAX_SIZE: u8 = 5;
+
+const FLAGS: [fn(&mut Function) -> &mut bool; 8] = [
+    |f| &mut f.memory_space,
+    |f| &mut f.bus_master,
+    |f| &mut f.intx_disable,
+    |f| &mut f.msix_enable,
+    |f| &mut f.msix_mask,
+    |f| &mut f.extended_tag,
+    |f| &mut f.relaxed_ordering,
+    |f| &mut f.no_snoop,
+];
+
+/// A field that holds what it must not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadField {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub found: u64,
+    /// What it may hold.
+    pub expected: &'static str,
+}
+
+/// Power state of a function (PCI Power Management, PMCSR).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Power {
+    /// On.
+    #[default]
+    D0 = 0,
+    /// First sleep.
+    D1 = 1,
+    /// Second sleep.
+    D2 = 2,
+    /// Only config space answers, and nothing is sent.
+    D3hot = 3,
+}
+
+/// State of a function. The default is that after a reset (PCIe base spec,
+/// Command, Device Control), with the link of the slowest card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Memory Space Enable: the BARs answer.
+    pub memory_space: bool,
+    /// Bus Master Enable: DMA and message signalled interrupts are allowed.
+    pub bus_master: bool,
+    /// Interrupt Disable: INTx may not be asserted.
+    pub intx_disable: bool,
+    /// MSI-X Enable; then INTx is not used.
+    pub msix_enable: bool,
+    /// MSI-X Function Mask.
+    pub msix_mask: bool,
+    /// Extended Tag Field Enable.
+    pub extended_tag: bool,
+    /// Enable Relaxed Ordering.
+    pub relaxed_ordering: bool,
+    /// Enable No Snoop.
+    pub no_snoop: bool,
+    /// Power state.
+    pub power: Power,
+    /// Max_Payload_Size: 0 is 128 bytes, each one more is twice as much, up to
+    /// [`MAX_SIZE`].
+    pub max_payload: u8,
+    /// Max_Read_Request_Size, in the same way.
+    pub max_read_request: u8,
+    /// Requester id: bus number, and device and function number in the low byte.
+    pub requester_id: u16,
+    /// Current link speed, 1 (2.5 GT/s) to 6 (64 GT/s).
+    pub link_speed: u8,
+    /// Negotiated link width: 1, 2, 4, 8, 12, 16 or 32 lanes.
+    pub link_width: u8,
+}
+
+impl Default for Function {
+    fn default() -> Self {
+        Self {
+            memory_space: false,
+            bus_master: false,
+            intx_disable: false,
+            msix_enable: false,
+            msix_mask: false,
+            extended_tag: false,
+            relaxed_ordering: true,
+            no_snoop: true,
+            power: Power::D0,
+            max_payload: 0,
+            max_read_request: 2,
+            requester_id: 0,
+            link_speed: 1,
+            link_width: 1,
+        }
+    }
+}
+
+impl Function {
+    /// The flags as a number, lowest bit first as in `PROTOCOL.md`.
+    pub fn flags(mut self) -> u32 {
+        let mut flags = 0;
+        for (bit, flag) in FLAGS.iter().enumerate() {
+            flags |= u32::from(*flag(&mut self)) << bit;
+        }
+        flags
+    }
+
+    /// The payload, see `PROTOCOL.md`.
+    pub fn to_bytes(&self) -> [u8; FUNCTION_LEN] {
+        let mut bytes = [0; FUNCTION_LEN];
+        bytes[..4].copy_from_slice(&self.flags().to_le_bytes());
+        bytes[4] = self.power as u8;
+        bytes[5] = self.max_payload;
+        bytes[6] = self.max_read_request;
+        bytes[8..10].copy_from_slice(&self.requester_id.to_le_bytes());
+        bytes[10] = self.link_speed;
+        bytes[11] = self.link_width;
+        bytes
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    ///
+    /// The first field that does not fit.
+    pub fn from_bytes(bytes: &[u8; FUNCTION_LEN]) -> Result<Self, BadField> {
+        let bad = |name, found: u8, expected| BadField {
+            name,
+            found: found.into(),
+            expected,
+        };
+        let mut function = Self::default();
+        let flags = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        if flags >> FLAGS.len() != 0 {
+            return Err(BadField {
+                name: "FUNCTION flags",
+                found: flags.into(),
+                expected: "at most 0xff",
+            });
+        }
+        for (bit, flag) in FLAGS.iter().enumerate() {
+            *flag(&mut function) = flags >> bit & 1 != 0;
+        }
+        function.power = match bytes[4] {
+            0 => Power::D0,
+            1 => Power::D1,
+            2 => Power::D2,
+            3 => Power::D3hot,
+            found => return Err(bad("power state", found, "0 to 3")),
+        };
+        function.max_payload = bytes[5];
+        function.max_read_request = bytes[6];
+        for (name, size) in [
+            ("max payload size", function.max_payload),
+            ("max read request size", function.max_read_request),
+        ] {
+            if size > MAX_SIZE {
+                return Err(bad(name, size, "0 to 5"));
+            }
+        }
+        function.requester_id = u16::from_le_bytes([bytes[8], bytes[9]]);
+        (function.link_speed, function.link_width) = (bytes[10], bytes[11]);
+        if !(1..=6).contains(&function.link_speed) {
+            return Err(bad("link speed", function.link_speed, "1 to 6"));
+        }
+        if !matches!(function.link_width, 1 | 2 | 4 | 8 | 12 | 16 | 32) {
+            let expected = "1, 2, 4, 8, 12, 16 or 32";
+            return Err(bad("link width", function.link_width, expected));
+        }
+        let reserved = bytes[7..8].iter().chain(&bytes[12..]);
+        match reserved.copied().find(|&b| b != 0) {
+            Some(found) => Err(bad("reserved FUNCTION bytes", found, "0")),
+            None => Ok(function),
+        }
+    }
+}
