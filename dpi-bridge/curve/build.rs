@@ -5,8 +5,10 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/nacl.c");
+    println!("cargo:rerun-if-changed=src/accept.c");
     cc::Build::new()
         .file("src/nacl.c")
+        .file("src/accept.c")
         .std("c99")
         .warnings(true)
         .extra_warnings(true)
