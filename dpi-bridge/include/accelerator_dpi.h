@@ -355,6 +355,9 @@ int acc_abi_version(void);
  * folder or one key), or with ACCELERATOR_INSECURE=1.
  * `name`: what the log calls the bridge; empty or null for "accelerator".
  *
+ * A bridge of this process with the same endpoint that was polled is closed: it
+ * belongs to a run of the simulation that ended without `acc_close`.
+ *
  * Reads the environment variables ACCELERATOR_LOG_LEVEL (off, error, warn,
  * info, debug, trace; info if unset) and ACCELERATOR_ZMQ_WARN_MS (milliseconds
  * after which a wait is mentioned; 1000 if unset, 0 for never).

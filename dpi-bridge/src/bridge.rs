@@ -88,6 +88,11 @@ impl Bridge {
         }
     }
 
+    /// Where QEMU connects to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The name, for messages.
     pub fn name(&self) -> &str {
         &self.name
@@ -315,6 +320,7 @@ impl Bridge {
     /// `acc_poll`, when the attention word says that there is work.
     pub fn poll(&mut self, ready: i32) -> Result<Event> {
         within("ready", ready, 0, READY_ALL as i32)?;
+        self.words.polled.store(true, Ordering::Release);
         self.with(|run, c| run.poll(ready as u32, c))
     }
 

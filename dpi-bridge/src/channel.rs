@@ -16,15 +16,17 @@ use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel},
     device::refuse_message,
     host::Violation,
+    limit::Limit,
     wire::{frame_type, split, Frame, Reason, WireError},
 };
-use log::{debug, error, info, log_enabled, trace, warn, Level};
+use log::{info, log_enabled, trace, Level};
 
 use crate::{
     error::Result,
+    limited::limited,
     registry::Words,
-    run::{Rarely, CLOSE_LIMIT, GATHER},
-    transport::{Received, Sent, Transport},
+    run::{CLOSE_LIMIT, GATHER},
+    transport::{overdue, Received, Sent, Transport},
     tries::Tries,
     watcher::{LOCAL, PEER_GONE, SOCKET},
 };
@@ -46,6 +48,8 @@ pub trait Sink {
 pub struct Port {
     /// Name of the channel as log lines show it.
     pub target: String,
+    /// Where QEMU connects to.
+    pub endpoint: String,
     /// The session.
     pub session: DeviceChannel,
     /// Frames for the host, sent by the next poll.
@@ -59,9 +63,18 @@ pub struct Port {
     /// Messages that its queue did not take.
     backlog: VecDeque<Vec<u8>>,
     tries: Tries,
-    foreign: Rarely,
-    refused: Rarely,
-    violations: Rarely,
+    limits: Limits,
+}
+
+/// The lines that whoever reaches the socket can cause.
+#[derive(Default)]
+struct Limits {
+    foreign: Limit,
+    refused: Limit,
+    violations: Limit,
+    /// Of sessions that come and go.
+    sessions: Limit,
+    errors: Limit,
 }
 
 impl Port {
@@ -85,6 +98,7 @@ impl Port {
         words.attention.fetch_or(LOCAL, Ordering::AcqRel);
         Ok(Self {
             target,
+            endpoint: endpoint.to_owned(),
             session: DeviceChannel::new(kind, window),
             out: Vec::new(),
             transport,
@@ -93,9 +107,7 @@ impl Port {
             lost: false,
             backlog: VecDeque::new(),
             tries: Tries::default(),
-            foreign: Rarely::default(),
-            refused: Rarely::default(),
-            violations: Rarely::default(),
+            limits: Limits::default(),
         })
     }
 
@@ -120,6 +132,7 @@ impl Port {
     ///
     /// `Code::Io` if the socket fails.
     pub fn poll(&mut self, sink: &mut dyn Sink) -> Result<bool> {
+        self.words.polled.store(true, Ordering::Release);
         let result = self.service(sink);
         self.flush();
         result
@@ -195,7 +208,7 @@ impl Port {
                 Ok(Sent::Full) => return,
                 outcome => {
                     if let Err(e) = outcome {
-                        error!(target: &self.target, "{e}");
+                        limited!(self.limits.errors, error, &self.target, "{e}");
                     }
                     self.lost = true;
                     self.backlog.clear();
@@ -216,7 +229,7 @@ impl Port {
             Ok(Sent::Yes | Sent::Full) => true,
             Ok(Sent::Gone) => false,
             Err(e) => {
-                error!(target: &self.target, "{e}");
+                limited!(self.limits.errors, error, &self.target, "{e}");
                 false
             }
         }
@@ -228,14 +241,21 @@ impl Port {
         for count in 0..MESSAGES_PER_POLL {
             match self.transport.receive()? {
                 Received::Nothing => return Ok((count, true)),
-                Received::Message { peer, body } => self.message(&peer, &body, sink),
+                Received::Message { peer, body } => {
+                    self.message(&peer, &body, sink);
+                    if let Some(text) = overdue(&self.backlog) {
+                        self.violation(Reason::Protocol, &text, sink);
+                    }
+                }
                 Received::Parts { peer, parts } => {
                     let text = format!("a message has {parts} parts, expected 1");
                     if self.peer.as_deref() == Some(&*peer) {
                         self.violation(Reason::Protocol, &text, sink);
-                    } else if self.foreign.now() {
-                        warn!(
-                            target: &self.target,
+                    } else {
+                        limited!(
+                            self.limits.foreign,
+                            warn,
+                            &self.target,
                             "ignored, from a peer without a session: {text}"
                         );
                     }
@@ -282,14 +302,14 @@ impl Port {
                 false
             }
             Ok((header, ..)) => {
-                if self.foreign.now() {
-                    debug!(
-                        target: &self.target,
-                        "ignored, from a peer without a session: frame type {:#04x} of session \
-                         {:#x}",
-                        header.frame_type, header.session
-                    );
-                }
+                limited!(
+                    self.limits.foreign,
+                    debug,
+                    &self.target,
+                    "ignored, from a peer without a session: frame type {:#04x} of session {:#x}",
+                    header.frame_type,
+                    header.session
+                );
                 false
             }
             Err(e @ WireError::Version { .. }) => {
@@ -297,18 +317,24 @@ impl Port {
                 false
             }
             Err(e) => {
-                if self.foreign.now() {
-                    warn!(target: &self.target, "ignored, from a peer without a session: {e}");
-                }
+                limited!(
+                    self.limits.foreign,
+                    warn,
+                    &self.target,
+                    "ignored, from a peer without a session: {e}"
+                );
                 false
             }
         }
     }
 
     fn refuse(&mut self, id: &[u8], body: &[u8], reason: Reason, text: &str) {
-        if self.refused.now() {
-            warn!(target: &self.target, "a host is refused: {text}");
-        }
+        limited!(
+            self.limits.refused,
+            warn,
+            &self.target,
+            "a host is refused: {text}"
+        );
         let mut message = Vec::new();
         refuse_message(body, reason, text, &mut message);
         if message.is_empty() {
@@ -316,7 +342,7 @@ impl Port {
         }
         self.tries.again();
         if let Err(e) = self.transport.send(id, &message) {
-            error!(target: &self.target, "{e}");
+            limited!(self.limits.errors, error, &self.target, "{e}");
         }
     }
 
@@ -361,8 +387,10 @@ impl Port {
                     self.backlog.clear();
                     sink.down();
                 }
-                info!(
-                    target: &self.target,
+                limited!(
+                    self.limits.sessions,
+                    info,
+                    &self.target,
                     "{host:?} has opened the channel, session {:#x}",
                     self.session.session()
                 );
@@ -370,7 +398,13 @@ impl Port {
             }
             ChannelEvent::Down { reason, text } => {
                 let text = format!("the host ended it: {reason:?} {text}");
-                info!(target: &self.target, "channel down: {}", text.trim_end());
+                limited!(
+                    self.limits.sessions,
+                    info,
+                    &self.target,
+                    "channel down: {}",
+                    text.trim_end()
+                );
                 self.forget(sink);
             }
             event => sink.event(&self.target, event),
@@ -379,12 +413,12 @@ impl Port {
 
     /// The host broke the protocol: tells it, and ends the session.
     fn violation(&mut self, reason: Reason, text: &str, sink: &mut dyn Sink) {
-        if self.violations.now() {
-            error!(
-                target: &self.target,
-                "the session is ended, the host broke the protocol: {text}"
-            );
-        }
+        limited!(
+            self.limits.violations,
+            error,
+            &self.target,
+            "the session is ended, the host broke the protocol: {text}"
+        );
         self.session.fail(reason, text, &mut self.out);
         // The peer is forgotten, so the REFUSE goes out here.
         self.flush();
@@ -393,7 +427,12 @@ impl Port {
 
     fn peer_lost(&mut self, sink: &mut dyn Sink) {
         if self.peer.is_some() {
-            info!(target: &self.target, "channel down: the host disconnected");
+            limited!(
+                self.limits.sessions,
+                info,
+                &self.target,
+                "channel down: the host disconnected"
+            );
             self.session.disconnected();
             self.forget(sink);
         }

@@ -19,7 +19,7 @@ use crate::{
     bridge::Bridge,
     error::{fail, within, Code, Error, Result},
     logger,
-    registry::{self, Behind, Words},
+    registry::{self, Behind, Left, Words},
     run::BEAT_BYTES,
     security::Security,
 };
@@ -232,6 +232,9 @@ pub extern "C" fn acc_abi_version() -> c_int {
 /// folder or one key), or with ACCELERATOR_INSECURE=1.
 /// `name`: what the log calls the bridge; empty or null for "accelerator".
 ///
+/// A bridge of this process with the same endpoint that was polled is closed: it
+/// belongs to a run of the simulation that ended without `acc_close`.
+///
 /// Reads the environment variables ACCELERATOR_LOG_LEVEL (off, error, warn,
 /// info, debug, trace; info if unset) and ACCELERATOR_ZMQ_WARN_MS (milliseconds
 /// after which a wait is mentioned; 1000 if unset, 0 for never).
@@ -321,6 +324,17 @@ unsafe fn open<T: Behind>(
             name => name,
         };
         let endpoint = endpoint_of(endpoint, channel)?;
+        match registry::supersede(&endpoint) {
+            Some(Left::Closed(old)) => log::warn!(
+                "{old} was left open by an earlier run of the simulation in this process, which \
+                 did not call {}; it is closed, and {endpoint} opened anew",
+                call.replace("open", "close")
+            ),
+            Some(Left::Unused(other)) => log::warn!(
+                "{other} of this process has {endpoint} too, and only one can listen there"
+            ),
+            None => {}
+        }
         registry::open(|words| make(endpoint, name, words))
     };
     let result = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {

@@ -15,7 +15,10 @@
 //!   [`channel`] is what they have in common;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
-//!   call;
+//!   call; [`monitor`] tells it of connections, and [`vanished`] is how it notices
+//!   that a host is gone for good;
+//! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
+//!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
 //! * [`security`] is who may connect;
 //! * [`registry`] turns handles into bridges and channels, and panics into
@@ -28,14 +31,19 @@ pub mod bridge;
 pub mod channel;
 pub mod error;
 pub mod ffi;
+mod limited;
 pub mod logger;
+mod monitor;
 pub mod nic;
 pub mod order;
 pub mod registry;
+mod resources;
 pub mod run;
 pub mod security;
+mod socket_file;
 pub mod threads;
 mod transport;
 pub mod tries;
 pub mod uart;
+mod vanished;
 pub mod watcher;

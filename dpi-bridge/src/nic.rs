@@ -6,15 +6,17 @@ use std::collections::VecDeque;
 
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind},
+    limit::Limit,
     wire::{MAX_NIC_FRAME, MIN_NIC_FRAME},
 };
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use crate::{
     channel::{Port, Sink},
     error::{fail, within, Result},
+    limited::limited,
     registry::Words,
-    run::{Rarely, BEAT_BYTES},
+    run::BEAT_BYTES,
 };
 
 /// Frames of the host that are kept for the RTL at most.
@@ -72,6 +74,8 @@ struct State {
     /// Frames that were dropped here and for which the host gets credit.
     dropped: u32,
     stats: [u64; STATS],
+    /// Lines about sessions and the host's link.
+    told: Limit,
 }
 
 impl State {
@@ -94,8 +98,10 @@ impl Sink for State {
         (self.host, self.host_link, self.mac) = (true, link, mac);
         self.changed = true;
         let [a, b, c, d, e, f] = mac;
-        info!(
-            target: target,
+        limited!(
+            self.told,
+            info,
+            target,
             "MAC address {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, the host's link is {}",
             if link { "up" } else { "down" }
         );
@@ -117,7 +123,7 @@ impl Sink for State {
                 self.host_link = up;
                 self.changed = true;
                 let now = if up { "up" } else { "down" };
-                info!(target: target, "the host's link is {now}");
+                limited!(self.told, info, target, "the host's link is {now}");
             }
             // Credit is looked at when there is something to send.
             _ => {}
@@ -136,7 +142,7 @@ pub struct Nic {
     /// than the longest that may be sent.
     assembly: Vec<u8>,
     begun: bool,
-    too_long: Rarely,
+    too_long: Limit,
 }
 
 impl Nic {
@@ -157,8 +163,13 @@ impl Nic {
             fetched: 0,
             assembly: Vec::with_capacity(MAX_NIC_FRAME + BEAT_BYTES),
             begun: false,
-            too_long: Rarely::default(),
+            too_long: Limit::default(),
         })
+    }
+
+    /// Where QEMU connects to.
+    pub fn endpoint(&self) -> &str {
+        &self.port.endpoint
     }
 
     /// The name as log lines show it.
@@ -313,12 +324,12 @@ impl Nic {
         self.begun = false;
         if frame.len() > MAX_NIC_FRAME {
             self.state.count(Stat::TxTooLong, 1);
-            if self.too_long.now() {
-                warn!(
-                    target: &self.port.target,
-                    "a frame of the RTL is dropped, it has more than {MAX_NIC_FRAME} bytes"
-                );
-            }
+            limited!(
+                self.too_long,
+                warn,
+                &self.port.target,
+                "a frame of the RTL is dropped, it has more than {MAX_NIC_FRAME} bytes"
+            );
         } else {
             if frame.len() < MIN_NIC_FRAME {
                 frame.resize(MIN_NIC_FRAME, 0);

@@ -47,6 +47,14 @@ impl Object {
         }
     }
 
+    fn endpoint(&self) -> &str {
+        match self {
+            Self::Bridge(bridge) => bridge.endpoint(),
+            Self::Nic(nic) => nic.endpoint(),
+            Self::Uart(uart) => uart.endpoint(),
+        }
+    }
+
     fn target(&self) -> &str {
         match self {
             Self::Bridge(bridge) => bridge.target(),
@@ -136,6 +144,12 @@ impl Timing {
         self.due.store(due, Ordering::Relaxed);
     }
 
+    /// As of a new bridge.
+    fn reset(&self) {
+        self.clocks.store(0, Ordering::Relaxed);
+        self.due.store(0, Ordering::Relaxed);
+    }
+
     /// Counts a clock.
     #[inline]
     fn tick(&self) {
@@ -151,6 +165,19 @@ pub struct Words {
     pub status: AtomicU32,
     /// Of a bridge: the simulated time, if the host wants to know it.
     pub timing: Timing,
+    /// A poll has come that did not take the fast path.
+    pub polled: AtomicBool,
+}
+
+impl Words {
+    /// As of a slot in which nothing ever was. Whoever was there before has ended
+    /// its threads, so that nobody else writes them.
+    fn reset(&self) {
+        self.attention.store(0, Ordering::Release);
+        self.status.store(0, Ordering::Release);
+        self.polled.store(false, Ordering::Release);
+        self.timing.reset();
+    }
 }
 
 struct Entry {
@@ -166,6 +193,9 @@ struct Slot {
     words: Words,
     /// Of what is here; 0 if there is nothing.
     generation: AtomicUsize,
+    /// Of what was closed here since its endpoint was opened anew; 0 if nothing
+    /// was.
+    superseded: AtomicUsize,
     /// From the beginning of `open` to the end of `close`.
     taken: AtomicBool,
     /// Its RTL has nothing to do, as its last call has said.
@@ -180,8 +210,10 @@ impl Slot {
                 attention: AtomicU32::new(0),
                 status: AtomicU32::new(0),
                 timing: Timing::new(),
+                polled: AtomicBool::new(false),
             },
             generation: AtomicUsize::new(0),
+            superseded: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             entry: Mutex::new(None),
@@ -331,7 +363,8 @@ pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result
              acc_close"
         );
     };
-    slot.words.status.store(0, Ordering::Release);
+    slot.words.reset();
+    slot.idle.store(false, Ordering::Relaxed);
     let object = match make(&slot.words) {
         Ok(it) => it.object(),
         Err(e) => {
@@ -352,11 +385,64 @@ pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result
     Ok((generation << SLOT_BITS | (index + 1)) as *mut c_void)
 }
 
+/// Closes what has `endpoint` and was polled: no design polls before all of its
+/// bridges are open, so the simulation that had it was restarted without having
+/// closed it. What was not polled yet is another one of the same design, which is
+/// left alone. The name of what was closed or is in the way.
+pub fn supersede(endpoint: &str) -> Option<Left> {
+    let mut found = None;
+    for slot in &SLOTS {
+        let entry = {
+            let mut entry = slot.lock();
+            let generation = slot.generation.load(Ordering::Acquire);
+            let Some(there) = entry.as_ref().filter(|e| e.object.endpoint() == endpoint) else {
+                continue;
+            };
+            let name = there.object.target().to_owned();
+            if !slot.words.polled.load(Ordering::Acquire) {
+                found = Some(Left::Unused(name));
+                continue;
+            }
+            found = Some(Left::Closed(name));
+            slot.superseded.store(generation, Ordering::Release);
+            slot.generation.store(0, Ordering::Release);
+            entry.take()
+        };
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(entry) = entry {
+                entry.object.close();
+            }
+        }));
+        slot.taken.store(false, Ordering::Release);
+        if let Err(payload) = closed {
+            log::error!("panic in closing: {}", panic_text(&*payload));
+        }
+    }
+    found
+}
+
+/// What [`supersede`] found.
+pub enum Left {
+    /// A bridge or channel of an earlier run, which is closed now.
+    Closed(String),
+    /// One that was opened and not polled yet.
+    Unused(String),
+}
+
 fn unknown(handle: *mut c_void) -> Error {
+    let number = handle as usize;
+    let superseded = SLOTS
+        .get((number & ((1 << SLOT_BITS) - 1)).wrapping_sub(1))
+        .is_some_and(|s| s.superseded.load(Ordering::Acquire) == number >> SLOT_BITS);
     Error::new(
         Code::Invalid,
         if handle.is_null() {
             "the handle is null: acc_open failed, or was not called".to_owned()
+        } else if superseded && number >> SLOT_BITS != 0 {
+            format!(
+                "{handle:p} was closed when another bridge or channel of this process was opened \
+                 at its endpoint: two have the same, or the simulation was restarted"
+            )
         } else {
             format!("{handle:p} is no handle of an open bridge or channel")
         },
@@ -542,6 +628,35 @@ mod tests {
         );
         assert_eq!(close(first).unwrap_err().code, Code::Invalid);
         close(second).unwrap();
+    }
+
+    #[test]
+    fn nothing_of_a_slot_is_left_to_whoever_comes_next() {
+        let new = |words: &'static Words| {
+            let left = (
+                words.attention.load(Ordering::Acquire),
+                words.status.load(Ordering::Acquire),
+                words.timing.clocks(),
+                words.polled.load(Ordering::Acquire),
+            );
+            assert_eq!(left, (0, 0, 0, false));
+            bridge(words)
+        };
+        // Other tests may take the slot in between.
+        for _ in 0..20 {
+            let handle = open(|words| {
+                let bridge = new(words);
+                words.attention.store(TIMED, Ordering::Release);
+                words.status.store(7, Ordering::Release);
+                bridge
+            })
+            .unwrap();
+            find(handle).unwrap().0.words.timing.tick();
+            with(handle, "acc_poll", |b| b.poll(0)).unwrap_err();
+            let words = &find(handle).unwrap().0.words;
+            words.attention.fetch_or(TIMED, Ordering::AcqRel);
+            close(handle).unwrap();
+        }
     }
 
     #[test]

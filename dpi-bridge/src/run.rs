@@ -22,6 +22,7 @@ use std::{
 
 use accelerator_protocol::{
     device::{DeviceSession, MAX_DMA},
+    limit::Limit,
     wire::{ResetKind, Status},
 };
 use log::warn;
@@ -240,16 +241,16 @@ enum Announced {
     Up,
 }
 
-/// Logs the first of a kind of message and then fewer and fewer of them.
+/// The lines that whoever reaches the socket can cause.
 #[derive(Default)]
-pub struct Rarely(u64);
-
-impl Rarely {
-    /// Whether this one is to be logged.
-    pub fn now(&mut self) -> bool {
-        self.0 += 1;
-        self.0 <= 8 || self.0.is_power_of_two()
-    }
+struct Limits {
+    foreign: Limit,
+    refused: Limit,
+    violations: Limit,
+    /// Of the link's comings and goings.
+    link: Limit,
+    clock: Limit,
+    errors: Limit,
 }
 
 /// A bridge from `acc_start` on.
@@ -289,9 +290,7 @@ pub struct Run {
     tries: Tries,
     /// Clocks from one TIME to the next, while the host wants to know.
     time_clocks: u64,
-    foreign: Rarely,
-    refused: Rarely,
-    violations: Rarely,
+    limits: Limits,
 }
 
 /// What a [`Run`] uses of its bridge.
@@ -345,9 +344,7 @@ impl Run {
             },
             tries: Tries::default(),
             time_clocks: 0,
-            foreign: Rarely::default(),
-            refused: Rarely::default(),
-            violations: Rarely::default(),
+            limits: Limits::default(),
         }
     }
 

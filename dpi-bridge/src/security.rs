@@ -10,10 +10,14 @@ use accelerator_protocol::{
         parse_switch, read_pair, read_publics, z85_encode, Key, Pair, CLIENTS_VARIABLE,
         INSECURE_VARIABLE, SECRET_VARIABLE,
     },
+    limit::Limit,
     parse_endpoint, parse_endpoint_within, Reach,
 };
 
-use crate::error::{Code, Error, Result};
+use crate::{
+    error::{Code, Error, Result},
+    limited::limited,
+};
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -113,19 +117,22 @@ impl Security {
         let known = clients.len();
         let target = target.to_owned();
         let mut count = 0_u64;
+        // It can try as often as it likes, and we need not say so each time.
+        let mut limit = Limit::default();
         let refused = move |address: &str, key: &[u8]| {
             count += 1;
-            // It can try as often as it likes, and we need not say so each time.
-            if count <= 8 || count.is_power_of_two() {
-                let key = key
-                    .try_into()
-                    .map_or_else(|_| "none".into(), |k| z85_encode(&k));
-                log::warn!(
-                    target: &target,
-                    "refused a host at {address}: its public key {key} is not among the {known} of \
-                     {CLIENTS_VARIABLE} (refusal {count})"
-                );
-            }
+            let key = || {
+                key.try_into()
+                    .map_or_else(|_| "none".into(), |k| z85_encode(&k))
+            };
+            limited!(
+                limit,
+                warn,
+                &target,
+                "refused a host at {address}: its public key {} is not among the {known} of \
+                 {CLIENTS_VARIABLE} (refusal {count})",
+                key()
+            );
         };
         accelerator_curve::serve(context, socket, pair, clients, refused)
             .map(Some)

@@ -3,17 +3,10 @@
 //! The ROUTER socket: bound by the simulator, connected to by QEMU.
 
 use std::{
-    fs,
-    io::ErrorKind,
-    os::{
-        fd::BorrowedFd,
-        unix::{
-            fs::{FileTypeExt, MetadataExt},
-            net::UnixStream,
-        },
-    },
-    path::{Path, PathBuf},
-    sync::{atomic::AtomicU32, Mutex, PoisonError},
+    collections::VecDeque,
+    os::fd::{AsRawFd, BorrowedFd, IntoRawFd},
+    path::Path,
+    sync::atomic::AtomicU32,
     time::Duration,
 };
 
@@ -21,7 +14,10 @@ use accelerator_protocol::wire::MAX_MESSAGE;
 
 use crate::{
     error::{fail, Code, Error, Result},
+    monitor::{self, Monitored},
+    resources,
     security::Security,
+    socket_file::{self, SocketFile},
     threads,
     watcher::Watcher,
 };
@@ -31,10 +27,13 @@ use crate::{
 /// what a hostile peer can make us keep.
 const HIGH_WATER: i32 = 256;
 
+/// Bytes that wait for a host beyond what libzmq takes: answers to what the host
+/// itself asked for, and no more than a few hundred KiB if it asks for what it may.
+/// One that asks for more and does not read the answers has no session any more.
+pub const MAX_BACKLOG: usize = 4 << 20;
+
 /// How long libzmq may try to get rid of what was sent when the socket closes.
 const LINGER_MS: i32 = 300;
-
-const MONITOR: &str = "inproc://monitor";
 
 /// How sending went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,31 +66,23 @@ pub enum Received {
     },
 }
 
+/// What is wrong with a host for which so much waits, if it is too much.
+pub fn overdue(backlog: &VecDeque<Vec<u8>>) -> Option<String> {
+    let bytes: usize = backlog.iter().map(Vec::len).sum();
+    (bytes > MAX_BACKLOG).then(|| {
+        format!(
+            "{bytes} bytes wait for it to read them, at most {MAX_BACKLOG} may, and it asks for more"
+        )
+    })
+}
+
 /// The bound socket with its watcher.
 pub struct Transport {
     // Closed in `close`, in this order; a socket keeps its context alive.
-    router: zmq::Socket,
+    router: Monitored,
     keys: Option<accelerator_curve::Guard>,
     watcher: Watcher,
     file: Option<SocketFile>,
-}
-
-/// The file of an `ipc://` endpoint. libzmq does not remove it.
-struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Only if it is still ours; another simulator may have replaced it.
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|m| m.dev() == self.device && m.ino() == self.inode);
-        if ours {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 fn io(what: &str, endpoint: &str, e: impl std::fmt::Display) -> Error {
@@ -110,31 +101,25 @@ impl Transport {
         warn: Option<Duration>,
         target: &str,
     ) -> Result<Self> {
+        resources::check().map_err(|e| io("cannot make a socket", endpoint, e))?;
         let context = zmq::Context::new();
-        let set_up = || -> zmq::Result<zmq::Socket> {
-            // The first socket of a context starts its threads.
-            let router = threads::start(|| context.socket(zmq::ROUTER))?;
+        let make = || -> zmq::Result<zmq::Socket> {
+            let router = context.socket(zmq::ROUTER)?;
             router.set_router_mandatory(true)?;
             router.set_maxmsgsize(MAX_MESSAGE as i64)?;
             router.set_sndhwm(HIGH_WATER)?;
             router.set_rcvhwm(HIGH_WATER)?;
             router.set_linger(LINGER_MS)?;
             router.set_ipv6(endpoint.starts_with("tcp://["))?;
-            router.monitor(MONITOR, i32::from(zmq::SocketEvent::ALL.to_raw()))?;
             Ok(router)
         };
-        let router = set_up().map_err(|e| io("cannot make a ZeroMQ socket", endpoint, e))?;
-        let connect = || -> zmq::Result<zmq::Socket> {
-            let monitor = context.socket(zmq::PAIR)?;
-            monitor.set_linger(0)?;
-            monitor.connect(MONITOR)?;
-            Ok(monitor)
-        };
-        let monitor = connect().map_err(|e| io("cannot monitor the socket", endpoint, e))?;
+        // The first socket of a context starts its threads.
+        let (events, mut router) = threads::start(|| monitor::socket(&context, make))
+            .map_err(|e| io("cannot make a ZeroMQ socket", endpoint, e))?;
 
         let keys = Security::from_environment()?.apply(&context, &router, endpoint, target)?;
         let file = match endpoint.strip_prefix("ipc://") {
-            Some(path) => Some(bind_file(&router, endpoint, Path::new(path))?),
+            Some(path) => Some(bind_file(&mut router, endpoint, Path::new(path))?),
             None => {
                 router.bind(endpoint).map_err(|e| bind_error(endpoint, e))?;
                 None
@@ -149,8 +134,14 @@ impl Transport {
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) }
             .try_clone_to_owned()
             .map_err(|e| io("cannot duplicate the socket's descriptor", endpoint, e))?;
-        let watcher = Watcher::start(attention, descriptor, monitor, warn, target)
-            .map_err(|e| io("cannot start the watcher thread", endpoint, e))?;
+        let watcher = match Watcher::start(attention, descriptor, events, warn, target) {
+            Ok(watcher) => watcher,
+            Err((e, events)) => {
+                drop(router);
+                drop(events);
+                return Err(io("cannot start the watcher thread", endpoint, e));
+            }
+        };
         Ok(Self {
             router,
             keys,
@@ -263,47 +254,27 @@ fn bind_error(endpoint: &str, e: zmq::Error) -> Error {
 }
 
 /// Binds a Unix socket with a file that only its owner can use.
-fn bind_file(router: &zmq::Socket, endpoint: &str, path: &Path) -> Result<SocketFile> {
-    // libzmq removes whatever has the name before it binds. So look before:
-    // a file that is no socket is not ours to remove, and a socket on which
-    // somebody listens is in use.
-    match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.file_type().is_socket() => fail!(
-            Io,
-            "cannot bind {endpoint}: {} exists and is not a socket; remove it, or choose another \
-             path",
-            path.display()
+fn bind_file(router: &mut Monitored, endpoint: &str, path: &Path) -> Result<SocketFile> {
+    let (listener, file) = socket_file::listen(path).map_err(|e| match e {
+        socket_file::Error::InUse => bind_error(endpoint, zmq::Error::EADDRINUSE),
+        socket_file::Error::NoSocket => Error::new(
+            Code::Io,
+            format!(
+                "cannot bind {endpoint}: {} exists and is not a socket; remove it, or choose \
+                 another path",
+                path.display()
+            ),
         ),
-        Ok(_) => match UnixStream::connect(path) {
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                log::debug!("{} is left over from an earlier run", path.display());
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            _ => return Err(bind_error(endpoint, zmq::Error::EADDRINUSE)),
-        },
-        Err(_) => {}
-    }
-    // The mask is the process's. For the moment of the call files that other
-    // threads make are as private as ours, never less private than asked for.
-    static MASK: Mutex<()> = Mutex::new(());
-    let bound = {
-        let _one = MASK.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: `umask` has no preconditions and cannot fail.
-        let old = unsafe { libc::umask(0o177) };
-        let bound = router.bind(endpoint);
-        // SAFETY: as above.
-        unsafe { libc::umask(old) };
-        bound
-    };
-    bound.map_err(|e| bind_error(endpoint, e))?;
-    let describe = || -> std::io::Result<SocketFile> {
-        let meta = fs::symlink_metadata(path)?;
-        Ok(SocketFile {
-            // The working directory may be another one when we close.
-            path: std::path::absolute(path)?,
-            device: meta.dev(),
-            inode: meta.ino(),
-        })
-    };
-    describe().map_err(|e| io("cannot find the socket's file", endpoint, e))
+        socket_file::Error::Io(e) => {
+            let known = e.raw_os_error().map(zmq::Error::from_raw);
+            bind_error(endpoint, known.unwrap_or(zmq::Error::EINVAL))
+        }
+    })?;
+    router
+        .set_option(zmq_sys::ZMQ_USE_FD, listener.as_raw_fd())
+        .and_then(|()| router.bind(endpoint))
+        .map_err(|e| bind_error(endpoint, e))?;
+    // libzmq closes it from now on.
+    let _ = listener.into_raw_fd();
+    Ok(file)
 }

@@ -4,14 +4,17 @@
 
 use std::collections::VecDeque;
 
-use accelerator_protocol::channel::{ChannelEvent, ChannelKind};
-use log::{info, warn};
+use accelerator_protocol::{
+    channel::{ChannelEvent, ChannelKind},
+    limit::Limit,
+};
+use log::info;
 
 use crate::{
     channel::{Port, Sink},
     error::{within, Result},
+    limited::limited,
     registry::Words,
-    run::Rarely,
 };
 
 /// Bytes of the host that are kept for the RTL at most.
@@ -69,7 +72,7 @@ pub struct Uart {
     polls: u32,
     from_host: u64,
     to_host: u64,
-    dropped: Rarely,
+    dropped: Limit,
     drops: u64,
 }
 
@@ -88,9 +91,14 @@ impl Uart {
             polls: 0,
             from_host: 0,
             to_host: 0,
-            dropped: Rarely::default(),
+            dropped: Limit::default(),
             drops: 0,
         })
+    }
+
+    /// Where QEMU connects to.
+    pub fn endpoint(&self) -> &str {
+        &self.port.endpoint
     }
 
     /// The name as log lines show it.
@@ -183,13 +191,13 @@ impl Uart {
                 return Ok(false);
             }
             self.drops += 1;
-            if self.dropped.now() {
-                warn!(
-                    target: &self.port.target,
-                    "a byte of the RTL is dropped, no host has opened the channel and {TX_BYTES} \
-                     wait for one"
-                );
-            }
+            limited!(
+                self.dropped,
+                warn,
+                &self.port.target,
+                "a byte of the RTL is dropped, no host has opened the channel and {TX_BYTES} \
+                 wait for one"
+            );
             return Ok(true);
         }
         self.pending.push_back(value);

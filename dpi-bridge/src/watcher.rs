@@ -28,12 +28,22 @@ use std::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
+    panic::{catch_unwind, AssertUnwindSafe},
     sync::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        mpsc::{channel, SendError},
         Arc, Mutex, PoisonError,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
+};
+
+use accelerator_protocol::limit::Limit;
+
+use crate::{
+    limited::limited,
+    monitor::{Events, Next},
+    vanished::Connections,
 };
 
 /// Attention: the ROUTER socket has something to process.
@@ -48,10 +58,6 @@ pub const TIMED: u32 = 8;
 /// Distances in milliseconds at which the hint that a peer may be gone is
 /// repeated after the event.
 const GONE_AGAIN_MS: [u64; 4] = [1, 10, 100, 1000];
-
-/// How long the thread waits for the monitor to end when the bridge closes.
-/// The socket lingers for at most half a second.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// Somebody who waits, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +221,9 @@ impl Shared {
 pub struct Watcher {
     shared: Arc<Shared>,
     control: UnixStream,
-    thread: Option<JoinHandle<()>>,
+    /// Gives back the events at its end, so that they live as long as the socket
+    /// that they are about.
+    thread: Option<JoinHandle<Events>>,
     warn: Option<Duration>,
     /// What was told to `waits` last, so that its lock is only taken for news.
     told: [Option<(Waiting, Instant)>; KINDS],
@@ -225,10 +233,23 @@ pub struct Watcher {
 struct Thread {
     shared: Arc<Shared>,
     descriptor: OwnedFd,
-    monitor: zmq::Socket,
     control: UnixStream,
     warn: Option<Duration>,
     target: String,
+}
+
+/// What the thread knows of the socket's connections.
+#[derive(Default)]
+struct Known {
+    /// Instants at which to repeat the hint that the peer may be gone.
+    gone_again: Vec<Instant>,
+    /// Connections that came to nothing.
+    strangers: u64,
+    open: Connections,
+    /// Lines that whoever reaches the socket can cause.
+    refused: Limit,
+    failed: Limit,
+    vanished: Limit,
 }
 
 const ARM: u8 = b'a';
@@ -236,21 +257,28 @@ const STOP: u8 = b's';
 
 impl Watcher {
     /// Starts the thread, armed. `descriptor` is a duplicate of the socket's
-    /// `ZMQ_FD`, `monitor` a PAIR socket connected to its monitor. With `warn`,
-    /// waits longer than that are logged.
+    /// `ZMQ_FD`, `events` are of its monitor. With `warn`, waits longer than that
+    /// are logged.
     ///
     /// # Errors
     ///
-    /// Of the operating system.
+    /// Of the operating system. The events are given back.
     pub fn start(
         attention: &'static AtomicU32,
         descriptor: OwnedFd,
-        monitor: zmq::Socket,
+        events: Events,
         warn: Option<Duration>,
         target: &str,
-    ) -> std::io::Result<Self> {
-        let (control, theirs) = UnixStream::pair()?;
-        theirs.set_nonblocking(true)?;
+    ) -> Result<Self, (std::io::Error, Events)> {
+        let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
+            let (control, theirs) = UnixStream::pair()?;
+            theirs.set_nonblocking(true)?;
+            Ok((control, theirs))
+        };
+        let (control, theirs) = match pair() {
+            Ok(pair) => pair,
+            Err(e) => return Err((e, events)),
+        };
         let shared = Arc::new(Shared {
             attention,
             armed: AtomicBool::new(true),
@@ -260,14 +288,27 @@ impl Watcher {
         let thread = Thread {
             shared: Arc::clone(&shared),
             descriptor,
-            monitor,
             control: theirs,
             warn,
             target: target.to_owned(),
         };
-        let thread = std::thread::Builder::new()
+        // If there is no thread, what was to be its own is lost.
+        let (hand, take) = channel();
+        let spawned = std::thread::Builder::new()
             .name("acc-watcher".into())
-            .spawn(move || thread.run())?;
+            .spawn(move || {
+                let events = take.recv().expect("sent once the thread is there");
+                // A panic has been printed by the hook.
+                let _ = catch_unwind(AssertUnwindSafe(|| thread.run(&events)));
+                events
+            });
+        let thread = match spawned {
+            Ok(thread) => thread,
+            Err(e) => return Err((e, events)),
+        };
+        if let Err(SendError(events)) = hand.send(events) {
+            return Err((std::io::ErrorKind::BrokenPipe.into(), events));
+        }
         Ok(Self {
             shared,
             control,
@@ -323,8 +364,8 @@ impl Watcher {
         }
     }
 
-    /// Ends the thread. The ROUTER socket must have been closed before, since
-    /// its monitor blocks libzmq's I/O thread if nobody reads it.
+    /// Ends the thread. The ROUTER socket must have been closed before, see
+    /// [`crate::monitor`].
     pub fn stop(mut self) {
         self.command(STOP);
         if let Some(thread) = self.thread.take() {
@@ -371,19 +412,15 @@ fn sleep<const N: usize>(
 }
 
 impl Thread {
-    fn run(mut self) {
+    fn run(mut self, events: &Events) {
         block_signals();
         crate::threads::promptly();
         let target = std::mem::take(&mut self.target);
-        // Instants at which to repeat the hint that the peer may be gone.
-        let mut gone_again: Vec<Instant> = Vec::new();
-        // Connections that came to nothing.
-        let mut strangers = 0;
-        let mut stop_until: Option<Instant> = None;
+        let mut known = Known::default();
         // Number of polls while the socket's bit is set, and since when.
         let mut flagged: Option<(u64, Instant)> = None;
-        let events = match self.monitor.get_fd() {
-            Ok(events) => events,
+        let monitor = match events.descriptor() {
+            Ok(monitor) => monitor,
             Err(e) => {
                 log::error!(target: &target, "the watcher thread cannot see connections: {e}");
                 self.attend(SOCKET);
@@ -392,22 +429,29 @@ impl Thread {
         };
         // A socket of which nobody has tried to receive yet does not announce
         // its first message; later on all is read each time.
-        if self.read_monitor(&target, &mut gone_again, &mut strangers) {
+        if self.read_monitor(events, &target, &mut known) {
             return;
         }
         loop {
             let now = Instant::now();
-            if stop_until.is_some_and(|t| now >= t) {
-                return;
-            }
-            if gone_again.first().is_some_and(|&t| now >= t) {
-                gone_again.remove(0);
+            if known.gone_again.first().is_some_and(|&t| now >= t) {
+                known.gone_again.remove(0);
                 self.attend(PEER_GONE);
+            }
+            for silence in known.open.end_those_that_are_gone(now) {
+                limited!(
+                    known.vanished,
+                    warn,
+                    &target,
+                    "a host is given up, it has not answered for {} s: its machine or the \
+                     network is gone",
+                    silence.as_secs()
+                );
             }
             self.mention(&target, now, &mut flagged);
             let timeout = [
-                gone_again.first().copied(),
-                stop_until,
+                known.gone_again.first().copied(),
+                known.open.next(),
                 self.warn
                     .map(|w| now + (w / 2).max(Duration::from_millis(10))),
             ]
@@ -419,10 +463,10 @@ impl Thread {
                 c_int::try_from(ms + 1).unwrap_or(c_int::MAX)
             });
 
-            let armed = stop_until.is_none() && self.shared.armed.load(Ordering::Acquire);
+            let armed = self.shared.armed.load(Ordering::Acquire);
             let descriptors = [
                 Some(self.control.as_raw_fd()),
-                Some(events),
+                Some(monitor),
                 armed.then(|| self.descriptor.as_raw_fd()),
             ];
             let [control, monitor, socket] = match sleep(descriptors, timeout) {
@@ -440,9 +484,9 @@ impl Thread {
                 self.attend(SOCKET);
             }
             if control && self.stopped() {
-                stop_until.get_or_insert(Instant::now() + STOP_LIMIT);
+                return;
             }
-            if monitor && self.read_monitor(&target, &mut gone_again, &mut strangers) {
+            if monitor && self.read_monitor(events, &target, &mut known) {
                 return;
             }
         }
@@ -468,57 +512,63 @@ impl Thread {
     }
 
     /// Reads all events of the monitor; whether that was the last of them.
-    fn read_monitor(
-        &self,
-        target: &str,
-        gone_again: &mut Vec<Instant>,
-        strangers: &mut u64,
-    ) -> bool {
+    fn read_monitor(&self, events: &Events, target: &str, known: &mut Known) -> bool {
         loop {
-            let event = match self.monitor.recv_bytes(zmq::DONTWAIT) {
-                Ok(event) => event,
-                Err(zmq::Error::EAGAIN) => return false,
-                Err(zmq::Error::EINTR) => continue,
-                Err(_) => return true,
-            };
-            let address = match self.monitor.recv_bytes(zmq::DONTWAIT) {
-                Ok(address) => String::from_utf8_lossy(&address).into_owned(),
-                Err(_) => return true,
-            };
-            let Some((event, value)) = decode_event(&event) else {
-                continue;
+            let (event, value, address) = match events.next() {
+                Next::Event {
+                    event,
+                    value,
+                    address,
+                } => (event, value, address),
+                Next::Unknown => continue,
+                Next::Nothing => return false,
+                Next::End => return true,
             };
             use zmq::SocketEvent as E;
             match event {
-                E::ACCEPTED => log::debug!(target: target, "a peer connected to {address}"),
+                E::ACCEPTED => {
+                    log::debug!(target: target, "a peer connected to {address}");
+                    known.open.opened(value, Instant::now());
+                }
                 E::DISCONNECTED => {
                     log::debug!(target: target, "a peer disconnected from {address}");
+                    known.open.closed(value);
                     let now = Instant::now();
-                    *gone_again = GONE_AGAIN_MS
+                    known.gone_again = GONE_AGAIN_MS
                         .iter()
                         .map(|&ms| now + Duration::from_millis(ms))
                         .collect();
                     self.attend(PEER_GONE);
                 }
-                E::ACCEPT_FAILED => log::warn!(
-                    target: target,
-                    "a connection to {address} failed: {}",
+                E::ACCEPT_FAILED => limited!(
+                    known.failed,
+                    warn,
+                    target,
+                    "a connection to {address} was not taken: {}",
                     std::io::Error::from_raw_os_error(value as i32)
                 ),
                 E::HANDSHAKE_FAILED_NO_DETAIL
                 | E::HANDSHAKE_FAILED_PROTOCOL
                 | E::HANDSHAKE_FAILED_AUTH => {
-                    *strangers += 1;
-                    let level = handshake_level(event, value, *strangers);
-                    log::log!(
-                        target: target,
-                        level,
-                        "a peer that connected to {address} got no further: {} (error {value:#x}, \
-                         number {strangers})",
-                        handshake_text(event, value)
-                    );
+                    known.strangers += 1;
+                    let text = handshake_text(event, value);
+                    let number = known.strangers;
+                    if is_about_keys(event, value) {
+                        limited!(
+                            known.refused,
+                            warn,
+                            target,
+                            "a peer that connected to {address} got no further: {text} (error \
+                             {value:#x}, number {number})"
+                        );
+                    } else {
+                        log::debug!(
+                            target: target,
+                            "a peer that connected to {address} got no further: {text} (error \
+                             {value:#x}, number {number})"
+                        );
+                    }
                 }
-                E::MONITOR_STOPPED => return true,
                 _ => log::trace!(target: target, "socket event {event:?} on {address}"),
             }
         }
@@ -566,34 +616,16 @@ const fn handshake_text(event: zmq::SocketEvent, value: u32) -> &'static str {
     }
 }
 
-/// Failed keys are for the user, noise is not; and of both fewer and fewer.
-/// A key that may not connect was told with more detail by who refused it.
-fn handshake_level(event: zmq::SocketEvent, value: u32, count: u64) -> log::Level {
-    let keys = match event {
+/// Failed keys are for the user, noise is not. A key that may not connect was
+/// told with more detail by who refused it.
+const fn is_about_keys(event: zmq::SocketEvent, value: u32) -> bool {
+    match event {
         zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL => true,
         zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL => {
             matches!(value, CRYPTOGRAPHIC | MECHANISM_MISMATCH)
         }
         _ => false,
-    };
-    if keys && (count <= 8 || count.is_power_of_two()) {
-        log::Level::Warn
-    } else {
-        log::Level::Debug
     }
-}
-
-/// Event and value of the first part of a monitor message, format 1.
-fn decode_event(bytes: &[u8]) -> Option<(zmq::SocketEvent, u32)> {
-    let event = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
-    let value = u32::from_ne_bytes(bytes.get(2..6)?.try_into().ok()?);
-    // `from_raw` panics for events that the crate does not know.
-    let event = match event {
-        0x0001..=0x0400 if event.is_power_of_two() => zmq::SocketEvent::from_raw(event),
-        0x0800 | 0x1000 | 0x2000 | 0x4000 => zmq::SocketEvent::from_raw(event),
-        _ => return None,
-    };
-    Some((event, value))
 }
 
 #[cfg(test)]
@@ -623,22 +655,5 @@ mod tests {
         assert_eq!(waits.due(at(490)), [(other, limit)]);
         waits.set(other.index(), None, limit);
         assert!(waits.due(at(10_000)).is_empty());
-    }
-
-    #[test]
-    fn unknown_events_are_passed_over() {
-        let event = |e: u16| {
-            let mut bytes = e.to_ne_bytes().to_vec();
-            bytes.extend(7_u32.to_ne_bytes());
-            decode_event(&bytes)
-        };
-        for bit in 0..16 {
-            let known = event(1 << bit);
-            assert_eq!(known.is_some(), bit < 15, "bit {bit}");
-        }
-        assert_eq!(event(0), None);
-        assert_eq!(event(3), None);
-        assert_eq!(decode_event(&[1, 0, 0]), None);
-        assert_eq!(event(0x200), Some((zmq::SocketEvent::DISCONNECTED, 7)));
     }
 }

@@ -13,7 +13,7 @@ use accelerator_protocol::{
     host::Violation,
     wire::{frame_type, split, Frame, Reason, Status, WireError, HEADER_LEN},
 };
-use log::{debug, error, info, log_enabled, trace, warn, Level};
+use log::{debug, log_enabled, trace, Level};
 
 use super::{
     Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, GATHER, HOLD, REQUESTS,
@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     error::Result,
+    limited::limited,
     order::Kind,
-    transport::{Received, Sent},
+    transport::{overdue, Received, Sent},
     watcher::TIMED,
 };
 
@@ -112,7 +113,7 @@ impl Run {
             Err(e) => {
                 self.lost = true;
                 self.out.clear();
-                error!(target: c.target, "{e}");
+                limited!(self.limits.errors, error, c.target, "{e}");
                 Err(e)
             }
         }
@@ -167,8 +168,10 @@ impl Run {
         c.attention.fetch_or(TIMED, Ordering::AcqRel);
         // Now, for the host to begin with.
         c.timing.due_in(0);
-        info!(
-            target: c.target,
+        limited!(
+            self.limits.clock,
+            info,
+            c.target,
             "the host follows the simulated time, told each {} clocks",
             self.time_clocks
         );
@@ -196,7 +199,7 @@ impl Run {
         }
         self.tries.again();
         if let Err(e) = self.transport.send(id, message) {
-            error!(target: c.target, "{e}");
+            limited!(self.limits.errors, error, c.target, "{e}");
         }
     }
 
@@ -215,7 +218,7 @@ impl Run {
             Ok(Sent::Yes | Sent::Full) => true,
             Ok(Sent::Gone) => false,
             Err(e) => {
-                error!(target: c.target, "{e}");
+                limited!(self.limits.errors, error, c.target, "{e}");
                 false
             }
         }
@@ -230,6 +233,9 @@ impl Run {
                 Received::Message { peer, body } => {
                     self.before_message(c)?;
                     self.message(&peer, &body, c);
+                    if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
+                        self.violation(Reason::Protocol, &text, c);
+                    }
                 }
                 Received::Parts { peer, parts } => self.odd_parts(&peer, parts, c),
             }
@@ -255,8 +261,13 @@ impl Run {
         let text = format!("a message has {parts} parts, expected 1");
         if self.is_peer(id) {
             self.violation(Reason::Protocol, &text, c);
-        } else if self.foreign.now() {
-            warn!(target: c.target, "ignored, from a peer without a session: {text}");
+        } else {
+            limited!(
+                self.limits.foreign,
+                warn,
+                c.target,
+                "ignored, from a peer without a session: {text}"
+            );
         }
     }
 
@@ -290,14 +301,14 @@ impl Run {
         match split(body) {
             Ok((header, ..)) if header.frame_type == frame_type::INIT => true,
             Ok((header, ..)) => {
-                if self.foreign.now() {
-                    debug!(
-                        target: c.target,
-                        "ignored, from a peer without a session: frame type {:#04x} of session \
-                         {:#x}",
-                        header.frame_type, header.session
-                    );
-                }
+                limited!(
+                    self.limits.foreign,
+                    debug,
+                    c.target,
+                    "ignored, from a peer without a session: frame type {:#04x} of session {:#x}",
+                    header.frame_type,
+                    header.session
+                );
                 false
             }
             Err(e @ WireError::Version { .. }) => {
@@ -305,18 +316,24 @@ impl Run {
                 false
             }
             Err(e) => {
-                if self.foreign.now() {
-                    warn!(target: c.target, "ignored, from a peer without a session: {e}");
-                }
+                limited!(
+                    self.limits.foreign,
+                    warn,
+                    c.target,
+                    "ignored, from a peer without a session: {e}"
+                );
                 false
             }
         }
     }
 
     fn refuse(&mut self, id: &[u8], body: &[u8], reason: Reason, text: &str, c: &Context<'_>) {
-        if self.refused.now() {
-            warn!(target: c.target, "a host is refused: {text}");
-        }
+        limited!(
+            self.limits.refused,
+            warn,
+            c.target,
+            "a host is refused: {text}"
+        );
         let mut message = Vec::new();
         refuse_message(body, reason, text, &mut message);
         self.send_stranger(id, &message, c);
@@ -420,9 +437,12 @@ impl Run {
 
     /// The host broke the protocol: tells it, and ends the session.
     fn violation(&mut self, reason: Reason, text: &str, c: &mut Context<'_>) {
-        if self.violations.now() {
-            error!(target: c.target, "the session is ended, the host broke the protocol: {text}");
-        }
+        limited!(
+            self.limits.violations,
+            error,
+            c.target,
+            "the session is ended, the host broke the protocol: {text}"
+        );
         self.session.fail(reason, text, &mut self.out);
         // The peer is forgotten, so the REFUSE goes out here.
         if let Err(e) = self.flush(c) {
@@ -463,8 +483,10 @@ impl Run {
             }
             DeviceEvent::Up => {
                 c.count(Stat::Sessions, 1);
-                info!(
-                    target: c.target,
+                limited!(
+                    self.limits.link,
+                    info,
+                    c.target,
                     "link up, session {:#x}",
                     self.session.session()
                 );
@@ -546,10 +568,10 @@ impl Run {
         if self.control.up {
             // The RTL never heard of that session.
             self.control.up = false;
-            info!(target: c.target, "link down: {why}");
+            limited!(self.limits.link, info, c.target, "link down: {why}");
         } else if self.link_up && !self.control.down {
             self.control.down = true;
-            info!(target: c.target, "link down: {why}");
+            limited!(self.limits.link, info, c.target, "link down: {why}");
         } else {
             debug!(target: c.target, "no link: {why}");
         }

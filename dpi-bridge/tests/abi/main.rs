@@ -8,6 +8,7 @@ mod calls;
 mod channels;
 mod hostile;
 mod keys;
+mod limits;
 mod link;
 mod process;
 mod support;

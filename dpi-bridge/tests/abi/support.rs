@@ -196,6 +196,17 @@ impl Process {
         arguments: &[A],
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::start_command(program, arguments, |command| {
+            command.envs(environment.iter().copied());
+        })
+    }
+
+    /// As [`Process::start`], with what `set_up` adds to the command.
+    pub fn start_command<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: &[A],
+        set_up: impl FnOnce(&mut Command),
+    ) -> Self {
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -206,10 +217,10 @@ impl Process {
             .env_remove("ACCELERATOR_INSECURE")
             .env("ACCELERATOR_LOG_LEVEL", "trace")
             .env("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0")
-            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        set_up(&mut command);
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -333,6 +344,14 @@ impl Simulator {
     pub fn start_plain(environment: &[(&str, &str)]) -> Self {
         Self {
             process: Process::start(program(Language::C99, false), &["remote"], environment),
+            slot: 0,
+        }
+    }
+
+    /// A simulator of this program, with what `set_up` adds to the command.
+    pub fn start_command(program: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
+        Self {
+            process: Process::start_command(program, &["remote"], set_up),
             slot: 0,
         }
     }

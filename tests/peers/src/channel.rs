@@ -42,7 +42,9 @@ impl Inbox {
                 self.mac = mac;
             }
             ChannelEvent::Accepted { link } => self.begin(link),
-            ChannelEvent::Down { reason, text } => self.down = Some((reason, text.raw().to_owned())),
+            ChannelEvent::Down { reason, text } => {
+                self.down = Some((reason, text.raw().to_owned()))
+            }
             ChannelEvent::Frame(data) => self.frames.push_back(data.to_vec()),
             ChannelEvent::Bytes(data) => self.bytes.extend_from_slice(data),
             ChannelEvent::Link(up) => {

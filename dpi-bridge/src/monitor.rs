@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A socket whose connections are watched through libzmq's monitor.
+//!
+//! The threads of libzmq write the events, and wait while nobody can take them:
+//! for ever, if the socket that reads them was closed, or if the watched one is
+//! closed while they write (libzmq's issue 3575). Then nothing is sent or received
+//! in that context any more. So the monitor is stopped before the watched socket
+//! closes, which [`Monitored`] does, the reader lives longer than that, and what
+//! it has not read yet is kept without a limit.
+
+use std::ops::Deref;
+
+const ENDPOINT: &str = "inproc://monitor";
+
+/// A socket with an active monitor.
+pub struct Monitored(zmq::Socket);
+
+/// The reading end of a monitor. Has to live until the [`Monitored`] is gone.
+pub struct Events(zmq::Socket);
+
+/// What a look at the monitor found.
+pub enum Next {
+    /// Nothing more at the moment.
+    Nothing,
+    /// Something of no interest.
+    Unknown,
+    /// An event.
+    Event {
+        /// Which.
+        event: zmq::SocketEvent,
+        /// A descriptor, an error number or an interval, as the event has it.
+        value: u32,
+        /// Endpoint that it is about.
+        address: String,
+    },
+    /// Nothing more will come.
+    End,
+}
+
+/// Makes a socket whose events are read from what is returned beside it. The
+/// order of the pair is the one in which a pattern has to bind it, so that the
+/// socket is dropped first.
+///
+/// # Errors
+///
+/// Of libzmq.
+pub fn socket(
+    context: &zmq::Context,
+    make: impl FnOnce() -> zmq::Result<zmq::Socket>,
+) -> zmq::Result<(Events, Monitored)> {
+    let reader = context.socket(zmq::PAIR)?;
+    reader.set_linger(0)?;
+    reader.set_rcvhwm(0)?;
+    let socket = make()?;
+    // Stopping sends no event then, so that it waits for nobody.
+    let all = i32::from(zmq::SocketEvent::ALL.to_raw());
+    let stopped = i32::from(zmq::SocketEvent::MONITOR_STOPPED.to_raw());
+    socket.monitor(ENDPOINT, all & !stopped)?;
+    let monitored = Monitored(socket);
+    reader.connect(ENDPOINT)?;
+    Ok((Events(reader), monitored))
+}
+
+impl Deref for Monitored {
+    type Target = zmq::Socket;
+
+    fn deref(&self) -> &zmq::Socket {
+        &self.0
+    }
+}
+
+impl Monitored {
+    /// Sets an option that the crate `zmq` has no method for.
+    ///
+    /// # Errors
+    ///
+    /// Of libzmq.
+    pub fn set_option(&mut self, option: u32, value: i32) -> zmq::Result<()> {
+        // SAFETY: the socket is open, and the value valid for its size, which is
+        // that of the option.
+        let rc = unsafe {
+            zmq_sys::zmq_setsockopt(
+                self.0.as_mut_ptr(),
+                option as i32,
+                std::ptr::from_ref(&value).cast(),
+                std::mem::size_of::<i32>(),
+            )
+        };
+        // SAFETY: no preconditions.
+        let error = || zmq::Error::from_raw(unsafe { zmq_sys::zmq_errno() });
+        if rc == 0 {
+            Ok(())
+        } else {
+            Err(error())
+        }
+    }
+}
+
+impl Drop for Monitored {
+    fn drop(&mut self) {
+        // SAFETY: the socket is open, and null ends its monitor. That it had none
+        // is the only way to fail.
+        unsafe { zmq_sys::zmq_socket_monitor(self.0.as_mut_ptr(), std::ptr::null(), 0) };
+    }
+}
+
+impl Events {
+    /// The descriptor that tells that there may be events.
+    ///
+    /// # Errors
+    ///
+    /// Of libzmq.
+    pub fn descriptor(&self) -> zmq::Result<zmq_sys::RawFd> {
+        self.0.get_fd()
+    }
+
+    /// Takes the next event, without waiting.
+    pub fn next(&self) -> Next {
+        let event = loop {
+            match self.0.recv_bytes(zmq::DONTWAIT) {
+                Ok(event) => break event,
+                Err(zmq::Error::EAGAIN) => return Next::Nothing,
+                Err(zmq::Error::EINTR) => {}
+                Err(_) => return Next::End,
+            }
+        };
+        let Ok(address) = self.0.recv_bytes(zmq::DONTWAIT) else {
+            return Next::End;
+        };
+        match decode(&event) {
+            Some((event, value)) => Next::Event {
+                event,
+                value,
+                address: String::from_utf8_lossy(&address).into_owned(),
+            },
+            None => Next::Unknown,
+        }
+    }
+}
+
+/// Event and value of the first part of a monitor message, format 1.
+fn decode(bytes: &[u8]) -> Option<(zmq::SocketEvent, u32)> {
+    let event = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+    let value = u32::from_ne_bytes(bytes.get(2..6)?.try_into().ok()?);
+    // `from_raw` panics for events that the crate does not know.
+    let event = match event {
+        0x0001..=0x0400 if event.is_power_of_two() => zmq::SocketEvent::from_raw(event),
+        0x0800 | 0x1000 | 0x2000 | 0x4000 => zmq::SocketEvent::from_raw(event),
+        _ => return None,
+    };
+    Some((event, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn unknown_events_are_passed_over() {
+        let event = |e: u16| {
+            let mut bytes = e.to_ne_bytes().to_vec();
+            bytes.extend(7_u32.to_ne_bytes());
+            decode(&bytes)
+        };
+        for bit in 0..16 {
+            let known = event(1 << bit);
+            assert_eq!(known.is_some(), bit < 15, "bit {bit}");
+        }
+        assert_eq!(event(0), None);
+        assert_eq!(event(3), None);
+        assert_eq!(decode(&[1, 0, 0]), None);
+        assert_eq!(event(0x200), Some((zmq::SocketEvent::DISCONNECTED, 7)));
+    }
+
+    /// Many connections come and go while nobody reads, and then the socket is
+    /// closed: neither keeps libzmq's threads waiting for a reader.
+    #[test]
+    fn nobody_waits_for_a_reader_of_the_events() {
+        let (done, ended) = channel();
+        std::thread::spawn(move || {
+            let context = zmq::Context::new();
+            let (events, socket) = socket(&context, || {
+                let router = context.socket(zmq::ROUTER)?;
+                router.set_linger(0)?;
+                Ok(router)
+            })
+            .unwrap();
+            socket.bind("tcp://127.0.0.1:*").unwrap();
+            let endpoint = socket.get_last_endpoint().unwrap().unwrap();
+            let address = endpoint.strip_prefix("tcp://").unwrap();
+            // Three events each, and libzmq keeps 1,000 without being told.
+            for _ in 0..600 {
+                drop(std::net::TcpStream::connect(address).unwrap());
+            }
+            // The thread that accepts is still there.
+            let peer = zmq::Context::new().socket(zmq::DEALER).unwrap();
+            peer.set_linger(0).unwrap();
+            peer.connect(&endpoint).unwrap();
+            peer.send("after all", 0).unwrap();
+            socket.set_rcvtimeo(20_000).unwrap();
+            assert_eq!(socket.recv_multipart(0).unwrap()[1], b"after all");
+            drop(peer);
+            drop(socket);
+            drop(events);
+            drop(context);
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+}

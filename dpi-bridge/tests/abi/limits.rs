@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Where the system, the host or the user sets limits: descriptors, threads,
+//! answers that nobody reads, lines of the log, a simulation that is started
+//! twice in one process.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use accelerator_protocol::wire::{Frame, Reason};
+
+use crate::support::*;
+
+/// Sets a limit of the process that is about to be started.
+fn limited(command: &mut Command, resource: libc::__rlimit_resource_t, limit: u64) {
+    let set = move || {
+        let limit = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        // SAFETY: `limit` is valid for reads.
+        if unsafe { libc::setrlimit(resource, &limit) } == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    // SAFETY: the closure calls one function, which is safe after a fork.
+    unsafe { command.pre_exec(set) };
+}
+
+/// A simulator that tries to open all it can in one process; how its last calls
+/// ended.
+fn open_all(sim: &mut Simulator, folder: &Folder) -> bool {
+    let mut all = true;
+    assert!(sim.open(&folder.endpoint("s"), "card"));
+    assert_eq!(sim.call("set_id 0x10ee 1 0 0 0x120000 1"), 0);
+    assert_eq!(sim.call("set_bar 0 4096 0 0"), 0);
+    if sim.call("start") != 0 {
+        let text = sim.last_error();
+        assert!(text.contains("a socket needs up to"), "{text}");
+        all = false;
+    }
+    for (slot, kind) in [(1, "nic"), (2, "uart")] {
+        let line = format!("{kind}_open {slot} {} {kind}", folder.endpoint(kind));
+        if sim.raw(&line) != "1" {
+            let text = sim.null_error();
+            assert!(text.contains("a socket needs up to"), "{text}");
+            all = false;
+        }
+    }
+    all
+}
+
+/// At no limit of descriptors is there anything but a bridge and its channels, or
+/// a sentence that says what is missing.
+#[test]
+fn too_few_descriptors_are_told_and_end_nothing() {
+    let (mut refused, mut whole) = (0, 0);
+    // Below, the program's libraries cannot be loaded.
+    for limit in 6..=120 {
+        let folder = Folder::new();
+        let mut sim = Simulator::start_command(program(Language::C99, false), |command| {
+            command.env("ACCELERATOR_LOG_LEVEL", "error");
+            limited(command, libc::RLIMIT_NOFILE, limit);
+        });
+        if open_all(&mut sim, &folder) {
+            whole += 1;
+        } else {
+            refused += 1;
+        }
+        sim.finish();
+    }
+    assert!(refused > 20 && whole > 10, "{refused} refused, {whole} not");
+}
+
+/// The same for threads, as a user whose limit counts.
+#[test]
+fn too_few_threads_are_told_and_end_nothing() {
+    // Of nobody else on this machine.
+    const USER: u32 = 54_321;
+    // SAFETY: no preconditions.
+    let root = unsafe { libc::geteuid() } == 0;
+    let (mut refused, mut whole) = (0, 0);
+    for limit in 1..=if root { 16 } else { 1 } {
+        let folder = Folder::new();
+        // The folders on the way to the program may be closed to that user.
+        let copy = folder.path("simulator");
+        fs::copy(program(Language::C99, false), &copy).unwrap();
+        fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut sim = Simulator::start_command(&copy, |command| {
+            command
+                .env("ACCELERATOR_LOG_LEVEL", "error")
+                .current_dir("/");
+            if root {
+                command.uid(USER).gid(USER);
+            }
+            limited(command, libc::RLIMIT_NPROC, limit);
+        });
+        if open_all(&mut sim, &folder) {
+            whole += 1;
+        } else {
+            refused += 1;
+        }
+        sim.finish();
+    }
+    assert!(refused >= 1, "{whole} not refused");
+    assert!(!root || whole >= 1, "{refused} refused, {whole} not");
+}
+
+/// More connections than there are descriptors: those that find none are closed,
+/// and when the others have gone a host gets its session.
+#[test]
+fn connections_beyond_the_limit_end_nothing() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_command(program(Language::C99, false), |command| {
+        command.env("ACCELERATOR_LOG_LEVEL", "warn");
+        limited(command, libc::RLIMIT_NOFILE, 64);
+    });
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    let knocks: Vec<UnixStream> = (0..200)
+        .map(|_| UnixStream::connect(folder.path("s")).unwrap())
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(sim.call("polls 15 100"), 0);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(knocks);
+    let mut guest = connect(&mut sim, &endpoint);
+    guest.close().unwrap();
+    let log = sim.finish();
+    let lines = log.matches("was not taken").count();
+    assert!((1..=9).contains(&lines), "{log}");
+    assert!(log.contains("more like this are left out"), "{log}");
+}
+
+/// Reads without an end by a host that takes no answers: what is kept for it has
+/// a bound, and the next host gets a session.
+#[test]
+fn answers_that_nobody_reads_have_a_bound() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let process = Process::start(
+        program(Language::C99, false),
+        &["device", &endpoint, "1"],
+        &[("ACCELERATOR_LOG_LEVEL", "warn")],
+    );
+    let host = Raw::connect(&endpoint);
+    host.init();
+    let config = host.receive();
+    assert!(!config.is_empty());
+    host.put(&Frame::Ready);
+    // Within what may be outstanding, had the answers been read.
+    let mut tag = 0_u32;
+    let begin = Instant::now();
+    let mut stuck = 0;
+    while stuck < 300 {
+        let mut message = Vec::new();
+        for _ in 0..64 {
+            tag = tag.wrapping_add(1);
+            message.extend(host.encode(&Frame::MmioRead {
+                tag,
+                bar: 0,
+                len: 4,
+                offset: 0,
+            }));
+        }
+        if host.try_send(&message) {
+            stuck = 0;
+        } else {
+            stuck += 1;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if tag > 4_000_000 || begin.elapsed() > Duration::from_secs(240) {
+            break;
+        }
+    }
+    drop(host);
+    let mut guest =
+        accelerator_peers::GuestEndpoint::connect(&endpoint, 0, 4096, accelerator_peers::PATIENCE)
+            .unwrap();
+    guest.close().unwrap();
+    process.line();
+    let log = process.finish();
+    assert!(log.contains("bytes wait for it to read them"), "{log}");
+}
+
+/// A simulation that is started again in the same process, as an interactive
+/// simulator does it, without having closed anything.
+#[test]
+fn a_simulation_that_is_restarted_in_its_process_takes_over_from_itself() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let _old = connect(&mut sim, &endpoint);
+    sim.slot = 1;
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    let mut guest = connect(&mut sim, &endpoint);
+    guest.close().unwrap();
+    sim.slot = 0;
+    assert_eq!(sim.call("poll 15"), EINVAL);
+    let text = sim.null_error();
+    assert!(text.contains("the simulation was restarted"), "{text}");
+    // Channels too.
+    for kind in ["nic", "uart"] {
+        let of = |slot: i32| format!("{kind}_open {slot} {} {kind}", folder.endpoint(kind));
+        assert_eq!(sim.raw(&of(2)), "1");
+        sim.slot = 2;
+        assert!(sim.call(&format!("{kind}_poll")) >= 0);
+        assert_eq!(sim.raw(&of(3)), "1", "{}", sim.null_error());
+        assert_eq!(sim.call(&format!("{kind}_poll")), EINVAL);
+        sim.slot = 3;
+        assert!(sim.call(&format!("{kind}_poll")) >= 0);
+        assert_eq!(sim.call(&format!("{kind}_close")), 0);
+    }
+    let log = sim.finish();
+    let said = "accelerator[card] was left open by an earlier run of the simulation";
+    assert!(log.contains(said), "{log}");
+}
+
+/// Two bridges of one design with the same endpoint are a mistake and no restart.
+#[test]
+fn two_bridges_with_one_endpoint_are_told() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    sim.slot = 1;
+    sim.usual(&endpoint);
+    sim.fails("start", EIO, &[&endpoint, "in use"]);
+    sim.slot = 0;
+    connect(&mut sim, &endpoint);
+    let log = sim.finish();
+    let said = format!("accelerator[card] of this process has {endpoint} too");
+    assert!(log.contains(&said), "{log}");
+}
+
+/// What hosts cause again and again is a few lines and a number, whatever it is.
+#[test]
+fn hosts_cannot_fill_the_log() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "info")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    for _ in 0..50 {
+        // Breaks the protocol, and says goodbye.
+        host.up(&mut sim);
+        host.send(b"no frame");
+        sim.link(false);
+        host.refusal();
+        host.up(&mut sim);
+        host.put(&Frame::Bye);
+        sim.link(false);
+        host.send(b"no frame either");
+        assert_eq!(sim.call("polls 15 20"), 0);
+    }
+    let log = sim.finish();
+    for kind in ["link up", "link down", "broke the protocol", "no frame"] {
+        println!("{kind}: {}", log.matches(kind).count());
+    }
+    // Some seconds, in which each kind may begin anew.
+    let lines = log.lines().count();
+    assert!(lines < 150, "{lines} lines:\n{log}");
+    assert!(log.contains("more like this are left out"), "{log}");
+}
+
+/// What a host says is one line of the log, with nothing in it that a terminal
+/// obeys.
+#[test]
+fn the_text_of_a_host_is_one_printable_line() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "info")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    host.up(&mut sim);
+    host.put(&Frame::Refuse {
+        reason: Reason::Closing,
+        text: "bye\n2026-01-01T00:00:00.000000Z ERROR accelerator: forged\x1b[31m",
+    });
+    sim.link(false);
+    let log = sim.finish();
+    assert!(log.contains(r"bye\n2026-01-01"), "{log}");
+    assert!(log.contains(r"forged\u{1b}[31m"), "{log}");
+    assert!(!log.contains('\x1b'), "{log}");
+    assert!(
+        !log.lines()
+            .any(|l| l.ends_with("forged") || l.starts_with("2026-01-01")),
+        "{log}"
+    );
+}
