@@ -31,6 +31,8 @@ SUITES=(
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
+  'vanished:a host that vanishes from the network is noticed, one that is stopped is not'
+  'restarts:simulators that end by each signal come back, on every channel and carrier'
   'soak:everything at once, with resets and simulators that are killed'
   'bench:each figure of the benchmark is there; what they are is not judged'
 )
@@ -52,7 +54,8 @@ $(for suite in "${SUITES[@]}"; do printf '  %-12s %s\n' "${suite%%:*}" "${suite#
 options:
   --qemu DIR    test the QEMU in DIR (with bin/qemu-system-x86_64) instead of
                 building one with scripts/build-qemus.sh
-  --long        the long form of fuzz (ten million inputs) and soak (ten minutes)
+  --long        the long form of fuzz (ten million inputs), soak (ten minutes) and
+                restarts (a thousand by each signal on each carrier)
   --list        only list the suites
   --help        this text
 EOF
@@ -184,6 +187,14 @@ suite_life() {
 
 suite_hosts() {
   scripts/test-two-hosts.sh --qemu "$QEMU_DIR"
+}
+
+suite_vanished() {
+  scripts/test-vanished.sh --qemu "$QEMU_DIR"
+}
+
+suite_restarts() {
+  scripts/test-restarts.sh --qemu "$QEMU_DIR" --count "$([[ -z ${TEST_LONG:-} ]] && echo 10 || echo 1000)"
 }
 
 suite_soak() {

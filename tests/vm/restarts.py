@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Simulators that end by a signal and are started again, under a QEMU that goes on: each time the
+PCIe link, the NIC channel and the serial channel have to be up again.
+
+Run by scripts/test-restarts.sh, which builds what is needed and explains the options."""
+
+import argparse
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# How long a link may take. It takes less than a second.
+PATIENCE = 60.0
+SIMULATOR = Path(__file__).with_name("dpi_simulator.py")
+SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
+
+
+class Machine:
+    """A QEMU without a guest, and its simulators."""
+
+    def __init__(self, options, endpoint, folder):
+        self.options, self.endpoint, self.folder = options, endpoint, folder
+        self.simulator = self.qemu = None
+
+    def start_simulator(self):
+        with open(self.folder / "simulator.log", "a") as log:
+            self.simulator = subprocess.Popen(
+                [sys.executable, SIMULATOR, self.options.library, self.endpoint],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+        self.said = self.rest = ""
+
+    def start_qemu(self):
+        with open(self.folder / "qemu.log", "a") as log:
+            self.qemu = subprocess.Popen(
+                [self.options.qemu, "-M", "q35,usb=off", "-S", "-m", "64", "-nodefaults", "-display", "none",
+                 "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0",
+                 "-device", "pcie-root-port,id=rp0",
+                 "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={self.endpoint},netdev=net0,chardev=line0"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def is_up(self):
+        """Waits for the simulator to say that all is up; what it said at last if it does not."""
+        end = time.monotonic() + PATIENCE
+        output = self.simulator.stdout
+        while "False" in self.said or "True" not in self.said:
+            left = end - time.monotonic()
+            if left <= 0 or self.qemu.poll() is not None:
+                return False
+            if select.select([output], [], [], min(left, 0.5))[0]:
+                got = os.read(output.fileno(), 4096).decode()
+                if not got:
+                    self.said += f", and it ended with status {self.simulator.wait()}"
+                    return False
+                # The last whole line counts.
+                *lines, self.rest = (self.rest + got).split("\n")
+                self.said = lines[-1] if lines else self.said
+        return True
+
+    def end_simulator(self, number):
+        self.simulator.send_signal(number)
+        status = self.simulator.wait(timeout=PATIENCE)
+        self.simulator.stdout.close()
+        if status != (-number if number == signal.SIGKILL else 0):
+            raise SystemExit(f"the simulator ended with status {status} after signal {number}")
+
+    def end(self):
+        for process in self.qemu, self.simulator:
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def restarts(options, carrier, name, folder):
+    """The restarts after which a link was missing."""
+    endpoint = f"ipc://{folder}/pcie" if carrier == "ipc" else f"tcp://127.0.0.1:{options.port}"
+    machine = Machine(options, endpoint, folder)
+    lost = 0
+    try:
+        machine.start_simulator()
+        machine.start_qemu()
+        if not machine.is_up():
+            raise SystemExit(f"{carrier}: no link at the start: {machine.said}")
+        for n in range(options.count):
+            machine.end_simulator(SIGNALS[name])
+            machine.start_simulator()
+            if not machine.is_up():
+                lost += 1
+                print(f"{carrier} {name}, restart {n + 1}: not back after {PATIENCE:.0f} s: {machine.said or 'nothing'}", flush=True)
+                if machine.qemu.poll() is not None:
+                    raise SystemExit(f"QEMU ended with status {machine.qemu.returncode}")
+                machine.end()
+                machine.start_simulator()
+                machine.start_qemu()
+                if not machine.is_up():
+                    raise SystemExit("no link with a new QEMU either")
+    finally:
+        machine.end()
+    return lost
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", required=True)
+    parser.add_argument("--qemu", required=True)
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="accelerator-"))
+    lost = 0
+    try:
+        for carrier in "ipc", "tcp":
+            for name in SIGNALS:
+                begin = time.monotonic()
+                count = restarts(options, carrier, name, folder)
+                lost += count
+                print(f"  {carrier}, SIG{name:<4} {options.count} restarts, {count} lost, "
+                      f"{time.monotonic() - begin:.0f} s", flush=True)
+        if lost:
+            raise SystemExit(f"{lost} links did not come back")
+    except BaseException:
+        for log in folder.glob("*.log"):
+            for line in log.read_text(errors="replace").splitlines()[-15:]:
+                print(f"  | {log.stem}: {line}")
+        raise
+    finally:
+        shutil.rmtree(folder)
+    print("PASS")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Two hosts, which are network namespaces, and a cable between them that loses everything from one
+moment on, as when a machine loses its power: each side has to notice, and a QEMU that comes back has
+to get a session. A simulator and a QEMU that are stopped meanwhile, as in a debugger, keep theirs.
+
+Run by scripts/test-vanished.sh, which builds what is needed and explains the options."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# After so long both sides have to have noticed; it takes half a minute.
+PATIENCE = 150.0
+SIMULATOR = Path(__file__).with_name("dpi_simulator.py")
+# Of nobody: what is sent there is lost.
+NOBODY = "02:00:00:00:00:99"
+
+
+class Host:
+    """A network namespace. It lives as long as a process is in it."""
+
+    def __init__(self, device):
+        self.device = device
+        self.process = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
+        own = os.readlink("/proc/self/ns/net")
+        end = time.monotonic() + PATIENCE
+        while os.readlink(f"/proc/{self.process.pid}/ns/net") == own:
+            if time.monotonic() > end:
+                raise SystemExit("a network namespace cannot be made")
+            time.sleep(0.05)
+
+    def command(self, *words):
+        return ["nsenter", "--target", str(self.process.pid), "--net", "--", *map(str, words)]
+
+    def ip(self, *words):
+        subprocess.run(self.command("ip", *words), check=True)
+
+    def lose(self, address):
+        """From now on nothing arrives at an address."""
+        self.ip("neigh", "replace", address, "lladdr", NOBODY, "nud", "permanent", "dev", self.device)
+
+    def find(self, address):
+        self.ip("neigh", "del", address, "dev", self.device)
+
+
+class Process:
+    """A simulator or a QEMU on a host, and what it has said."""
+
+    def __init__(self, folder, name, host, *words):
+        self.name, self.log = name, folder / f"{name}.log"
+        environment = {**os.environ, "ACCELERATOR_INSECURE": "1", "ACCELERATOR_LOG_LEVEL": "info"}
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(host.command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+
+    def count(self, text):
+        return self.log.read_text(errors="replace").count(text)
+
+    def expect(self, text, times=1):
+        end = time.monotonic() + PATIENCE
+        while self.count(text) < times:
+            if time.monotonic() > end:
+                raise SystemExit(f"{self.name} has not said {text!r} {times} times")
+            if self.process.poll() is not None:
+                raise SystemExit(f"{self.name} ended with status {self.process.returncode}")
+            time.sleep(0.1)
+
+    def end(self):
+        if self.process.poll() is None:
+            # One that is stopped as well.
+            self.process.kill()
+        self.process.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--library", required=True)
+    parser.add_argument("--qemu", required=True)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="accelerator-"))
+    hosts, processes = [], []
+
+    def simulator(name, address, port):
+        processes.append(Process(folder, name, sim_host, sys.executable, SIMULATOR, options.library, f"tcp://{address}:{port}"))
+        return processes[-1]
+
+    def qemu(name, address, port):
+        endpoint = f"tcp://{address}:{port}"
+        processes.append(Process(
+            folder, name, qemu_host, options.qemu, "-M", "q35,usb=off", "-S", "-m", "64", "-nodefaults", "-display", "none",
+            "-qmp", f"unix:{folder}/{name}.qmp,server=on,wait=off",
+            "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0", "-device", "pcie-root-port,id=rp0",
+            "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},insecure=on,handshake-timeout=150000,netdev=net0,chardev=line0"))
+        return processes[-1]
+
+    def reset(name):
+        """Has a QEMU send a frame."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(PATIENCE)
+            line.connect(f"{folder}/{name}.qmp")
+            with line.makefile("rw") as qmp:
+                qmp.readline()
+                for command in "qmp_capabilities", "system_reset":
+                    qmp.write(json.dumps({"execute": command}) + "\n")
+                    qmp.flush()
+                    while "return" not in json.loads(qmp.readline()):
+                        pass
+
+    try:
+        sim_host, qemu_host = Host("acc-sim"), Host("acc-qemu")
+        hosts += [sim_host, qemu_host]
+        sim_host.ip("link", "add", "acc-sim", "type", "veth", "peer", "name", "acc-qemu")
+        sim_host.ip("link", "set", "acc-qemu", "netns", qemu_host.process.pid)
+        # The second address of each is for those that come back or are stopped.
+        for host, addresses in (sim_host, ("10.117.0.1", "10.117.0.11")), (qemu_host, ("10.117.0.2", "10.117.0.12")):
+            for address in addresses:
+                host.ip("addr", "add", f"{address}/24", "dev", host.device)
+            host.ip("link", "set", host.device, "up")
+
+        up = "up: PCIe True, NIC True, serial True"
+        # Idle; with a reset under way; to be replaced; and two pairs of which one is stopped.
+        pairs = {}
+        for n, name in enumerate(("idle", "busy", "replaced", "stopped-simulator", "stopped-qemu")):
+            address = "10.117.0.11" if name.startswith("stopped") else "10.117.0.1"
+            if name.startswith("stopped"):
+                qemu_host.ip("route", "replace", "10.117.0.11/32", "dev", "acc-qemu", "src", "10.117.0.12")
+            # The one that comes back asks at another address.
+            listen = "*" if name == "replaced" else address
+            pairs[name] = simulator(f"simulator-{name}", listen, 7600 + 10 * n), qemu(f"qemu-{name}", address, 7600 + 10 * n)
+        for sim, _ in pairs.values():
+            sim.expect(up)
+        print("  five QEMUs have their links", flush=True)
+
+        begin = time.monotonic()
+        for process in pairs["stopped-simulator"][0], pairs["stopped-qemu"][1]:
+            process.process.send_signal(signal.SIGSTOP)
+        sim_host.lose("10.117.0.2")
+        qemu_host.lose("10.117.0.1")
+        reset("qemu-busy")
+        reset("qemu-stopped-simulator")
+        # Its host loses its power, and comes back with another address.
+        pairs["replaced"][1].end()
+        qemu_host.ip("addr", "add", "10.117.0.3/24", "dev", "acc-qemu")
+        qemu_host.ip("route", "replace", "10.117.0.21/32", "dev", "acc-qemu", "src", "10.117.0.3")
+        sim_host.ip("addr", "add", "10.117.0.21/24", "dev", "acc-sim")
+        # It is told that another host has the session, until that is given up.
+        sim = pairs["replaced"][0]
+        tries = 0
+        while sim.count(up) < 2:
+            if tries == 0 or again.process.poll() is not None:
+                again = qemu(f"qemu-again-{tries}", "10.117.0.21", 7620)
+                tries += 1
+            if time.monotonic() > begin + PATIENCE:
+                raise SystemExit("the QEMU that came back does not get its links")
+            time.sleep(0.5)
+        print(f"  the QEMU that came back has its links after {tries} starts, {time.monotonic() - begin:.0f} s", flush=True)
+        for which, side in enumerate(("simulator", "QEMU")):
+            for name in "idle", "busy":
+                pairs[name][which].expect(("link down", "is down")[which])
+                print(f"  {name}: the {side} has noticed after {time.monotonic() - begin:.0f} s", flush=True)
+
+        # Longer than either side waits for one that has vanished.
+        time.sleep(max(0.0, begin + 60 - time.monotonic()))
+        for name, which in ("stopped-simulator", 0), ("stopped-qemu", 1):
+            pairs[name][which].process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        for name in "stopped-simulator", "stopped-qemu":
+            sim, vm = pairs[name]
+            for process, text in (sim, "link down"), (vm, "is down"):
+                if process.process.poll() is not None or process.count(text):
+                    raise SystemExit(f"{name}: the session was given up")
+        print("  who was stopped for a minute keeps its session", flush=True)
+        if again.process.poll() is not None:
+            raise SystemExit("the QEMU that came back has ended")
+    except BaseException:
+        for process in processes:
+            for line in process.log.read_text(errors="replace").splitlines()[-12:]:
+                print(f"  | {process.name}: {line}")
+        raise
+    finally:
+        for process in processes:
+            process.end()
+        for host in hosts:
+            host.process.kill()
+            host.process.wait()
+        shutil.rmtree(folder)
+    print("PASS")
+
+
+if __name__ == "__main__":
+    main()
