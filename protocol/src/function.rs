@@ -9,16 +9,8 @@ pub const FUNCTION_LEN: usize = 32;
 /// Largest value of the two sizes: 4,096 bytes.
 pub const MAX_SIZE: u8 = 5;
 
-const FLAGS: [fn(&mut Function) -> &mut bool; 8] = [
-    |f| &mut f.memory_space,
-    |f| &mut f.bus_master,
-    |f| &mut f.intx_disable,
-    |f| &mut f.msix_enable,
-    |f| &mut f.msix_mask,
-    |f| &mut f.extended_tag,
-    |f| &mut f.relaxed_ordering,
-    |f| &mut f.no_snoop,
-];
+/// Flags that there are.
+const FLAGS: u32 = 8;
 
 /// A field that holds what it must not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +96,19 @@ impl Default for Function {
 
 impl Function {
     /// The flags as a number, lowest bit first as in `PROTOCOL.md`.
-    pub fn flags(mut self) -> u32 {
-        let mut flags = 0;
-        for (bit, flag) in FLAGS.iter().enumerate() {
-            flags |= u32::from(*flag(&mut self)) << bit;
-        }
-        flags
+    pub fn flags(&self) -> u32 {
+        let flags: [bool; FLAGS as usize] = [
+            self.memory_space,
+            self.bus_master,
+            self.intx_disable,
+            self.msix_enable,
+            self.msix_mask,
+            self.extended_tag,
+            self.relaxed_ordering,
+            self.no_snoop,
+        ];
+        let set = |number, &flag| number << 1 | u32::from(flag);
+        flags.iter().rev().fold(0, set)
     }
 
     /// The payload, see `PROTOCOL.md`.
@@ -136,27 +135,37 @@ impl Function {
             found: found.into(),
             expected,
         };
-        let mut function = Self::default();
         let flags = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        if flags >> FLAGS.len() != 0 {
+        if flags >> FLAGS != 0 {
             return Err(BadField {
                 name: "FUNCTION flags",
                 found: flags.into(),
                 expected: "at most 0xff",
             });
         }
-        for (bit, flag) in FLAGS.iter().enumerate() {
-            *flag(&mut function) = flags >> bit & 1 != 0;
-        }
-        function.power = match bytes[4] {
-            0 => Power::D0,
-            1 => Power::D1,
-            2 => Power::D2,
-            3 => Power::D3hot,
-            found => return Err(bad("power state", found, "0 to 3")),
+        let flag = |bit: u32| flags >> bit & 1 != 0;
+        let function = Self {
+            memory_space: flag(0),
+            bus_master: flag(1),
+            intx_disable: flag(2),
+            msix_enable: flag(3),
+            msix_mask: flag(4),
+            extended_tag: flag(5),
+            relaxed_ordering: flag(6),
+            no_snoop: flag(7),
+            power: match bytes[4] {
+                0 => Power::D0,
+                1 => Power::D1,
+                2 => Power::D2,
+                3 => Power::D3hot,
+                found => return Err(bad("power state", found, "0 to 3")),
+            },
+            max_payload: bytes[5],
+            max_read_request: bytes[6],
+            requester_id: u16::from_le_bytes([bytes[8], bytes[9]]),
+            link_speed: bytes[10],
+            link_width: bytes[11],
         };
-        function.max_payload = bytes[5];
-        function.max_read_request = bytes[6];
         for (name, size) in [
             ("max payload size", function.max_payload),
             ("max read request size", function.max_read_request),
@@ -165,8 +174,6 @@ impl Function {
                 return Err(bad(name, size, "0 to 5"));
             }
         }
-        function.requester_id = u16::from_le_bytes([bytes[8], bytes[9]]);
-        (function.link_speed, function.link_width) = (bytes[10], bytes[11]);
         if !(1..=6).contains(&function.link_speed) {
             return Err(bad("link speed", function.link_speed, "1 to 6"));
         }
