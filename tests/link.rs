@@ -14,7 +14,10 @@ use std::{
 
 use accelerator_pcie::link::{Link, LinkError, Root, Settings};
 use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint};
-use accelerator_protocol::wire::{Reason, ResetKind, Status};
+use accelerator_protocol::{
+    function::Function,
+    wire::{Reason, ResetKind, Status},
+};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -509,4 +512,44 @@ fn nothing_is_left_behind() {
     }
     let after = count();
     assert!(after < before + 150, "{before} descriptors became {after}");
+}
+
+/// What the guest sets in config space goes behind the writes that were gathered,
+/// is told again after a reset, and a session begins with it.
+#[test]
+fn the_function_is_told() {
+    let mut b = bench();
+    b.endpoint.hear_function();
+    assert_eq!(b.endpoint.function(), Some(Function::default()));
+    let on = Function {
+        bus_master: true,
+        ..Function::default()
+    };
+    for i in 0..4 {
+        b.link.write(0, 8 * i, 4, i);
+    }
+    b.link.function(on);
+    b.link.function(on);
+    for i in 0..4 {
+        let tag = b.endpoint.expect_write(0, 8 * i, 4, i).unwrap();
+        b.endpoint.write_done(tag, Status::Ok).unwrap();
+    }
+    let told = |b: &mut Bench| match b.endpoint.next_event(SOON).unwrap() {
+        Event::Function(function) => function,
+        other => panic!("expected FUNCTION, got {other:?}"),
+    };
+    assert_eq!(told(&mut b), on);
+    b.link.reset(ResetKind::Flr);
+    b.link.function(on);
+    let tag = b.endpoint.expect_reset(ResetKind::Flr).unwrap();
+    assert_eq!(told(&mut b), on);
+    b.endpoint.reset_done(tag).unwrap();
+    assert_eq!(
+        b.endpoint.try_event(Duration::from_millis(50)).unwrap(),
+        None
+    );
+
+    b.endpoint.close().unwrap();
+    b.endpoint.wait_for_session(SOON).unwrap();
+    assert_eq!(told(&mut b), on);
 }

@@ -7,7 +7,7 @@ use std::{
     mem::{offset_of, MaybeUninit},
     ptr::{addr_of, addr_of_mut, NonNull},
     sync::{
-        atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
         Arc,
     },
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use crate::{
     bindings,
     channel::Channel,
     clock,
+    config_space::ConfigSpace,
     glue::{
         c, error, module_init, qom_isa, BqlRefCell, CharFrontend, DeviceState, Error, Object,
         ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
@@ -46,8 +47,11 @@ use crate::{
     uart::{self, Uart},
 };
 
+mod function;
 mod properties;
 mod registers;
+
+use self::registers::Registers;
 
 const TYPE_NAME: &CStr = c"accelerator-pcie";
 
@@ -75,9 +79,13 @@ unsafe impl Send for Bar {}
 unsafe impl Sync for Bar {}
 
 impl Bar {
+    /// `None` also while the function sleeps.
     fn link(&self) -> Option<Arc<Link>> {
         // SAFETY: the BAR is a part of the device.
-        unsafe { self.device.as_ref() }.link()
+        let device = unsafe { self.device.as_ref() };
+        device
+            .link()
+            .filter(|_| !device.asleep.load(Ordering::Relaxed))
     }
 }
 
@@ -85,6 +93,7 @@ impl Mmio for Bar {
     fn read(&self, offset: u64, size: u32) -> u64 {
         match self.link() {
             Some(link) => link.read(self.number, offset, size as u8),
+            // Nobody completes the request, which reads as all ones.
             None => u64::MAX,
         }
     }
@@ -144,12 +153,16 @@ pub struct AcceleratorPcie {
     quitting: AtomicBool,
     /// Between the handshake and the loss of the simulator.
     link_up: AtomicBool,
-    /// Place of Link Status in config space, 0 before it is known.
-    link_status: AtomicU16,
+    /// Of config space, while the device is plugged in.
+    registers: BqlRefCell<Option<Registers>>,
     /// A function level reset is under way.
     flr: AtomicBool,
-    /// The guest lets the device access memory: Bus Master Enable in Command. Config
-    /// space itself is gone as soon as the device is unplugged, and DMA is served
+    /// The function is in D3hot.
+    asleep: AtomicBool,
+    /// Level at which the RTL drives the INTx pin.
+    intx_level: AtomicBool,
+    /// The guest lets the device access memory: Bus Master Enable in Command, and
+    /// the function is not asleep. Config space itself is gone as soon as the device is unplugged, and DMA is served
     /// without the big QEMU lock.
     bus_master: AtomicBool,
     /// The guest was asked to release the device, so that it can be plugged in
@@ -232,6 +245,7 @@ impl AcceleratorPcie {
             }
             addr_of_mut!((*device).link).write(BqlRefCell::new(None));
             addr_of_mut!((*device).config).write(BqlRefCell::new(None));
+            addr_of_mut!((*device).registers).write(BqlRefCell::new(None));
             addr_of_mut!((*device).again).write(BqlRefCell::new(None));
             for notifier in [
                 addr_of_mut!((*device).shutdown),
@@ -395,6 +409,7 @@ impl AcceleratorPcie {
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
         self.serve(&link);
+        self.refresh();
         link.accept(config);
         self.plug_channels(channels);
         self.port_link(true);
@@ -621,6 +636,7 @@ impl AcceleratorPcie {
     /// Makes the device look as the configuration says.
     fn plug(&self, config: &Config) -> Result<()> {
         let layout = Layout::new(&config.capabilities, config.msix.is_some()).map_err(invalid)?;
+        self.forbid_writes();
         self.set_identity(config);
         let express = self.init_express(layout.express)?;
         let result = self.plug_capabilities(config, &layout, express);
@@ -671,6 +687,7 @@ impl AcceleratorPcie {
             }
             result?;
         }
+        self.seal(layout, express, AER_OFFSET);
         Ok(())
     }
 
@@ -691,6 +708,8 @@ impl AcceleratorPcie {
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
         }
         self.bus_master.store(false, Ordering::Relaxed);
+        *self.registers.borrow_mut() = None;
+        self.asleep.store(false, Ordering::Relaxed);
         clock::release(self.address());
         link.close();
         self.end_channels(true);
@@ -710,10 +729,14 @@ impl AcceleratorPcie {
         }
     }
 
+    /// As QEMU's C functions take it.
+    fn qdev(&self) -> *mut c::DeviceState {
+        self.as_mut_ptr::<DeviceState>().cast()
+    }
+
     fn port_link(&self, active: bool) {
-        let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
         // SAFETY: the object is a device (`IsA`).
-        unsafe { replug::port_link(device, active) };
+        unsafe { replug::port_link(self.qdev(), active) };
     }
 
     /// Asks the guest to release the device; when it has, the device is plugged
@@ -906,8 +929,9 @@ impl Root for Machine {
     fn msix(&self, vector: u16) {
         with_bql(|| {
             let device = self.device();
-            // Unplugged while we waited for the lock: MSI-X is gone.
-            if device.link.borrow().is_some() {
+            // Unplugged while we waited for the lock: MSI-X is gone. A function that
+            // sleeps makes no requests, this one included.
+            if device.link.borrow().is_some() && !device.asleep.load(Ordering::Relaxed) {
                 device.msix_notify(vector);
             }
         });
@@ -917,13 +941,13 @@ impl Root for Machine {
         with_bql(|| {
             let device = self.device();
             if device.link.borrow().is_some() {
-                device.set_intx(level);
+                device.intx(level);
             }
         });
     }
 
     fn link(&self, up: bool) {
-        self.device().link_up.store(up, Ordering::Relaxed);
+        self.device().link_changes(up);
         if !up {
             clock::lost(self.device().address());
         }

@@ -11,6 +11,7 @@
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
 //!   functions, in the style of QEMU's own Rust bindings.
+//! * `config_space` says which bits of config space the guest may change.
 //! * `clock` is guest time that follows the simulator's.
 //! * `device` is the QOM type, `nic` and `uart` its network and serial sides.
 //! * `glue` is everything that depends on the QEMU release.
@@ -53,6 +54,8 @@ use accelerator_peers as _;
 mod bindings;
 #[cfg(qemu)]
 mod clock;
+#[cfg(qemu)]
+mod config_space;
 #[cfg(qemu)]
 mod device;
 #[cfg(qemu_10_1)]

@@ -42,8 +42,10 @@
 
 mod access;
 mod descriptors;
+mod difference;
 mod error;
 mod frames;
+mod function;
 mod lead;
 mod peer;
 mod send;
@@ -58,6 +60,7 @@ use std::{
 
 use accelerator_protocol::{
     config::Config,
+    function::Function,
     host::{HostSession, State},
     wire::{ResetKind, Status},
 };
@@ -213,6 +216,8 @@ struct Shared {
     counters: Counters,
     /// Each so many simulated nanoseconds the simulator tells its time; 0 never.
     interval: u64,
+    /// What the guest has set in config space.
+    function: Function,
     /// Frames to be sent. Between two calls there are gathered writes in it, and
     /// while the leader serves messages also answers to DMA requests.
     out: Vec<u8>,
@@ -334,6 +339,7 @@ impl Link {
                 complaints: 0,
                 counters: Counters::default(),
                 interval: 0,
+                function: Function::default(),
                 out: Vec::with_capacity(4096),
                 gathered: 0,
                 held: false,

@@ -271,7 +271,7 @@ impl Default for MmioRegion {
     }
 }
 
-fn assert_locked() {
+pub(crate) fn assert_locked() {
     assert!(bql_locked(), "the big QEMU lock is not held");
 }
 
@@ -463,15 +463,14 @@ where
     /// QEMU's, if something is there already.
     fn init_power_management(&self, offset: u8) -> Result<()> {
         assert_locked();
-        // SAFETY: invariants 1 and 2.
-        let place =
-            unsafe { glue::with_errp(|errp| bindings::pci_pm_init(self.pci(), offset, errp)) }?;
-        let place = usize::try_from(place)
-            .map_err(|_| glue::error("no room for the power management capability".into()))?;
+        // Not `pci_pm_init`, with which QEMU takes the BARs away in D3hot: nobody
+        // answers then, and the guest reads zeros where hardware has all ones.
+        const ID: u8 = bindings::PCI_CAP_ID_PM as u8;
+        const SIZE: u8 = bindings::PCI_PM_SIZEOF as u8;
+        let place = usize::from(self.add_capability(ID, offset, SIZE)?);
         // Version 3 of the interface, as PCI Express asks for.
         self.set_config(place + bindings::PCI_PM_PMC as usize, &3u16.to_le_bytes());
-        // D3hot can be entered, and left without losing state: QEMU takes the
-        // BARs away meanwhile and does not reset the device.
+        // D3hot can be entered, and left without losing state.
         let control = place + bindings::PCI_PM_CTRL as usize;
         self.set_config(
             control,
@@ -503,14 +502,6 @@ where
             bindings::pcie_cap_deverr_init(self.pci());
         }
         Ok(place)
-    }
-
-    /// Device Control does not have errors reported any more, as after a reset.
-    fn reset_error_reporting(&self) {
-        assert_locked();
-        // SAFETY: invariants 1 and 2, and the device is realized, so that it
-        // has the capability.
-        unsafe { bindings::pcie_cap_deverr_reset(self.pci()) };
     }
 
     /// Removes the PCI Express capability.

@@ -284,6 +284,23 @@ unsafe fn port_of(device: *mut c::DeviceState) -> Option<NonNull<bindings::PCIDe
     }
 }
 
+/// Speed and width of the port above a device, as in Link Capabilities.
+///
+/// # Safety
+///
+/// `device` must be a live device.
+pub unsafe fn port_capabilities(device: *mut c::DeviceState) -> Option<(u32, u32)> {
+    // SAFETY: promised.
+    let port = unsafe { port_of(device) }?;
+    // SAFETY: the port is alive and a PCI Express device, whose capability lies
+    // in its config space.
+    let [low, high] = unsafe {
+        let at = usize::from((*port.as_ptr()).exp.exp_cap) + bindings::PCI_EXP_LNKCAP as usize;
+        [0, 1].map(|i| u32::from(*(*port.as_ptr()).config.add(at + i)))
+    };
+    Some((low & 0xf, (low >> 4 | high << 4) & 0x3f))
+}
+
 /// Tells the port above a device that its link is active, or not, if the port
 /// reports that. QEMU does so itself only where the port handles plugging: with
 /// ACPI a guest that resets the bus waits in vain for the link to come back.

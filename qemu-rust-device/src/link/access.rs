@@ -9,7 +9,7 @@ use log::{debug, error, trace, warn};
 
 use super::{
     descriptors::set_timer,
-    frames::SERVING,
+    frames::{NESTED, SERVING},
     wait::{Got, Want},
     Link,
 };
@@ -160,6 +160,7 @@ impl Link {
     fn nested(&self, access: Access) -> bool {
         let nested = SERVING.get();
         if nested {
+            NESTED.set(true);
             warn!(
                 "{}: {access} comes from DMA of a simulated device, which is not supported: \
                  it is not forwarded",

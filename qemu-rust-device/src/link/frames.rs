@@ -19,6 +19,8 @@ thread_local! {
     /// This thread is serving frames of some link. An access to a BAR that
     /// happens now was caused by DMA of a device to a device.
     pub(super) static SERVING: Cell<bool> = const { Cell::new(false) };
+    /// Such an access was not carried out.
+    pub(super) static NESTED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Link {
@@ -201,7 +203,7 @@ impl Link {
 
     fn dma_read(&self, tag: u32, addr: u64, len: u32) {
         let mut data = vec![0; (len as usize).min(MAX_DATA)];
-        let status = self.root.dma_read(addr, &mut data);
+        let status = refused_if_nested(|| self.root.dma_read(addr, &mut data));
         trace!(
             "{}: DMA read of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
             self.name()
@@ -221,7 +223,7 @@ impl Link {
     }
 
     fn dma_write(&self, tag: u32, addr: u64, data: &[u8], enables: Option<&[u8]>) {
-        let status = self.root.dma_write(addr, data, enables);
+        let status = refused_if_nested(|| self.root.dma_write(addr, data, enables));
         let len = data.len() as u32;
         trace!(
             "{}: DMA write of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
@@ -246,13 +248,26 @@ impl Link {
 
     fn dma_failed(&self, shared: &mut Shared, what: &str, addr: u64, len: u32, status: Status) {
         shared.counters.dma_errors += 1;
+        let refused = shared.why_refused();
         self.complain(shared, || {
             let why = match status {
                 Status::Fault => "no memory there, or an IOMMU fault",
-                _ => "bus mastering is off",
+                _ => refused,
             };
             format!("DMA {what} of {len} bytes at {addr:#x} refused: {why}")
         });
+    }
+}
+
+/// QEMU's answer for DMA that reaches a BAR of a simulated card says that all is
+/// well, but nothing was done there.
+fn refused_if_nested(dma: impl FnOnce() -> Status) -> Status {
+    NESTED.set(false);
+    let status = dma();
+    if NESTED.get() && status == Status::Ok {
+        Status::Refused
+    } else {
+        status
     }
 }
 

@@ -13,6 +13,7 @@ use log::{error, info, warn};
 
 use super::{
     descriptors::{drain, set_timer, watch},
+    difference::difference,
     error::LinkError,
     lead::{ALL, BATCH, WIRE},
     wire::{random, Wire},
@@ -97,6 +98,8 @@ impl Link {
         }
         let mut out = std::mem::take(&mut shared.out);
         shared.session.accept(&mut out);
+        let function = shared.function;
+        shared.session.function(&function, &mut out);
         let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
         self.send(shared, &mut out);
         shared.out = out;
@@ -310,27 +313,4 @@ impl Link {
         }
         true
     }
-}
-
-/// The first thing in which two configurations differ, for people.
-fn difference(shown: &Config, now: &Config) -> String {
-    let ids = |c: &Config| {
-        format!(
-            "{:04x}:{:04x} subsystem {:04x}:{:04x} class {:06x} revision {:02x}",
-            c.vendor, c.device, c.subsystem_vendor, c.subsystem, c.class, c.revision
-        )
-    };
-    if ids(shown) != ids(now) {
-        return format!("{}, now {}", ids(shown), ids(now));
-    }
-    for (i, (a, b)) in shown.bars.iter().zip(&now.bars).enumerate() {
-        if a != b {
-            return format!("BAR {i} of {:#x} bytes, now {:#x}", a.size, b.size);
-        }
-    }
-    let vectors = |c: &Config| c.msix.as_ref().map_or(0, |m| m.vectors);
-    if vectors(shown) != vectors(now) {
-        return format!("{} MSI-X vectors, now {}", vectors(shown), vectors(now));
-    }
-    "interrupt pin, link, clock, capabilities or the place of the vectors".into()
 }

@@ -242,7 +242,7 @@ fn garbage_instead_of_a_configuration() {
         (&|m| m.truncate(23), &["24", "23"]),
         (&|m| m.truncate(100), &["frame payload", "192", "76"]),
         (&|m| m[0] = b'X', &["signature", "0x49435058", "0x49435041"]),
-        (&|m| m[4] = 2, &["version", "2.1", "1.2"]),
+        (&|m| m[4] = 2, &["version", "2.2", "1.2"]),
         (&|m| m[6] = 0x7f, &["frame type", "0x7f"]),
         (&|m| m[7] = 1, &["reserved header byte", "1"]),
         (
