@@ -20,6 +20,7 @@ SUITES=(
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
   'clippy-qemu:the device against the QEMU that was built'
   'qtest:the device in QEMU against an HDL endpoint without a simulator'
+  'bare:a guest of 64 KiB without an operating system, under TCG and KVM, and says which'
   'guest:builds the guest kernel module, programs and initramfs'
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
@@ -134,6 +135,10 @@ suite_clippy-qemu() {
 suite_qtest() {
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") \
     cargo test --package accelerator-qtest --locked --no-fail-fast
+}
+
+suite_bare() {
+  scripts/test-bare.sh --qemu "$QEMU_DIR"
 }
 
 suite_guest() {

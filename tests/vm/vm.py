@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from qmp import Qmp, QmpError  # noqa: E402  (beside the scripts, not a package)
 
-__all__ = ["Failure", "Qmp", "QmpError", "Simulator", "Vm", "usage_of", "wait_for"]
+__all__ = ["Failure", "Process", "Qmp", "QmpError", "Simulator", "Vm", "usage_of", "wait_for"]
 
 # A loaded machine, with several VMs and no KVM, is slow.
 PATIENCE = 600.0
@@ -181,8 +181,9 @@ class Vm(Process):
             self._receive()
         raise Failure(f"{self.name} did not come to its prompt within {PATIENCE:.0f} s")
 
-    def restart(self, how):
-        """Waits for the prompt again after `how` has made the machine start anew."""
+    def restart(self, how, reset=True):
+        """Waits for the prompt again after `how` has made the machine start anew, or, without a
+        reset, only the kernel."""
         log = self.folder / f"{self.name}.console.log"
 
         def boots():
@@ -190,7 +191,8 @@ class Vm(Process):
             return log.read_text(errors="replace").count("/modules.")
         before = boots()
         how()
-        self.qmp.wait_event("RESET")
+        if reset:
+            self.qmp.wait_event("RESET")
         wait_for(f"{self.name}: another boot", lambda: boots() > before)
         self.wait_prompt()
 

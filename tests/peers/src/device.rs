@@ -16,6 +16,8 @@
 //! | 0x20 | RAISE | wo | raises the MSI-X vector written |
 //! | 0x24 | RESETS | ro | resets since the program was started |
 //! | 0x28 | PULL | ro | reads 4 bytes of host memory at DMA_ADDR in the middle of answering |
+//! | 0x30 | HOLD | ro | a read is answered when RELEASE is written, with its value; other accesses are served meanwhile |
+//! | 0x34 | RELEASE | rw | answers the reads that wait |
 //! | 0x1000 | buffer | rw | 4096 bytes |
 //!
 //! BAR 4 holds the MSI-X table. BAR 2 is plain memory of 64 KiB.
@@ -32,6 +34,8 @@ pub const ID: u32 = u32::from_le_bytes(*b"ENDP");
 /// Value of DMA_STATUS for a command or length that does not exist.
 pub const BAD_COMMAND: u32 = 0xff;
 
+const HOLD: u64 = 0x30;
+const RELEASE: usize = 0x34;
 const BUFFER: usize = 0x1000;
 const SIZE: usize = 0x2000;
 const MEMORY: usize = 0x1_0000;
@@ -45,6 +49,8 @@ pub struct RegisterDevice {
     status: u32,
     count: u32,
     resets: u32,
+    /// Tags and lengths of the reads of HOLD that wait.
+    held: Vec<(u32, u8)>,
 }
 
 impl Default for RegisterDevice {
@@ -62,6 +68,7 @@ impl RegisterDevice {
             status: 0,
             count: 0,
             resets: 0,
+            held: Vec::new(),
         }
     }
 
@@ -93,6 +100,10 @@ impl RegisterDevice {
                 len,
                 offset,
             } => {
+                if bar == 0 && (HOLD..HOLD + 4).contains(&offset) {
+                    self.held.push((tag, len));
+                    return Ok(());
+                }
                 let data = self.read(endpoint, bar, offset, len)?;
                 endpoint.read_done(tag, len, data)
             }
@@ -114,10 +125,12 @@ impl RegisterDevice {
                 };
                 endpoint.reset_done(tag)
             }
-            Event::Offered { .. }
-            | Event::Up
-            | Event::Down { .. }
-            | Event::DmaReadDone { .. }
+            Event::Offered { .. } | Event::Up | Event::Down { .. } => {
+                // Nobody waits for an answer of another session.
+                self.held.clear();
+                Ok(())
+            }
+            Event::DmaReadDone { .. }
             | Event::DmaWriteDone { .. }
             | Event::Clock { .. }
             | Event::Function(_) => Ok(()),
@@ -201,6 +214,12 @@ impl RegisterDevice {
         let touches = |at: u64| bar == 0 && offset <= at && at < offset + u64::from(len);
         if touches(0x14) {
             self.command(endpoint, self.u32(0x14))?;
+        }
+        if touches(RELEASE as u64) {
+            let value = self.u32(RELEASE).into();
+            for (tag, len) in std::mem::take(&mut self.held) {
+                endpoint.read_done(tag, len, value)?;
+            }
         }
         if touches(0x20) {
             let vector = self.u32(0x20);

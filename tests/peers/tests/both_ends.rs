@@ -76,6 +76,25 @@ fn registers_dma_and_interrupts() {
 }
 
 #[test]
+fn a_read_that_is_held_lets_others_pass() {
+    let endpoint = fresh_endpoint();
+    let hdl = device(&endpoint, 4);
+    let mut guest = GuestEndpoint::connect(&endpoint, BASE, 0x1000, PATIENCE).unwrap();
+    let held = [
+        guest.start_read(0, 0x30, 4).unwrap(),
+        guest.start_read(0, 0x30, 2).unwrap(),
+    ];
+    guest.write(0, 4, 4, 0x600d, PATIENCE).unwrap();
+    assert_eq!(guest.read(0, 4, 4, PATIENCE).unwrap(), 0x600d);
+    guest.write(0, 0x34, 4, 0x1234_5678, PATIENCE).unwrap();
+    for (tag, value) in held.into_iter().zip([0x1234_5678, 0x5678]) {
+        assert_eq!(guest.finish_read(tag, PATIENCE).unwrap(), value);
+    }
+    guest.close().unwrap();
+    hdl.join().unwrap().unwrap();
+}
+
+#[test]
 fn refused_dma() {
     let endpoint = fresh_endpoint();
     let hdl = device(&endpoint, 0);

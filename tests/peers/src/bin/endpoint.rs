@@ -29,8 +29,9 @@ The device, vendor 0x1234 device 0xacce, has in BAR 0 an ID at 0x00 (\"ENDP\"),
 a scratch register at 0x04, DMA_ADDR at 0x08 (64 bits), DMA_LEN at 0x10, DMA_CMD
 at 0x14 (1: host memory to buffer, 2: buffer to host memory, then vector 0),
 DMA_STATUS at 0x18, RAISE at 0x20 (raises the vector written), PULL at 0x28
-(reads host memory at DMA_ADDR in the middle of answering) and a buffer of 4 KiB
-at 0x1000. BAR 2 is 64 KiB of memory.
+(reads host memory at DMA_ADDR in the middle of answering), HOLD at 0x30 (a read is
+answered when RELEASE at 0x34 is written, with its value) and a buffer of 4 KiB at
+0x1000. BAR 2 is 64 KiB of memory.
 ";
 
 struct Options {
