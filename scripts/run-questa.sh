@@ -17,11 +17,20 @@ usage() {
 flow_arguments questa "$@"
 flow_need vlog 'put the bin folder of Questa or ModelSim on the PATH'
 
+# A library by its folder, where that is given.
+libraries=()
+for library in "${LIBRARIES[@]}"; do libraries+=(-L "${library#*=}"); done
 [[ -d work ]] || flow_run vlib work
-flow_run vlog -sv -work work -timescale 1ns/1ps "${INCLUDES[@]/#/+incdir+}" \
-  "${DEFINES[@]/#/+define+}" "${SOURCES[@]}"
+((${#VHDL[@]} == 0)) || flow_run vcom -2008 -work work "${VHDL[@]}"
+flow_run vlog -sv -work work -timescale 1ns/1ps "${libraries[@]}" "${INCLUDES[@]/#/+incdir+}" \
+  "${DEFINES[@]/#/+define+}" "${SEARCH[@]}" "${SOURCES[@]}"
+tops=(work.accelerator_tb)
+if [[ -n $GLBL ]]; then
+  flow_run vlog -work work "$GLBL"
+  tops+=(work.glbl)
+fi
 ((!BUILD_ONLY)) || exit 0
 
 if ((GUI)); then mode=(-gui); else mode=(-c -do 'run -all; quit -f'); fi
-flow_run vsim -sv_lib "$DPI/libaccelerator_dpi" "${mode[@]}" work.accelerator_tb \
-  "${PLUSARGS[@]/#/+}"
+flow_run vsim -sv_lib "$DPI/libaccelerator_dpi" "${mode[@]}" "${libraries[@]}" \
+  "${tops[@]}" "${PLUSARGS[@]/#/+}"

@@ -28,8 +28,11 @@ if [[ $LIBRARY == static ]]; then
   loaded=()
 fi
 if ((GUI)); then linked+=(-debug_access+all) loaded+=(-gui); fi
-flow_run vcs -full64 -sverilog -timescale=1ns/1ps -top accelerator_tb -o simv \
-  "${INCLUDES[@]/#/+incdir+}" "${DEFINES[@]/#/+define+}" "${SOURCES[@]}" "${linked[@]}"
+tops=(-top accelerator_tb)
+[[ -z $GLBL ]] || tops+=(-top glbl)
+flow_run vcs -full64 -sverilog -timescale=1ns/1ps "${tops[@]}" -o simv \
+  "${INCLUDES[@]/#/+incdir+}" "${DEFINES[@]/#/+define+}" "${SEARCH[@]}" "${SOURCES[@]}" \
+  ${GLBL:+"$GLBL"} "${linked[@]}"
 ((!BUILD_ONLY)) || exit 0
 
 flow_run ./simv "${loaded[@]}" "${PLUSARGS[@]/#/+}"

@@ -22,5 +22,12 @@ for folder in "${INCLUDES[@]}"; do options+=(-incdir "$folder"); done
 for macro in "${DEFINES[@]}"; do options+=(-define "$macro"); done
 ((!GUI)) || options+=(-gui -access +rwc)
 ((!BUILD_ONLY)) || options+=(-elaborate)
+for library in "${LIBRARIES[@]}"; do
+  options+=(-reflib "$(realpath -m "${library#*=}"):${library%%=*}")
+done
+# It tells VHDL by its name.
+((${#VHDL[@]} == 0)) || options+=(-v200x "${VHDL[@]}")
+[[ -z $GLBL ]] || options+=(-top glbl "$GLBL")
 flow_run xrun -64bit -sv -timescale 1ns/1ps -top accelerator_tb \
-  -sv_lib "$DPI/libaccelerator_dpi" "${options[@]}" "${SOURCES[@]}" "${PLUSARGS[@]/#/+}"
+  -sv_lib "$DPI/libaccelerator_dpi" "${options[@]}" "${SEARCH[@]}" "${SOURCES[@]}" \
+  "${PLUSARGS[@]/#/+}"

@@ -43,8 +43,22 @@ fi
 options=()
 for folder in "${INCLUDES[@]}"; do options+=(-i "$folder"); done
 for macro in "${DEFINES[@]}"; do options+=(-d "$macro"); done
-flow_run xvlog -sv -work work "${options[@]}" "${SOURCES[@]}"
-flow_run xelab work.accelerator_tb -s "$NAME" -timescale 1ns/1ps -debug typical "${binding[@]}"
+for folder in "${LIST_FOLDERS[@]}"; do options+=(-sourcelibdir "$folder"); done
+for file in "${LIST_FILES[@]}"; do options+=(-sourcelibfile "$file"); done
+if ((${#LIST_FOLDERS[@]})); then
+  for suffix in "${LIST_SUFFIXES[@]}"; do options+=(-sourcelibext "$suffix"); done
+fi
+libraries=()
+for library in "${LIBRARIES[@]}"; do libraries+=(-L "$library"); done
+((${#VHDL[@]} == 0)) || flow_run xvhdl -2008 -work work "${VHDL[@]}"
+flow_run xvlog -sv -work work "${libraries[@]}" "${options[@]}" "${SOURCES[@]}"
+tops=(work.accelerator_tb)
+if [[ -n $GLBL ]]; then
+  flow_run xvlog -work work "$GLBL"
+  tops+=(work.glbl)
+fi
+flow_run xelab "${tops[@]}" -s "$NAME" -timescale 1ns/1ps -debug typical "${libraries[@]}" \
+  "${binding[@]}"
 ((!BUILD_ONLY)) || exit 0
 
 options=()

@@ -7,8 +7,12 @@
 #   flow_help TOOL TEXT      the usage of run-TOOL.sh; TEXT is what is particular to it
 #   flow_arguments ARG...    reads the arguments into
 #       NAME TOP             of the design
-#       SOURCES              its files and the test bench, absolute, in order of compilation
+#       SOURCES              its Verilog and the test bench, absolute, in order of compilation
+#       VHDL                 its VHDL, likewise, which is compiled before
 #       INCLUDES DEFINES     folders; NAME or NAME=VALUE
+#       SEARCH               -v, -y and +libext+ of the list; LIST_FILES, LIST_FOLDERS and
+#                            LIST_SUFFIXES of file-list.sh are the same apart
+#       LIBRARIES GLBL       of -L and --glbl: NAME or NAME=FOLDER; a file, or nothing
 #       PLUSARGS             without their plus signs
 #       OUT                  folder to work in, made and entered
 #       LIBRARY              shared or static, and DPI the folder of scripts/build-dpi.sh
@@ -16,6 +20,9 @@
 #       C_SOURCES            C files of the user, for --library static
 #   flow_need TOOL HINT      dies with HINT where TOOL is not there
 #   flow_run COMMAND...      shows a command and runs it
+
+# shellcheck source=scripts/file-list.sh
+. "$(dirname "${BASH_SOURCE[0]}")/file-list.sh"
 
 flow_help() {
   cat <<HELP
@@ -28,6 +35,10 @@ $2
   --top MODULE   top module of a design of your own, with the inputs aclk and aresetn
   --files LIST   its file list, as scripts/build-sim.sh takes it
   -D NAME[=V]    defines a macro; may be given more than once
+  -L LIB[=DIR]   library that was compiled before, for example unisims_ver, in which modules
+                 are looked for; may be given more than once
+  --glbl FILE    the global reset of AMD's primitives, as a second top module: glbl.v, in
+                 data/verilog/src of a Vivado
   --out DIR      folder to work in; default build/$1/NAME
   --dpi DIR      where scripts/build-dpi.sh put the DPI library; default build/dpi, built
                  if it is not there
@@ -44,42 +55,23 @@ The simulation takes the arguments of hdl/sim/accelerator_tb.sv:
 HELP
 }
 
-# Reads a file list and those that it takes in.
+# Takes a file list over. What only one simulator understands is refused, but for Verilator's waivers.
 flow_list() {
-  local list=$1 folder line word words
-  [[ -f $list ]] || die "there is no file list $list"
-  folder=$(cd "$(dirname "$list")" && pwd)
-  while IFS= read -r line || [[ -n $line ]]; do
-    line=${line%%//*}
-    read -r -a words <<<"$line"
-    set -- "${words[@]}"
-    while (($#)); do
-      word=$1
-      case $word in
-        -F)
-          (($# >= 2)) || die "$list: -F needs a file"
-          # Relative to the list, as the files are.
-          local keep=("${@:3}")
-          if [[ $2 == /* ]]; then flow_list "$2"; else flow_list "$folder/$2"; fi
-          set -- x "${keep[@]}"
-          ;;
-        +incdir+*)
-          word=${word#+incdir+}
-          if [[ $word == /* ]]; then INCLUDES+=("$word"); else INCLUDES+=("$folder/$word"); fi
-          ;;
-        +define+*) DEFINES+=("${word#+define+}") ;;
-        # Waivers for Verilator.
-        -W*) ;;
-        -* | +*) die "$list: '$word' is not known to every simulator" ;;
-        *)
-          [[ $word == /* ]] || word=$folder/$word
-          [[ -f $word ]] || die "$list: there is no file $word"
-          SOURCES+=("$(cd "$(dirname "$word")" && pwd)/$(basename "$word")")
-          ;;
-      esac
-      shift
-    done
-  done <"$list"
+  local option path
+  read_list "$1"
+  for option in "${LIST_OTHER[@]}"; do
+    [[ ${option##*: } == -W* ]] || die "${option%: *}: '${option##*: }' is not known to every simulator"
+  done
+  SOURCES+=("${LIST_SOURCES[@]}") VHDL+=("${LIST_VHDL[@]}") C_SOURCES+=("${LIST_NATIVE[@]}")
+  INCLUDES+=("${LIST_INCLUDES[@]}") DEFINES+=("${LIST_DEFINES[@]}")
+  # In the words of all but xsim.
+  for path in "${LIST_FILES[@]}"; do SEARCH+=(-v "$path"); done
+  for path in "${LIST_FOLDERS[@]}"; do SEARCH+=(-y "$path"); done
+  if ((${#LIST_FOLDERS[@]})); then
+    # Verilator looks for these without being told.
+    ((${#LIST_SUFFIXES[@]})) || LIST_SUFFIXES=(.v .sv)
+    SEARCH+=("+libext$(printf '+%s' "${LIST_SUFFIXES[@]}")")
+  fi
 }
 
 # Some of what it sets is for the scripts that source this.
@@ -88,7 +80,7 @@ flow_arguments() {
   local tool=$1 files='' example=''
   shift
   NAME='' TOP='' OUT='' DPI=$REPO_DIR/build/dpi LIBRARY=shared GUI=0 BUILD_ONLY=0
-  SOURCES=() INCLUDES=() DEFINES=() PLUSARGS=() C_SOURCES=()
+  SOURCES=() VHDL=() SEARCH=() LIBRARIES=() GLBL='' INCLUDES=() DEFINES=() PLUSARGS=() C_SOURCES=()
   while (($#)); do
     case $1 in
       -h | --help)
@@ -97,7 +89,7 @@ flow_arguments() {
         ;;
       --gui) GUI=1 ;;
       --build-only) BUILD_ONLY=1 ;;
-      --top | --files | --out | --dpi | --library | --c | -D)
+      --top | --files | --out | --dpi | --library | --c | -D | -L | --glbl)
         (($# >= 2)) || die "$1 needs a value; see --help"
         case $1 in
           --top) TOP=$2 ;;
@@ -110,6 +102,11 @@ flow_arguments() {
             C_SOURCES+=("$(realpath "$2")")
             ;;
           -D) DEFINES+=("$2") ;;
+          -L) LIBRARIES+=("$2") ;;
+          --glbl)
+            [[ -f $2 ]] || die "there is no file $2"
+            GLBL=$(realpath "$2")
+            ;;
         esac
         shift
         ;;
@@ -128,9 +125,6 @@ flow_arguments() {
       [[ $tool == xsim || $tool == vcs ]] || die "$tool takes the shared library only" ;;
     *) die "--library is $LIBRARY, expected shared or static" ;;
   esac
-  ((${#C_SOURCES[@]} == 0)) || [[ $LIBRARY == static ]] ||
-    die "--c needs --library static: the C files and the library become one"
-
   if [[ -n $example ]]; then
     [[ -z $TOP && -z $files ]] || die "an example has its own --top and --files"
     [[ $example != */* && -e $REPO_DIR/hdl/examples/$example/$example.f ]] ||
@@ -142,7 +136,19 @@ flow_arguments() {
   fi
   DEFINES+=("ACCELERATOR_TOP=$TOP")
   flow_list "$files"
+  ((${#C_SOURCES[@]} == 0)) || [[ $LIBRARY == static ]] ||
+    die "C files need --library static: they and the library become one"
+  [[ $tool != vcs || ${#VHDL[@]} == 0 ]] ||
+    die "${VHDL[0]} is VHDL: run-vcs.sh compiles in one step, which takes none"
+  [[ $tool != vcs || ${#LIBRARIES[@]} == 0 ]] ||
+    die "run-vcs.sh compiles in one step, which takes no compiled library: name the sources in the list, with -y or -v"
   SOURCES+=("$REPO_DIR/hdl/sim/accelerator_tb.sv")
+  if [[ $tool == xcelium ]]; then
+    local library
+    for library in "${LIBRARIES[@]}"; do
+      [[ $library == *=* ]] || die "-L $library: Xcelium needs the folder as well, $library=DIR"
+    done
+  fi
 
   if [[ ! -f $DPI/libaccelerator_dpi.so || ! -f $DPI/libaccelerator_dpi.a ]]; then
     "$REPO_DIR/scripts/build-dpi.sh" --out "$DPI"

@@ -148,11 +148,14 @@ part_flows() {
   need_packages gcc binutils python3
   local bin=$out/bin tool
   mkdir -p "$bin"
-  for tool in xvlog xelab xsim xsc vlib vlog vsim vcs simv xrun; do
+  for tool in xvhdl xvlog xelab xsim xsc vlib vcom vlog vsim vcs simv xrun; do
     ln -s "$tests/tool.py" "$bin/$tool"
   done
   export FLOW_ROOT=$REPO_DIR FLOW_OUT=$out/work FLOW_LOG=$out/calls FLOW_FILES=$out/files
-  local example flow form
+  local example flow form libraries vhdl line
+  mkdir -p "$out/own/cells" "$out/own/compiled"
+  touch "$out/own/card.vhd" "$out/own/all.v" "$out/own/glbl.v"
+  export OWN_FOLDER=$out/own
   echo 'int mine(void) { return 1; }' >"$out/mine.c"
   for flow in xsim questa vcs xcelium; do
     for example in "$REPO_DIR"/hdl/examples/*/; do
@@ -181,12 +184,37 @@ part_flows() {
     python3 "$tests/files.py" "$tests/own.f" >"$FLOW_FILES"
     check "run-$flow.sh, a design of one's own" flow "$flow" --top regs_top \
       --files "$tests/own.f" -D MINE=2 --build-only
+    echo "# run-$flow.sh with libraries and VHDL" >>"$FLOW_LOG"
+    python3 "$tests/files.py" "$REPO_DIR/hdl/examples/regs/regs.f" >"$FLOW_FILES"
+    libraries=(-L "unisims_ver=$out/own/compiled")
+    vhdl=(card.vhd)
+    if [[ $flow == vcs ]]; then
+      libraries=() vhdl=()
+    fi
+    # shellcheck disable=SC2016 # the list's own variable
+    printf '%s\n' "${vhdl[@]}" '-y ${OWN_FOLDER}/cells +libext+.v+.vlib /* not' 'cells.sv */' \
+      '-v all.v' "-F $REPO_DIR/hdl/examples/regs/regs.f" '# and no more' >"$out/own/own.f"
+    check "run-$flow.sh with libraries and VHDL" flow "$flow" --top regs_top \
+      --files "$out/own/own.f" "${libraries[@]}" --glbl "$out/own/glbl.v"
     sed -i "s#$out/mine.c#mine.c#" "$FLOW_LOG"
     check "further calls of run-$flow.sh" same "run-$flow-more" "$FLOW_LOG"
+    for line in 'nowhere.sv' '-v nowhere.v' '-F nowhere.f' '-y nowhere' '+incdir+nowhere'; do
+      printf '\n%s\n' "$line" >"$out/own/bad.f"
+      check "run-$flow.sh, $line" refuses "bad.f:2: there is no" flow "$flow" --top regs_top \
+        --files "$out/own/bad.f"
+    done
+    echo '--x-assign 0' >"$out/own/bad.f"
+    check "run-$flow.sh, an option of Verilator's" refuses "bad.f:1: '--x-assign' is not known" \
+      flow "$flow" --top regs_top --files "$out/own/bad.f"
     check "run-$flow.sh without the simulator" without_tools "$flow"
     check "run-$flow.sh, no such example" refuses "no example 'none'" flow "$flow" none
     check "run-$flow.sh, unknown option" refuses "unknown option" flow "$flow" regs --nonsense
   done
+  echo 'card.vhd' >"$out/own/bad.f"
+  check 'run-vcs.sh, VHDL' refuses 'card.vhd is VHDL' flow vcs --top card --files "$out/own/bad.f"
+  check 'run-vcs.sh, a compiled library' refuses 'no compiled library' flow vcs regs -L unisims_ver
+  check 'run-xcelium.sh, a library without its folder' refuses 'unisims_ver=DIR' flow xcelium \
+    regs -L unisims_ver
   python3 "$tests/files.py" "$REPO_DIR/hdl/examples/regs/regs.f" >"$FLOW_FILES"
   check 'a library that lacks a function is noticed' lacking
 }

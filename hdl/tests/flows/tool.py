@@ -21,10 +21,12 @@ import sys
 # "xelab, xvhdl, and xvlog xsim Command Options", "Binding Compiled C Code to SystemVerilog Using
 # xelab", "xsim Executable Options", "xsc Compiler"; UG835, "xsim".
 # vivado: UG835, "Vivado Command Line Options"; what it would run is run by recorder.tcl.
-# vlib, vlog, vsim: Questa and ModelSim command reference. vcs, simv: VCS user guide. xrun:
+# vlib, vcom, vlog, vsim: Questa and ModelSim command reference. vcs, simv: VCS user guide. xrun:
 # Xcelium xrun user guide. -sv_lib, -sv_root: IEEE 1800-2017, annex J.4.
 OPTIONS = {
-    "xvlog": {"-sv": 0, "-work": 1, "-d": 1, "-i": 1, "-f": 1, "-L": 1, "-log": 1, "-relax": 0},
+    "xvlog": {"-sv": 0, "-work": 1, "-d": 1, "-i": 1, "-f": 1, "-L": 1, "-log": 1, "-relax": 0,
+              "-sourcelibdir": 1, "-sourcelibext": 1, "-sourcelibfile": 1},
+    "xvhdl": {"-work": 1, "-2008": 0, "-93_mode": 0, "-L": 1, "-log": 1},
     "xelab": {"-s": 1, "-timescale": 1, "-debug": 1, "-sv_root": 1, "-sv_lib": 1,
               "-dpi_absolute": 0, "-L": 1, "-log": 1, "-relax": 0, "-generic_top": 1},
     "xsim": {"-runall": 0, "-onfinish": 1, "-testplusarg": 1, "-gui": 0, "-log": 1, "-wdb": 1,
@@ -33,13 +35,15 @@ OPTIONS = {
             "-o": 1, "-work": 1},
     "vivado": {"-mode": 1, "-source": 1, "-notrace": 0, "-tclargs": 0},
     "vlib": {},
-    "vlog": {"-sv": 0, "-work": 1, "-timescale": 1},
-    "vsim": {"-c": 0, "-gui": 0, "-do": 1, "-sv_lib": 1},
+    "vcom": {"-work": 1, "-2008": 0, "-93": 0},
+    "vlog": {"-sv": 0, "-work": 1, "-timescale": 1, "-L": 1, "-y": 1, "-v": 1},
+    "vsim": {"-c": 0, "-gui": 0, "-do": 1, "-sv_lib": 1, "-L": 1},
     "vcs": {"-full64": 0, "-sverilog": 0, "-top": 1, "-o": 1, "-LDFLAGS": 1,
-            "-debug_access+all": 0},
+            "-debug_access+all": 0, "-y": 1, "-v": 1},
     "simv": {"-sv_lib": 1, "-gui": 0},
     "xrun": {"-64bit": 0, "-sv": 0, "-timescale": 1, "-top": 1, "-sv_lib": 1, "-incdir": 1,
-             "-define": 1, "-gui": 0, "-access": 1, "-elaborate": 0},
+             "-define": 1, "-gui": 0, "-access": 1, "-elaborate": 0,
+             "-y": 1, "-v": 1, "-reflib": 1, "-v200x": 0},
 }
 # Those that take a value behind an equals sign.
 EQUALS = {"vcs": ("-timescale=",)}
@@ -96,11 +100,11 @@ def check_library(path, wanted):
         refuse(f"{path} lacks {sorted(missing)}")
 
 
-def check_sources(files):
+def check_sources(files, kinds=(".v", ".sv", ".c", ".a", ".so")):
     for file in files:
         if not os.path.isfile(file):
             refuse(f"no file {file}")
-        if not file.endswith((".v", ".sv", ".c", ".a", ".so")):
+        if not file.endswith(kinds):
             refuse(f"{file} is of no kind that is known")
 
 
@@ -117,6 +121,11 @@ def compiled(macros, files):
                 for f in files if f.endswith(".sv")):
             refuse(f"no module {value}")
     pathlib.Path("compiled").write_text("\n".join(files))
+
+
+def check_units(units):
+    if units != ["work.accelerator_tb", *(["work.glbl"] if os.path.exists("glbl") else [])]:
+        refuse(f"the units are {units}")
 
 
 def before(what, step):
@@ -154,10 +163,19 @@ def main():
         if files and files != wanted:
             refuse(f"the files are {files}, expected {wanted}")
 
-    for folder in values(options, "-i") + values(options, "-incdir"):
-        if not os.path.isdir(folder):
-            refuse(f"no folder {folder}")
-    if TOOL == "xvlog":
+    for name in ("-i", "-incdir", "-y", "-sourcelibdir"):
+        for folder in values(options, name):
+            if not os.path.isdir(folder):
+                refuse(f"no folder {folder}")
+    for file in values(options, "-v") + values(options, "-sourcelibfile"):
+        if not os.path.isfile(file):
+            refuse(f"no file {file}")
+    if TOOL in ("xvhdl", "vcom"):
+        check_sources(rest, (".vhd",))
+    elif TOOL in ("xvlog", "vlog") and [pathlib.Path(f).name for f in rest] == ["glbl.v"]:
+        check_sources(rest)
+        pathlib.Path("glbl").touch()
+    elif TOOL == "xvlog":
         check_sources(rest)
         compiled(values(options, "-d"), rest)
     elif TOOL == "xsc":
@@ -169,8 +187,7 @@ def main():
                         "xsim.dir/xsc/dpi.so"], check=True)
     elif TOOL == "xelab":
         before("compiled", "xvlog")
-        if rest != ["work.accelerator_tb"]:
-            refuse(f"the unit is {rest}")
+        check_units(rest)
         folder = (values(options, "-sv_root") or ["xsim.dir/xsc"])[0]
         for name in values(options, "-sv_lib"):
             check_library(f"{folder}/{name}.so",
@@ -190,8 +207,7 @@ def main():
         compiled([p[len("+define+"):] for p in pluses if p.startswith("+define+")], rest)
     elif TOOL == "vsim":
         before("compiled", "vlog")
-        if rest != ["work.accelerator_tb"]:
-            refuse(f"the unit is {rest}")
+        check_units(rest)
         for name in values(options, "-sv_lib"):
             check_library(f"{name}.so", imports(pathlib.Path("compiled").read_text().split()))
     elif TOOL == "vcs":
@@ -209,7 +225,7 @@ def main():
         if bool(libraries) == bool(pathlib.Path("static").read_text()):
             refuse("the DPI library is given once: when it is linked or when it is run")
     elif TOOL == "xrun":
-        check_sources(rest)
+        check_sources(rest, (".v", ".sv", ".vhd"))
         compiled(values(options, "-define"), rest)
         for name in values(options, "-sv_lib"):
             check_library(f"{name}.so", imports(rest))
