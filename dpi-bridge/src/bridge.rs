@@ -8,6 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use accelerator_protocol::{
     config::MAX_CAPABILITIES,
     device::DeviceSession,
+    function::Function,
     wire::{ResetKind, Status},
     Capability, Config, Msix,
 };
@@ -17,7 +18,7 @@ use crate::{
     error::{fail, within, Code, Error, Result},
     order::{Kind, READY_ALL},
     registry::Words,
-    run::{Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
+    run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
     transport::Transport,
     watcher::LOCAL,
 };
@@ -317,9 +318,14 @@ impl Bridge {
         Ok(value)
     }
 
+    /// `acc_get_function`.
+    pub fn get_function(&mut self) -> Result<Function> {
+        self.with(Run::get_function)
+    }
+
     /// `acc_poll`, when the attention word says that there is work.
     pub fn poll(&mut self, ready: i32) -> Result<Event> {
-        within("ready", ready, 0, READY_ALL as i32)?;
+        within("ready", ready, 0, (READY_ALL | READY_FUNCTION) as i32)?;
         self.words.polled.store(true, Ordering::Release);
         self.with(|run, c| run.poll(ready as u32, c))
     }

@@ -24,6 +24,7 @@ use crate::{
     security::Security,
 };
 
+pub mod function;
 pub mod nic;
 pub mod uart;
 
@@ -55,6 +56,9 @@ pub const ACC_READY_READ: c_int = 2;
 pub const ACC_READY_DMA_READ: c_int = 4;
 /// Ready: the bridge can take the completion of a DMA write.
 pub const ACC_READY_DMA_WRITE: c_int = 8;
+/// Ready: the bridge wants to hear what the guest sets in config space. To be set
+/// from the first poll on; without it there is no ACC_EVENT_FUNCTION.
+pub const ACC_READY_FUNCTION: c_int = 16;
 
 /// Event: nothing.
 pub const ACC_EVENT_NONE: c_int = 0;
@@ -72,6 +76,9 @@ pub const ACC_EVENT_RESET: c_int = 5;
 pub const ACC_EVENT_LINK_UP: c_int = 6;
 /// Event: the host is gone; fetch it with `acc_get_link`.
 pub const ACC_EVENT_LINK_DOWN: c_int = 7;
+/// Event: the guest has set something in config space; fetch it with
+/// `acc_get_function`.
+pub const ACC_EVENT_FUNCTION: c_int = 8;
 
 /// Status: done.
 pub const ACC_STATUS_OK: c_int = 0;
@@ -542,6 +549,7 @@ pub extern "C" fn acc_start(h: *mut c_void) -> c_int {
 /// may pass a waiting read or DMA completion; the completion of a DMA read waits
 /// until all earlier writes were fetched and ACC_READY_WRITE is set again, and
 /// may pass reads; the completion of a DMA write may pass everything.
+/// FUNCTION takes its turn among the writes, and comes in a reset as well.
 ///
 /// Returns an ACC_EVENT_ value, which stays to be fetched until the next
 /// `acc_poll`, or not at all, in which case a later one announces it again;
@@ -854,7 +862,7 @@ pub extern "C" fn acc_intx(h: *mut c_void, level: c_int) -> c_int {
 /// `kind`: ACC_RESET_FLR, ACC_RESET_HOT or ACC_RESET_COLD; the strongest, if
 /// there were several.
 ///
-/// Nothing but another reset or the end of the link is announced until
+/// Nothing but another reset, the end of the link or FUNCTION is announced until
 /// `acc_reset_done`.
 ///
 /// Returns 0, -ACC_ESTATE if no reset was announced, or -ACC_EINVAL.

@@ -183,6 +183,11 @@ impl<T> Queue<T> {
         self.queues[kind as usize].front().map(|e| &e.1)
     }
 
+    /// The last event of a kind that waits.
+    pub fn last_mut(&mut self, kind: Kind) -> Option<&mut T> {
+        self.queues[kind as usize].back_mut().map(|e| &mut e.1)
+    }
+
     /// Gives out the event that [`Queue::select`] chose.
     pub fn pop(&mut self, kind: Kind) -> Option<T> {
         let (place, payload) = self.queues[kind as usize].pop_front()?;

@@ -11,6 +11,7 @@
 //! This file has the state and the poll; `host.rs` is the side towards the
 //! host, `rtl.rs` the side towards the RTL.
 
+pub mod function;
 mod host;
 mod rtl;
 
@@ -22,6 +23,7 @@ use std::{
 
 use accelerator_protocol::{
     device::{DeviceSession, MAX_DMA},
+    function::Function,
     limit::Limit,
     wire::{ResetKind, Status},
 };
@@ -84,6 +86,8 @@ pub enum Event {
     LinkUp = 6,
     /// The host is gone.
     LinkDown = 7,
+    /// The guest has set something in config space.
+    Function = 8,
 }
 
 impl Event {
@@ -98,6 +102,7 @@ impl Event {
             Self::Reset => "RESET",
             Self::LinkUp => "LINK_UP",
             Self::LinkDown => "LINK_DOWN",
+            Self::Function => "FUNCTION",
         }
     }
 }
@@ -144,7 +149,11 @@ pub struct Mmio {
 #[derive(Clone, Copy, Debug)]
 enum Item {
     Mmio(Mmio),
-    Dma { tag: u32 },
+    Dma {
+        tag: u32,
+    },
+    /// Among the writes.
+    Function(Function),
 }
 
 /// A request that the RTL has and did not answer.
@@ -271,6 +280,8 @@ pub struct Run {
     /// `acc_reset_done` may come without a reset, since the link went down
     /// while it was in progress.
     excused: bool,
+    /// What the guest has set in config space.
+    function: function::State,
     /// Requests that the RTL has, oldest first.
     reads: Vec<InRtl>,
     writes: VecDeque<InRtl>,
@@ -318,6 +329,7 @@ impl Run {
     pub fn new(transport: Transport, session: DeviceSession) -> Self {
         Self {
             transport,
+            function: function::State::new(&session),
             session,
             peer: None,
             candidate: None,
@@ -442,6 +454,7 @@ impl Run {
     pub fn poll(&mut self, ready: u32, c: &mut Context<'_>) -> Result<Event> {
         self.transport.watcher().polled();
         self.announced = None;
+        self.function_wanted(ready);
         let received = self.service(c)?;
         self.tell_intx();
         self.tell_time(c);
@@ -464,6 +477,7 @@ impl Run {
         match self.announced {
             None => Event::None,
             Some(Announced::Queued(Kind::Read)) => Event::MmioRead,
+            Some(Announced::Queued(Kind::Write)) if self.function_is_next() => Event::Function,
             Some(Announced::Queued(Kind::Write)) => Event::MmioWrite,
             Some(Announced::Queued(Kind::DmaRead)) => Event::DmaReadDone,
             Some(Announced::Queued(Kind::DmaWrite)) => Event::DmaWriteDone,
@@ -492,8 +506,10 @@ impl Run {
         } else if self.control.reset.is_some() {
             Some(Announced::Reset)
         } else if self.in_reset.is_some() {
-            // What comes after a reset is for the RTL that has left it.
-            None
+            // What comes after a reset is for the RTL that has left it, but for the
+            // state that the reset has left.
+            self.function_is_next()
+                .then_some(Announced::Queued(Kind::Write))
         } else {
             self.queue
                 .select(ready, self.reads.len())

@@ -15,6 +15,7 @@ fn header_is_generated_from_the_source() {
     cbindgen::Builder::new()
         .with_config(config)
         .with_src(root.join("src/ffi.rs"))
+        .with_src(root.join("src/ffi/function.rs"))
         .with_src(root.join("src/ffi/nic.rs"))
         .with_src(root.join("src/ffi/uart.rs"))
         .generate()

@@ -491,6 +491,7 @@ impl Run {
                     self.session.session()
                 );
                 self.control.up = true;
+                self.function_begins(c);
             }
             DeviceEvent::Down { reason, text } => {
                 let text = format!("the host ended it: {reason:?} {text}");
@@ -527,6 +528,7 @@ impl Run {
                 };
                 self.control.reset = Some((tag, kind));
             }
+            DeviceEvent::Function(function) => self.function_told(function),
             DeviceEvent::Clock { interval } => self.time_asked(interval, c),
             DeviceEvent::Ignored => {}
         }

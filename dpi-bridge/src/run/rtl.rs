@@ -40,7 +40,8 @@ impl Run {
     /// `acc_get_mmio`.
     pub fn get_mmio(&mut self, c: &mut Context<'_>) -> Result<Mmio> {
         let kind = match self.announced {
-            Some(Announced::Queued(kind @ (Kind::Read | Kind::Write))) => kind,
+            Some(Announced::Queued(Kind::Read)) => Kind::Read,
+            Some(Announced::Queued(Kind::Write)) if !self.function_is_next() => Kind::Write,
             _ => return Err(self.not_announced("acc_get_mmio", "MMIO_READ or MMIO_WRITE")),
         };
         let Some(Item::Mmio(mmio)) = self.queue.pop(kind) else {
@@ -450,6 +451,7 @@ impl Run {
         self.in_reset = Some((tag, Instant::now()));
         self.excused = false;
         self.forget();
+        self.function_reset();
         Ok(kind)
     }
 
@@ -476,11 +478,13 @@ impl Run {
                 self.excused = true;
                 self.in_reset = None;
                 self.forget();
+                self.function_link();
                 Ok(false)
             }
             Some(Announced::Up) => {
                 self.control.up = false;
                 self.link_up = true;
+                self.function_link();
                 self.tell_intx();
                 Ok(true)
             }

@@ -37,6 +37,7 @@ const CALLS: [&str; 26] = [
     "get_reset",
     "reset_done",
     "get_link",
+    "get_function",
     "stat 0",
 ];
 

@@ -88,7 +88,7 @@ fn bad_frames_end_the_session_and_name_both_values() {
         (
             patched(h, &READ, 4, &[2]),
             Reason::Version,
-            vec!["2.1", "1.2"],
+            vec!["2.2", "1.2"],
         ),
         (
             patched(h, &READ, 6, &[0x77]),

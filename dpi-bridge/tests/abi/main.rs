@@ -6,6 +6,7 @@
 
 mod calls;
 mod channels;
+mod function;
 mod hostile;
 mod keys;
 mod limits;

@@ -252,6 +252,12 @@ static void remote_call(void)
         int up = POISON;
         const int r = acc_get_link(h, null ? NULL : &up);
         printf("%d %d", r, up);
+    } else if (IS("get_function")) {
+        int f[7] = {POISON, POISON, POISON, POISON, POISON, POISON, POISON};
+        const int r = acc_get_function(h, null ? NULL : &f[0], &f[1], &f[2],
+                                       &f[3], &f[4], &f[5], &f[6]);
+        printf("%d %d %d %d %d %d %d %d", r, f[0], f[1], f[2], f[3], f[4],
+               f[5], f[6]);
     } else if (IS("wait")) {
         printf("%d", acc_wait(h, integer(2)));
     } else if (IS("stat")) {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The C functions for what the guest has set in config space; part of the
+//! header like [`super`].
+
+use std::ffi::{c_int, c_void};
+
+use super::{call, not_null};
+
+/// Bit of `acc_get_function`: Memory Space Enable, the BARs answer.
+pub const ACC_FUNCTION_MEMORY_SPACE: c_int = 1;
+/// Bit of `acc_get_function`: Bus Master Enable, without which DMA is refused
+/// and no vector is raised.
+pub const ACC_FUNCTION_BUS_MASTER: c_int = 2;
+/// Bit of `acc_get_function`: Interrupt Disable, with which INTx does not reach
+/// the guest.
+pub const ACC_FUNCTION_INTX_DISABLE: c_int = 4;
+/// Bit of `acc_get_function`: MSI-X Enable, with which INTx does not reach the
+/// guest.
+pub const ACC_FUNCTION_MSIX_ENABLE: c_int = 8;
+/// Bit of `acc_get_function`: MSI-X Function Mask.
+pub const ACC_FUNCTION_MSIX_MASK: c_int = 16;
+/// Bit of `acc_get_function`: Extended Tag Field Enable.
+pub const ACC_FUNCTION_EXTENDED_TAG: c_int = 32;
+/// Bit of `acc_get_function`: Enable Relaxed Ordering.
+pub const ACC_FUNCTION_RELAXED_ORDERING: c_int = 64;
+/// Bit of `acc_get_function`: Enable No Snoop.
+pub const ACC_FUNCTION_NO_SNOOP: c_int = 128;
+
+/// Fetches what the guest has set in config space, when `acc_poll` has announced
+/// it; otherwise what was fetched last, and after a reset or a change of the link
+/// that was fetched the state that goes with it.
+///
+/// `flags`: ACC_FUNCTION_ bits. `power`: 0 for D0, 3 for D3hot. `max_payload`,
+/// `max_read_request`: bytes, 128 to 4096. `requester_id`: bus number in bits 15
+/// to 8, device and function number below. `link_speed`, `link_width`: as for
+/// `acc_set_link`, what the card and the port above it agreed on.
+///
+/// With a host that cannot tell (protocol below 1.2) all is enabled while the
+/// link is up. The host enforces what is not: RTL need not look at any of this.
+///
+/// Returns 0, -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+///
+/// # Safety
+///
+/// The pointers are null or valid for writes.
+#[no_mangle]
+pub unsafe extern "C" fn acc_get_function(
+    h: *mut c_void,
+    flags: *mut c_int,
+    power: *mut c_int,
+    max_payload: *mut c_int,
+    max_read_request: *mut c_int,
+    requester_id: *mut c_int,
+    link_speed: *mut c_int,
+    link_width: *mut c_int,
+) -> c_int {
+    call(h, "acc_get_function", |b| {
+        not_null("flags", flags)?;
+        not_null("power", power)?;
+        not_null("max_payload", max_payload)?;
+        not_null("max_read_request", max_read_request)?;
+        not_null("requester_id", requester_id)?;
+        not_null("link_speed", link_speed)?;
+        not_null("link_width", link_width)?;
+        let function = b.get_function()?;
+        // SAFETY: not null, and the caller promises the rest.
+        unsafe {
+            flags.write(function.flags() as c_int);
+            power.write(function.power as c_int);
+            max_payload.write(128 << function.max_payload);
+            max_read_request.write(128 << function.max_read_request);
+            requester_id.write(function.requester_id.into());
+            link_speed.write(function.link_speed.into());
+            link_width.write(function.link_width.into());
+        }
+        Ok(0)
+    })
+}

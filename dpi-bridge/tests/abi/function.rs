@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the guest sets in config space, as the simulator hears of it.
+
+use accelerator_peers::{GuestEndpoint, PATIENCE};
+use accelerator_protocol::{
+    function::{Function, Power},
+    wire::{Frame, ResetKind, VERSION_MINOR},
+};
+
+use crate::support::*;
+
+const FUNCTION: i32 = 8;
+const READY_FUNCTION: i32 = 16;
+const ALL: i32 = READY | READY_FUNCTION;
+
+/// As `acc_get_function` returns it.
+fn seen(f: &Function) -> [i64; 8] {
+    [
+        0,
+        f.flags().into(),
+        f.power as i64,
+        128 << f.max_payload,
+        128 << f.max_read_request,
+        f.requester_id.into(),
+        f.link_speed.into(),
+        f.link_width.into(),
+    ]
+}
+
+/// After a reset, before the host has told.
+fn fresh(sim_link: (u8, u8)) -> Function {
+    Function {
+        link_speed: sim_link.0,
+        link_width: sim_link.1,
+        ..Function::default()
+    }
+}
+
+fn at_work() -> Function {
+    Function {
+        memory_space: true,
+        bus_master: true,
+        intx_disable: true,
+        msix_enable: true,
+        msix_mask: true,
+        extended_tag: true,
+        relaxed_ordering: false,
+        no_snoop: false,
+        power: Power::D0,
+        max_payload: 1,
+        max_read_request: 5,
+        requester_id: 0x1238,
+        link_speed: 4,
+        link_width: 16,
+    }
+}
+
+#[track_caller]
+fn fetched(sim: &mut Simulator) -> Vec<i64> {
+    sim.expect(ALL, FUNCTION);
+    sim.results("get_function")
+}
+
+/// What the guest has sent is here: an answer to DMA came behind it, and passed it.
+fn all_here(sim: &mut Simulator, guest: &mut GuestEndpoint) {
+    guest.take_activity();
+    let tag = sim.dma_write(MEMORY, &[1]);
+    serve(guest, 1);
+    sim.expect(READY_DMA_WRITE | READY_FUNCTION, DMA_WRITE_DONE);
+    assert_eq!(sim.results("get_dma_write"), [0, tag, 0]);
+}
+
+#[test]
+fn the_rtl_hears_what_the_guest_sets() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    // From the first poll on, before there is a host.
+    assert_eq!(sim.poll(ALL), NONE);
+    let mut guest = connect(&mut sim, &endpoint);
+    let link = (guest.config().link_speed, guest.config().link_width);
+    let enabled = Function {
+        memory_space: true,
+        bus_master: true,
+        ..Function::default()
+    };
+    assert_eq!(sim.results("get_function"), seen(&fresh(link)));
+    assert_eq!(fetched(&mut sim), seen(&enabled));
+    sim.expect_nothing(ALL);
+    // Fetched again it is the same.
+    assert_eq!(sim.results("get_function"), seen(&enabled));
+
+    guest.set_function(at_work()).unwrap();
+    assert_eq!(fetched(&mut sim), seen(&at_work()));
+    // One that is not fetched stays, and gives way to the one after it.
+    let asleep = Function {
+        power: Power::D3hot,
+        ..at_work()
+    };
+    guest.set_function(asleep).unwrap();
+    sim.expect(ALL, FUNCTION);
+    assert_eq!(sim.poll(ALL), FUNCTION);
+    guest.set_function(at_work()).unwrap();
+    guest.set_function(enabled).unwrap();
+    all_here(&mut sim, &mut guest);
+    assert_eq!(fetched(&mut sim), seen(&enabled));
+    sim.expect_nothing(ALL);
+
+    // A reset leaves what it leaves, in the reset already.
+    guest.start_reset(ResetKind::Flr).unwrap();
+    assert_eq!(sim.reset(), 1);
+    let reset = Function {
+        requester_id: enabled.requester_id,
+        link_speed: enabled.link_speed,
+        link_width: enabled.link_width,
+        ..Function::default()
+    };
+    assert_eq!(sim.results("get_function"), seen(&reset));
+    assert_eq!(fetched(&mut sim), seen(&Function::default()));
+    assert_eq!(sim.call("reset_done"), 0);
+    guest.close().unwrap();
+    sim.link(false);
+    assert_eq!(sim.results("get_function"), seen(&fresh(link)));
+    assert_eq!(sim.raw("get_function 0 null").split(' ').next(), Some("-1"));
+    sim.finish();
+}
+
+/// Among the writes it keeps its place: what is written before has been taken by
+/// the RTL when the state changes, and what is asked for after has not.
+#[test]
+fn it_takes_its_turn_among_the_writes() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    let mut guest = connect(&mut sim, &endpoint);
+    fetched(&mut sim);
+    guest.write(0, 0, 4, 1, PATIENCE).unwrap();
+    guest.set_function(at_work()).unwrap();
+    guest.write(0, 4, 4, 2, PATIENCE).unwrap();
+    guest.start_read(0, 8, 4).unwrap();
+
+    sim.expect(ALL, MMIO_WRITE);
+    let first = sim.get_mmio();
+    assert_eq!(first.data, 1);
+    // Not accepted yet.
+    assert_eq!(sim.poll(ALL & !READY_WRITE), NONE);
+    assert_eq!(sim.call(&format!("mmio_write_done {} 0", first.tag)), 0);
+    assert_eq!(fetched(&mut sim), seen(&at_work()));
+    let second = sim.next_mmio(MMIO_WRITE);
+    assert_eq!(second.data, 2);
+    assert_eq!(sim.call(&format!("mmio_write_done {} 0", second.tag)), 0);
+    let read = sim.next_mmio(MMIO_READ);
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 3", read.tag)), 0);
+    sim.finish();
+}
+
+/// A bridge that was made before there was such a thing hears nothing.
+#[test]
+fn who_does_not_want_to_know_is_not_told() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let mut guest = connect(&mut sim, &endpoint);
+    guest.set_function(at_work()).unwrap();
+    guest.start_read(0, 8, 4).unwrap();
+    let read = sim.next_mmio(MMIO_READ);
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 3", read.tag)), 0);
+    sim.expect_nothing(READY);
+    sim.finish();
+}
+
+/// A host of an earlier version cannot tell; it refuses what is not enabled.
+#[test]
+fn with_an_earlier_host_all_is_enabled() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    let host = Raw::connect(&endpoint);
+    let mut init = host.encode(&Frame::Init(accelerator_protocol::wire::Init {
+        features: 0,
+        write_window: 64,
+        max_data: 65536,
+        name: "of old",
+    }));
+    assert_eq!(init[5], VERSION_MINOR);
+    init[5] = 1;
+    host.send(&init);
+    host.wait(&mut sim);
+    let config = host.config();
+    host.put(&Frame::Ready);
+    sim.link(true);
+    let all = Function {
+        memory_space: true,
+        bus_master: true,
+        msix_enable: config.msix.is_some(),
+        ..fresh((config.link_speed, config.link_width))
+    };
+    assert_eq!(fetched(&mut sim), seen(&all));
+    let log = sim.finish();
+    assert!(
+        log.contains("speaks version 1.1 of the protocol and does not tell"),
+        "{log}"
+    );
+}
+
+/// A host that tells again and again fills no memory.
+#[test]
+fn many_changes_need_no_room() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    let mut guest = connect(&mut sim, &endpoint);
+    for id in 0..20_000 {
+        let function = Function {
+            requester_id: id,
+            ..at_work()
+        };
+        guest.set_function(function).unwrap();
+    }
+    all_here(&mut sim, &mut guest);
+    let last = Function {
+        requester_id: 19_999,
+        ..at_work()
+    };
+    assert_eq!(fetched(&mut sim), seen(&last));
+    sim.expect_nothing(ALL);
+    sim.finish();
+}
