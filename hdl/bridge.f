@@ -10,6 +10,7 @@ rtl/accelerator_guest_accesses.sv
 rtl/accelerator_dma_writes.sv
 rtl/accelerator_dma_reads.sv
 rtl/accelerator_interrupts.sv
+rtl/accelerator_function.sv
 rtl/accelerator_pcie_bridge.sv
 rtl/accelerator_axi_regs.sv
 rtl/accelerator_nic_bridge.sv

@@ -445,6 +445,75 @@ static void litmus(uint32_t rounds)
 	report("litmus_ms", "%llu", (unsigned long long)(now_ms() - begin));
 }
 
+/*
+ * The RTL sees in CFG what config space holds: Command, Device Control and MSI-X's Message
+ * Control as the kernel has set them, and what changes then.
+ */
+static uint16_t config16(int config, unsigned int at)
+{
+	uint8_t bytes[2];
+
+	if (pread(config, bytes, 2, at) != 2)
+		die("config space of %s at %#x: %s", address, at, strerror(errno));
+	return (uint16_t)(bytes[0] | bytes[1] << 8);
+}
+
+static unsigned int capability(int config, uint8_t id)
+{
+	unsigned int at = config16(config, 0x34) & 0xfc;
+
+	while (at && (config16(config, at) & 0xff) != id)
+		at = config16(config, at) >> 8 & 0xfc;
+	if (!at)
+		die("%s has no capability %#x", address, id);
+	return at;
+}
+
+static uint32_t cfg_of(int config, unsigned int express, unsigned int msix)
+{
+	uint16_t command = config16(config, 4), control = config16(config, express + 8);
+	uint16_t message = config16(config, msix + 2);
+	unsigned int bus, slot, function;
+
+	if (sscanf(address, "%*x:%x:%x.%x", &bus, &slot, &function) != 3)
+		die("%s is no address", address);
+	return (command >> 1 & 1) | (command >> 2 & 1) << 1 | (command >> 10 & 1) << 2 |
+	       (message >> 15 & 1) << 3 | (message >> 14 & 1) << 4 | (control >> 8 & 1) << 5 |
+	       (control >> 4 & 1) << 6 | (control >> 11 & 1) << 7 | (control >> 5 & 7) << 10 |
+	       (uint32_t)(control >> 12 & 7) << 13 | bus << 24 | slot << 19 | function << 16;
+}
+
+static void config_space(void)
+{
+	char path[128];
+	unsigned int express, msix;
+	uint16_t control, link;
+	int config;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", address);
+	config = open(path, O_RDWR | O_CLOEXEC);
+	if (config < 0)
+		die("%s cannot be opened: %s", path, strerror(errno));
+	express = capability(config, 0x10);
+	msix = capability(config, 0x11);
+	expect("CFG", cfg_of(config, express, msix), read32(CFG));
+	expect("memory space and bus master in CFG", 3, read32(CFG) & 3);
+	link = config16(config, express + 0x12);
+	expect("CFG_LINK", (link & 0xfU) | (link >> 4 & 0x3fU) << 8, read32(CFG_LINK));
+	control = config16(config, express + 8);
+	for (unsigned int size = 0; size < 6; size++) {
+		uint16_t value = (uint16_t)((control & 0x0fff) | size << 12);
+
+		if (pwrite(config, &value, 2, express + 8) != 2)
+			die("Device Control cannot be written: %s", strerror(errno));
+		expect("Max_Read_Request_Size", size, config16(config, express + 8) >> 12 & 7);
+		expect("CFG", cfg_of(config, express, msix), read32(CFG));
+	}
+	if (pwrite(config, &control, 2, express + 8) != 2)
+		die("Device Control cannot be written: %s", strerror(errno));
+	close(config);
+}
+
 /* ---- the whole ---- */
 
 static void open_probe(void)
@@ -480,6 +549,7 @@ int main(int argc, char **argv)
 		{ "test_dma_write_strobes", dma_strobes },
 		{ "test_refused_dma", dma_errors },
 		{ "test_interrupt_vectors", interrupts },
+		{ "test_config_space", config_space },
 	};
 	uint32_t rounds = 100000;
 	int option;

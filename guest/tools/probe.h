@@ -34,6 +34,8 @@ enum {
 	WR_BEATS = 0x0c0,
 	LAST_WR_STRB = 0x0c8,
 	LAST_WR_ADDR = 0x0cc,
+	CFG = 0x0d8,
+	CFG_LINK = 0x0dc,
 	RAM = 0x1000,
 	RAM_BYTES = 0x1000,
 };

@@ -24,6 +24,7 @@ package accelerator_dpi_pkg;
   parameter int ReadyRead         = 2;
   parameter int ReadyDmaReadDone  = 4;
   parameter int ReadyDmaWriteDone = 8;
+  parameter int ReadyFunction     = 16;
 
   // What acc_poll returns.
   parameter int EventNone         = 0;
@@ -34,6 +35,17 @@ package accelerator_dpi_pkg;
   parameter int EventReset        = 5;
   parameter int EventLinkUp       = 6;
   parameter int EventLinkDown     = 7;
+  parameter int EventFunction     = 8;
+
+  // Bits of acc_get_function's `flags`.
+  parameter int FunctionMemorySpace     = 1;
+  parameter int FunctionBusMaster       = 2;
+  parameter int FunctionIntxDisable     = 4;
+  parameter int FunctionMsixEnable      = 8;
+  parameter int FunctionMsixMask        = 16;
+  parameter int FunctionExtendedTag     = 32;
+  parameter int FunctionRelaxedOrdering = 64;
+  parameter int FunctionNoSnoop         = 128;
 
   // Error numbers, returned negated.
   parameter int ErrInval  = 1;
@@ -137,6 +149,12 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_get_reset(input chandle h, output int kind);
   import "DPI-C" function int acc_reset_done(input chandle h);
   import "DPI-C" function int acc_get_link(input chandle h, output int up);
+
+  // What the guest has set in config space.
+  import "DPI-C" function int acc_get_function(
+    input chandle h, output int flags, output int power, output int max_payload,
+    output int max_read_request, output int requester_id, output int link_speed,
+    output int link_width);
 
   import "DPI-C" function longint acc_stat(input chandle h, input int which);
 

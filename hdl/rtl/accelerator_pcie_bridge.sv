@@ -10,8 +10,8 @@
 //
 // One process, p_host, makes every DPI call, in an order that keeps the promises of PCIe:
 // what RTL sees accepted first is sent first. The parts (accelerator_guest_accesses,
-// accelerator_dma_writes, accelerator_dma_reads, accelerator_interrupts) have no process for that:
-// p_host calls their tasks.
+// accelerator_dma_writes, accelerator_dma_reads, accelerator_interrupts, accelerator_function) have
+// no process for that: p_host calls their tasks.
 
 module accelerator_pcie_bridge
   import accelerator_dpi_pkg::*;
@@ -176,7 +176,29 @@ module accelerator_pcie_bridge
   output logic                       msix_ready,
   input  logic [10:0]                msix_vector,
   // Level of the legacy interrupt; 0 where IntxPin is 0.
-  input  logic                       intx
+  input  logic                       intx,
+
+  // What the guest has set in config space; to be left open by RTL that has no use for it, since
+  // QEMU enforces all of it. It changes behind the guest's writes before the change and before
+  // its accesses after it.
+  output logic                       cfg_memory_space_enable,
+  output logic                       cfg_bus_master_enable,
+  output logic                       cfg_intx_disable,
+  output logic                       cfg_msix_enable,
+  output logic                       cfg_msix_mask,
+  output logic                       cfg_extended_tag_enable,
+  output logic                       cfg_relaxed_ordering_enable,
+  output logic                       cfg_no_snoop_enable,
+  // 0: D0, 3: D3hot.
+  output logic [1:0]                 cfg_power_state,
+  // As in Device Control: 0 is 128 bytes, each one more twice as much.
+  output logic [2:0]                 cfg_max_payload,
+  output logic [2:0]                 cfg_max_read_req,
+  // Bus number in bits 15 to 8, device and function number below.
+  output logic [15:0]                cfg_requester_id,
+  // What card and port agreed on: generation, lanes.
+  output logic [2:0]                 cfg_current_speed,
+  output logic [5:0]                 cfg_negotiated_width
 );
 
   //////////////////////////
@@ -375,6 +397,15 @@ module accelerator_pcie_bridge
     .msix_valid, .msix_ready, .msix_vector, .intx
   );
 
+  accelerator_function #(
+    .Name(Name)
+  ) u_function (
+    .cfg_memory_space_enable, .cfg_bus_master_enable, .cfg_intx_disable, .cfg_msix_enable,
+    .cfg_msix_mask, .cfg_extended_tag_enable, .cfg_relaxed_ordering_enable, .cfg_no_snoop_enable,
+    .cfg_power_state, .cfg_max_payload, .cfg_max_read_req, .cfg_requester_id, .cfg_current_speed,
+    .cfg_negotiated_width
+  );
+
   //////////////////////
   // The library side //
   //////////////////////
@@ -448,7 +479,7 @@ module accelerator_pcie_bridge
 `ifdef ACCELERATOR_NO_POLL
     what = (can_read || can_write) ? no_event : EventNone;
 `else
-    what = acc_poll(handle, ReadyDmaReadDone | ReadyDmaWriteDone |
+    what = acc_poll(handle, ReadyDmaReadDone | ReadyDmaWriteDone | ReadyFunction |
                             (can_read ? ReadyRead : 0) | (can_write ? ReadyWrite : 0));
 `endif
     case (what)
@@ -477,11 +508,16 @@ module accelerator_pcie_bridge
         void_all     = 1'b1;
       end
 
+      EventFunction: ;
+
       default: begin
         $fatal(1, "%m: %s: acc_poll returned %0d: %s", Name, what, acc_last_error(handle));
       end
     endcase
     link_q <= link;
+    // A reset and a change of the link have their own. aresetn is none of the guest's, but comes
+    // before all else.
+    if (what == EventFunction || void_all || !aresetn) u_function.fetch(handle);
     if (void_all) u_accesses.forget();
 
     if (!resetting) begin

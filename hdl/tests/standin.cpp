@@ -10,6 +10,7 @@
 
 #include "Vtop__Dpi.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -22,8 +23,10 @@
 
 namespace {
 
-enum Kind { NONE, MMIO_READ, MMIO_WRITE, DMA_READ_DONE, DMA_WRITE_DONE, RESET, LINK_UP, LINK_DOWN };
-enum Ready { READY_WRITE = 1, READY_READ = 2, READY_DMA_READ = 4, READY_DMA_WRITE = 8 };
+enum Kind { NONE, MMIO_READ, MMIO_WRITE, DMA_READ_DONE, DMA_WRITE_DONE, RESET, LINK_UP, LINK_DOWN,
+            FUNCTION };
+enum Ready { READY_WRITE = 1, READY_READ = 2, READY_DMA_READ = 4, READY_DMA_WRITE = 8,
+             READY_FUNCTION = 16 };
 constexpr int ERR_INVAL = -1, ERR_AGAIN = -2, ERR_LINK = -3, ERR_STATE = -4;
 
 struct Event {
@@ -94,6 +97,9 @@ struct Standin {
     std::size_t announced_at = 0;
     bool unaccepted = false, assembling = false, in_reset = false, link = false;
     bool hold = false;  // completions wait
+    // flags, power, sizes, id, speed, width: as the bridge knows it, and after a reset.
+    int function[7] = {192, 0, 128, 512, 0, 1, 1};
+    std::map<int, std::vector<int>> functions;  // by the tag of their event
     uint64_t assembly_addr = 0;
     std::vector<uint8_t> assembly_data, assembly_strb;
     // Writes that are not yet in memory, oldest first.
@@ -140,7 +146,9 @@ struct Standin {
     void forget() {
         std::deque<Event> later;
         for (const Event &e : events) {
-            if (e.kind == MMIO_READ || e.kind == MMIO_WRITE) later.push_back(e);
+            if (e.kind == MMIO_READ || e.kind == MMIO_WRITE || e.kind == FUNCTION) {
+                later.push_back(e);
+            }
         }
         events = later;
         dma.clear();
@@ -293,7 +301,12 @@ int acc_poll(void *, int ready) {
         t.announced = t.urgent.front().kind;
         return t.announced;
     }
-    if (t.in_reset) return NONE;
+    if (!(ready & READY_FUNCTION)) t.violation("acc_poll without ACC_READY_FUNCTION");
+    if (t.in_reset) {
+        if (t.events.empty() || t.events.front().kind != FUNCTION) return NONE;
+        t.announced_at = 0;
+        return t.announced = FUNCTION;
+    }
     if (ready & READY_WRITE) t.unaccepted = false;
     bool write = false, read = false;
     for (std::size_t i = 0; i < t.events.size(); ++i) {
@@ -303,6 +316,7 @@ int acc_poll(void *, int ready) {
         const bool completion = e.kind == DMA_READ_DONE || e.kind == DMA_WRITE_DONE;
         const bool behind = e.kind != DMA_WRITE_DONE;
         const int bit = e.kind == MMIO_WRITE      ? READY_WRITE
+                        : e.kind == FUNCTION      ? READY_WRITE
                         : e.kind == MMIO_READ     ? READY_READ
                         : e.kind == DMA_READ_DONE ? READY_DMA_READ
                                                   : READY_DMA_WRITE;
@@ -314,7 +328,7 @@ int acc_poll(void *, int ready) {
             ++t.busy;
             return e.kind;
         }
-        write |= e.kind == MMIO_WRITE;
+        write |= e.kind == MMIO_WRITE || e.kind == FUNCTION;
         read |= e.kind == MMIO_READ;
     }
     return NONE;
@@ -539,6 +553,25 @@ int acc_get_reset(void *, int *kind) {
     t.urgent.pop_front();
     t.in_reset = true;
     t.forget();
+    const int reset[4] = {192, 0, 128, 512};
+    std::copy_n(reset, 4, t.function);
+    return 0;
+}
+
+int acc_get_function(void *, int *flags, int *power, int *max_payload, int *max_read_request,
+                     int *requester_id, int *link_speed, int *link_width) {
+    Standin &t = s();
+    if (t.announced == FUNCTION) {
+        const Event e = t.events[t.announced_at];
+        t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
+        t.announced = NONE;
+        t.unaccepted = true;
+        std::copy_n(t.functions.at(e.tag).begin(), 7, t.function);
+        t.functions.erase(e.tag);
+    }
+    int *const out[7] = {flags,        power,      max_payload, max_read_request,
+                         requester_id, link_speed, link_width};
+    for (int i = 0; i < 7; ++i) *out[i] = t.function[i];
     return 0;
 }
 
@@ -557,6 +590,8 @@ int acc_get_link(void *, int *up) {
     }
     *up = t.announced == LINK_UP;
     t.link = *up;
+    const int fresh[7] = {192, 0, 128, 512, 0, 1, 1};
+    std::copy_n(fresh, 7, t.function);
     t.announced = NONE;
     t.urgent.pop_front();
     if (!t.link) {
@@ -748,6 +783,14 @@ int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data) {
     t.events.push_back({write ? MMIO_WRITE : MMIO_READ, tag, bar, len, addr, data, 0});
     ++t.stat[write ? 1 : 0];
     return tag;
+}
+
+// The guest has set something in config space: seven numbers as acc_get_function has them.
+void si_push_function(const int *values) {
+    Standin &t = s();
+    const int tag = t.next_tag++;
+    t.functions[tag] = std::vector<int>(values, values + 7);
+    t.events.push_back({FUNCTION, tag, 0, 0, 0, 0, t.due()});
 }
 
 void si_push_reset(int kind) {

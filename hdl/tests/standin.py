@@ -53,6 +53,7 @@ _lib.si_fault.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes
                           ctypes.c_int]
 _lib.si_push_mmio.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_int,
                               ctypes.c_uint64]
+_lib.si_push_function.argtypes = [ctypes.POINTER(ctypes.c_int)]
 _lib.si_memory_write.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64]
 _lib.si_memory_read.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64]
 _lib.si_log_next.argtypes = [ctypes.POINTER(Record)]
@@ -113,6 +114,13 @@ class Host:
 
     def push_reset(self, kind=1):
         _lib.si_push_reset(kind)
+
+    def push_function(self, flags, power=0, max_payload=128, max_read_request=512,
+                      requester_id=0, link_speed=1, link_width=1):
+        """What the guest has set in config space, as acc_get_function has it."""
+        values = (ctypes.c_int * 7)(flags, power, max_payload, max_read_request, requester_id,
+                                    link_speed, link_width)
+        _lib.si_push_function(values)
 
     def push_link(self, up):
         _lib.si_push_link(int(up))

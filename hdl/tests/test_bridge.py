@@ -1041,6 +1041,72 @@ async def aresetn_with_full_windows(dut):
     host.check()
 
 
+CFG_FLAGS = ("memory_space_enable", "bus_master_enable", "intx_disable", "msix_enable",
+             "msix_mask", "extended_tag_enable", "relaxed_ordering_enable", "no_snoop_enable")
+
+
+def function(dut):
+    """What the cfg_ ports show, as Host.push_function takes it."""
+    def port(name):
+        return int(getattr(dut, "cfg_" + name).value)
+    flags = sum(port(name) << bit for bit, name in enumerate(CFG_FLAGS))
+    return (flags, port("power_state"), 128 << port("max_payload"), 128 << port("max_read_req"),
+            port("requester_id"), port("current_speed"), port("negotiated_width"))
+
+
+@test()
+async def config_space_is_shown(dut):
+    """The cfg_ ports follow what the guest sets, through resets and the loss of the link."""
+    host, bench = await start(dut)
+    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1)
+    for bit in range(8):
+        state = (1 << bit, 3 * (bit & 1), 128 << bit % 6, 4096 >> bit % 6, 0xA5A5 >> bit,
+                 1 + bit % 6, (1, 2, 4, 8, 12, 16, 32, 1)[bit])
+        host.push_function(*state)
+        await host.until(lambda: function(dut) == state, text=f"state {state}")
+    # What a reset leaves is there before RTL comes out of it.
+    host.push_reset(1)
+    host.push_function(0xC0, requester_id=0x100)
+    await host.until(lambda: not int(dut.user_resetn.value))
+    await host.until(lambda: int(dut.user_resetn.value))
+    assert function(dut) == (0xC0, 0, 128, 512, 0x100, 1, 1)
+    host.push_function(0xC7, requester_id=0x100)
+    await host.until(lambda: function(dut)[0] == 0xC7)
+    # aresetn is none of the guest's.
+    dut.aresetn.value = 0
+    await clocks(dut, 3)
+    assert function(dut)[0] == 0xC7
+    dut.aresetn.value = 1
+    host.push_link(False)
+    await host.until(lambda: not int(dut.user_link_up.value))
+    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1), "nobody has enabled anything"
+    host.check()
+
+
+@test()
+async def config_space_is_in_order(dut):
+    """A change is behind the writes before it and before the accesses after it."""
+    host, bench = await start(dut)
+    for _ in range(20):
+        host.push_function(0)
+        await host.until(lambda: function(dut)[0] == 0)
+        bench.slave.write_if.aw_channel.pause = True
+        bench.slave.write_if.w_channel.pause = True
+        tags = [host.push_write(0x10, 4, 1)]
+        host.push_function(2)
+        read = host.push_read(0x20, 4)
+        await clocks(dut, random.randrange(20, 60))
+        assert function(dut)[0] == 0, "ahead of a write that RTL has not taken"
+        assert not host.find(READ_DONE, read)
+        bench.slave.write_if.aw_channel.pause = False
+        bench.slave.write_if.w_channel.pause = False
+        await host.until(lambda: int(dut.m_axi_arvalid.value) or host.find(READ_DONE, read))
+        assert function(dut)[0] == 2, "behind a read that came after it"
+        await host.quiet()
+        assert host.find(WRITE_DONE, tags[0])
+    host.check()
+
+
 @test()
 async def power_on_without_a_link(dut):
     """RTL is released from reset although no QEMU is there, and gets SLVERR."""

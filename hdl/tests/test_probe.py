@@ -9,6 +9,7 @@ WR_ADDR, WR_STRB, WR_DATA, WR_GO, WR_STATUS = 0x30, 0x38, 0x40, 0x80, 0x84
 LIT_ADDR, LIT_CTRL, LIT_GO, LIT_DONE, LIT_ROUNDS, LIT_ERRORS = 0x90, 0x98, 0x9C, 0xA0, 0xA4, 0xA8
 MSIX_GO, MSIX_COUNT, WR_BEATS, LAST_WR_STRB, LAST_WR_ADDR, LAST_RD_ADDR = (
     0xB0, 0xB4, 0xC0, 0xC8, 0xCC, 0xD0)
+CFG = 0xD8
 RAM = 0x1000
 
 BASE = 0x80_0000_0000
@@ -30,6 +31,19 @@ async def identity(dut):
     assert await host.read(0, 8) == 0x00000001_424F5250
     await host.write(8, 4, 0xDEADBEEF)
     assert await host.read(8, 4) == 0xDEADBEEF
+    host.check()
+
+
+@test()
+async def config_space(dut):
+    """A read sees what the guest has set before it."""
+    host = await start(dut)
+    assert await host.read(CFG, 8) == 0x101_0000_40C0
+    for n in range(30):
+        host.push_function(n, 3 * (n & 1), 128 << n % 6, 4096 >> n % 6, n << 8, 1 + n % 6, 1 << n % 6)
+        assert await host.read(CFG, 4) == (
+            n << 24 | (5 - n % 6) << 13 | n % 6 << 10 | 3 * (n & 1) << 8 | n)
+        assert await host.read(CFG + 4, 4) == 1 << n % 6 + 8 | 1 + n % 6
     host.check()
 
 

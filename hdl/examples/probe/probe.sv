@@ -46,6 +46,12 @@
 //   0x0CC  LAST_WR_ADDR ro  and its address, a multiple of 8
 //   0x0D0  LAST_RD_ADDR ro  address of the last read beat at or above 0x1000
 //
+//   What the guest has set in config space, as the bridge shows it:
+//   0x0D8  CFG          ro  0 memory space, 1 bus master, 2 INTx disable, 3 MSI-X enable, 4 MSI-X
+//                           mask, 5 extended tags, 6 relaxed ordering, 7 no snoop, 9:8 power
+//                           state, 12:10 max payload, 15:13 max read request, 31:16 requester id
+//   0x0DC  CFG_LINK     ro  2:0 generation, 13:8 lanes
+//
 //   0x1000 RAM          rw  4 KiB, byte enables honoured, not changed by a reset
 
 module probe #(
@@ -92,6 +98,10 @@ module probe #(
   input  logic [1:0]            m_axi_rresp,
   input  logic                  m_axi_rvalid,
   output logic                  m_axi_rready,
+
+  // CFG and CFG_LINK.
+  input  logic [31:0]           cfg_i,
+  input  logic [31:0]           cfg_link_i,
 
   output logic                  msix_valid_o,
   input  logic                  msix_ready_i,
@@ -368,6 +378,7 @@ module probe #(
       13'h0C0: rd_data_o = {rd_beats_q, wr_beats_q};
       13'h0C8: rd_data_o = {last_wr_addr_q, 24'd0, last_wr_strb_q};
       13'h0D0: rd_data_o = {32'd0, last_rd_addr_q};
+      13'h0D8: rd_data_o = {cfg_link_i, cfg_i};
       default: rd_data_o = '0;
     endcase
     if (rd_addr_i[12]) rd_data_o = ram_q[rd_addr_i[11:3]];

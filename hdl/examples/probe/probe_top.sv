@@ -37,6 +37,13 @@ module probe_top (
   logic [DmaDataWidth-1:0]   dma_wdata, dma_rdata;
   logic [DmaDataWidth/8-1:0] dma_wstrb;
 
+  logic        memory_space, bus_master, intx_disable, msix_enable, msix_mask, extended_tag;
+  logic        relaxed_ordering, no_snoop;
+  logic [1:0]  power_state;
+  logic [2:0]  max_payload, max_read_req, speed;
+  logic [5:0]  width;
+  logic [15:0] requester_id;
+
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
   accelerator_pcie_bridge #(
@@ -86,7 +93,14 @@ module probe_top (
     .s_axi_rdata(dma_rdata), .s_axi_rresp(dma_rresp), .s_axi_rlast(),
     .s_axi_rvalid(dma_rvalid), .s_axi_rready(dma_rready),
 
-    .msix_valid, .msix_ready, .msix_vector, .intx(1'b0)
+    .msix_valid, .msix_ready, .msix_vector, .intx(1'b0),
+
+    .cfg_memory_space_enable(memory_space), .cfg_bus_master_enable(bus_master),
+    .cfg_intx_disable(intx_disable), .cfg_msix_enable(msix_enable), .cfg_msix_mask(msix_mask),
+    .cfg_extended_tag_enable(extended_tag), .cfg_relaxed_ordering_enable(relaxed_ordering),
+    .cfg_no_snoop_enable(no_snoop), .cfg_power_state(power_state), .cfg_max_payload(max_payload),
+    .cfg_max_read_req(max_read_req), .cfg_requester_id(requester_id), .cfg_current_speed(speed),
+    .cfg_negotiated_width(width)
   );
 
   logic        wr_valid, wr_ready, rd_valid, rd_ready, rd_error;
@@ -130,6 +144,10 @@ module probe_top (
     .m_axi_arsize(dma_arsize), .m_axi_arburst(dma_arburst), .m_axi_arvalid(dma_arvalid),
     .m_axi_arready(dma_arready), .m_axi_rdata(dma_rdata), .m_axi_rresp(dma_rresp),
     .m_axi_rvalid(dma_rvalid), .m_axi_rready(dma_rready),
+
+    .cfg_i({requester_id, max_read_req, max_payload, power_state, no_snoop, relaxed_ordering,
+            extended_tag, msix_mask, msix_enable, intx_disable, bus_master, memory_space}),
+    .cfg_link_i({18'd0, width, 5'd0, speed}),
 
     .msix_valid_o(msix_valid), .msix_ready_i(msix_ready), .msix_vector_o(msix_vector)
   );
