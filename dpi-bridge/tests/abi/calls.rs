@@ -7,7 +7,7 @@ use accelerator_protocol::{Bar, Capability, Msix};
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 26] = [
+const CALLS: [&str; 27] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",

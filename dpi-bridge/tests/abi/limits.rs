@@ -257,7 +257,9 @@ fn hosts_cannot_fill_the_log() {
         sim.link(false);
         host.refusal();
         host.up(&mut sim);
-        host.put(&Frame::Bye);
+        host.put(&Frame::Bye {
+            reason: Reason::Closing,
+        });
         sim.link(false);
         host.send(b"no frame either");
         assert_eq!(sim.call("polls 15 20"), 0);
