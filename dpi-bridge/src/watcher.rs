@@ -545,7 +545,7 @@ impl Thread {
                     warn,
                     target,
                     "a connection to {address} was not taken: {}",
-                    std::io::Error::from_raw_os_error(value as i32)
+                    accept_text(value as i32)
                 ),
                 E::HANDSHAKE_FAILED_NO_DETAIL
                 | E::HANDSHAKE_FAILED_PROTOCOL
@@ -596,6 +596,16 @@ impl Thread {
         for (what, lasts) in due {
             log::warn!(target: target, "{what}, for {} ms now", lasts.as_millis());
         }
+    }
+}
+
+/// Why a connection was not taken.
+fn accept_text(error: i32) -> String {
+    match error {
+        libc::EMFILE | libc::ENFILE => {
+            "there is no file descriptor left for it (ulimit -n)".to_owned()
+        }
+        _ => std::io::Error::from_raw_os_error(error).to_string(),
     }
 }
 
