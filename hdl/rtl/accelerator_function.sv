@@ -31,7 +31,11 @@ module accelerator_function
   endfunction
 
   task automatic fetch(input chandle handle);
-    automatic int status, flags, power, payload, request, id, speed, width;
+    automatic int status, flags, payload, request;
+    // Ints of the library, of which no port has all bits.
+    /* verilator lint_off UNUSEDSIGNAL */
+    automatic int power, id, speed, width;
+    /* verilator lint_on UNUSEDSIGNAL */
     status = acc_get_function(handle, flags, power, payload, request, id, speed, width);
     if (status < 0) begin
       complain(handle, Name, status, "acc_get_function");

@@ -354,8 +354,9 @@ proc do_create_bd_cell {given rest} {
       set ::recorder_files [list $wrapper]
       set cell [module ${ip}_ip]
       set ::recorder_files $keep
-      # RTL need not look at the link.
-      dict set cell open {user_link_up}
+      # RTL need not look at the link, nor at config space.
+      dict set cell open [list user_link_up {*}[lsearch -all -inline -glob \
+        [dict keys [dict get $cell pins]] cfg_*]]
     } else {
       refuse "no IP $vlnv in the catalogue"
     }
