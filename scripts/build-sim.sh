@@ -19,8 +19,9 @@ usage: scripts/build-sim.sh EXAMPLE [option...]
 Builds a simulation with Verilator and prints where it is.
 
   EXAMPLE        regs, sort, probe, twin, uart or virtio_net: a folder of hdl/examples
-  --top MODULE   top module of a design of your own. It has the inputs aclk and
-                 aresetn and instantiates accelerator_pcie_bridge (hdl/README.md)
+  --top MODULE   top module of a design of your own. Its inputs are aclk and
+                 aresetn, and no other: nothing would drive it. It instantiates
+                 accelerator_pcie_bridge (hdl/README.md)
   --files LIST   its file list. Paths in it are relative to the list itself; it
                  takes the bridge in with: -F <path to>/hdl/bridge.f
   --waves        a build that can write waves; without it the simulation is faster
@@ -29,6 +30,7 @@ Builds a simulation with Verilator and prints where it is.
                  is about a fifth slower. scripts/swap-rtl.sh asks for it
   --out DIR      where it goes: DIR/NAME, default build/sim/NAME/NAME, where NAME
                  is EXAMPLE or MODULE; with --waves NAME-waves, with --edit NAME-edit
+  --list-packages  only name the Debian packages that this needs
   -D NAME[=V]    defines a macro for the design; may be given more than once
   -G NAME=VALUE  sets a parameter of the top module; may be given more than once
 
@@ -39,6 +41,10 @@ The simulation takes:
   +max_clocks_per_second=N  sleeps, so that N clocks take a second on the wall at least: to see
                             what slow RTL does
   +waves[=FILE]             (--waves builds) writes FST, as does ACCELERATOR_WAVES=FILE
+  +waves_from=N             from clock N on
+  +waves_trigger            from SIGUSR1 on, or from when the top's output waves_trigger,
+                            if it has one, is 1
+  +waves_clocks=N           for N clocks
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
@@ -48,7 +54,7 @@ HELP
 # Lines of warnings that are shown at most.
 SHOWN_LINES=60
 
-example='' top='' files='' out='' waves=0 edit=0 extra=() status=0
+example='' top='' files='' out='' waves=0 edit=0 extra=() status=0 list_packages=0
 while (($#)); do
   case $1 in
     -h | --help)
@@ -57,6 +63,7 @@ while (($#)); do
       ;;
     --waves) waves=1 ;;
     --edit) edit=1 ;;
+    --list-packages) list_packages=1 ;;
     --top | --files | --out | -D | -G)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
@@ -77,6 +84,13 @@ while (($#)); do
   shift
 done
 
+packages=(g++ make perl)
+((!waves)) || packages+=(liblz4-dev zlib1g-dev)
+if ((list_packages)); then
+  printf '%s\n' "${packages[@]}" "${PYTHON_ENV_PACKAGES[@]}"
+  exit 0
+fi
+
 if [[ -n $example ]]; then
   [[ -z $top && -z $files ]] || die "an example has its own --top and --files"
   [[ $example != */* && -e $REPO_DIR/hdl/examples/$example/$example.f ]] ||
@@ -92,13 +106,12 @@ fi
 ((!waves)) || name+=-waves
 ((!edit)) || name+=-edit
 out=${out:-$REPO_DIR/build/sim/$name}
-mkdir -p "$out"
+make_folder "$out"
 out=$(cd "$out" && pwd)
 LOG_FILE=$out/build.log
 : >"$LOG_FILE"
 
-need_packages g++ make perl
-((!waves)) || need_packages liblz4-dev zlib1g-dev
+need_packages "${packages[@]}"
 have cargo || die "cargo is missing; install Rust from https://rustup.rs"
 python_env
 LOG_FILE=$out/build.log
@@ -145,7 +158,7 @@ if ! "$verilator" -E -P --preproc-resolve -Wno-fatal "${design[@]}" >"$source" 2
 fi
 # C++ beside it, for its own DPI functions, is not in that text.
 mapfile -t native < <(grep -oE '^[^ /]+\.(c|cc|cpp)$' "$files" | sed "s#^#$(realpath "$(dirname "$files")")/#")
-key=$(content_key "$source" "${native[@]}" "$library" "$REPO_DIR/hdl/sim/sim_main.cpp" \
+key=$(content_key "$source" "${native[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,waves.h} \
   "$REPO_DIR/hdl/sim/sim.mk" "$REPO_DIR/scripts/sim-compile.sh" \
   "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "$level" "${design[*]//$files/}" \
   "${flags[*]//$library/} ${strict[*]}")
@@ -164,6 +177,13 @@ if [[ ! -x $folder/program ]]; then
     cat "$folder/verilator.log" >>"$LOG_FILE"
     ((status == 0)) ||
       { tail -n 40 "$folder/verilator.log" >&2; die "Verilator refuses the design; the whole log is $LOG_FILE"; }
+    # The main program drives these two, and does not know of another.
+    inputs=$(sed -nE 's/^ *VL_IN[0-9W]*\(&([A-Za-z0-9_]+),.*/\1/p' "$folder/Vsim.h" |
+      grep -vxE 'aclk|aresetn' | paste -sd' ' || true)
+    if [[ -n $inputs ]]; then
+      rm -rf "$folder"
+      die "the top module $top has inputs that nothing drives: $inputs. A simulation has aclk and aresetn; put the design into a top module that makes the others from these"
+    fi
     # A warning and the lines that belong to it.
     awk '/^%Warning/ { on = 1 } /^(%Error|- )/ { on = 0 } on' "$folder/verilator.log" >"$folder/warnings"
     verilated=$(clock_us)

@@ -12,6 +12,7 @@
 #   need_packages NAME...   Debian packages: installs what is missing where it may
 #   has_package NAME        whether that Debian package is installed
 #   apt_as_root ARG...      apt-get as root, without a question; false where it may not
+#   make_folder DIR         makes it, and dies with a sentence if it cannot be written
 #   cache_dir               the folder for what is built outside the tree, made if needed
 #   content_key ARG...      16 hex digits that stand for the arguments, and for the content
 #                           of those that are absolute paths of files or folders
@@ -26,6 +27,10 @@ if [[ -z ${REPO_DIR:-} ]]; then
   REPO_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 fi
 SCRIPT_NAME=${SCRIPT_NAME:-$(basename "${BASH_SOURCE[-1]}" .sh)}
+
+# On Debian depmod, modinfo and ip are where an ordinary user's PATH does not lead.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
 
 say() {
   printf '[%s] %s\n' "$SCRIPT_NAME" "$*"
@@ -57,9 +62,15 @@ seconds_between() {
   printf '%d.%03d\n' $((($2 - $1) / 1000000)) $((($2 - $1) / 1000 % 1000))
 }
 
+make_folder() {
+  if ! mkdir -p "$1" 2>/dev/null || [[ ! -w $1 ]]; then
+    die "the folder $1 cannot be written, and what is built and logged goes there: take a copy of the checkout that is yours"
+  fi
+}
+
 cache_dir() {
   local dir=${ACCELERATOR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/accelerator-pcie}
-  mkdir -p "$dir" || die "the cache folder $dir cannot be made; ACCELERATOR_CACHE names another"
+  mkdir -p "$dir" 2>/dev/null || die "the cache folder $dir cannot be made; ACCELERATOR_CACHE names another"
   printf '%s\n' "$dir"
 }
 

