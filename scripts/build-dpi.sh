@@ -48,7 +48,7 @@ while (($#)); do
   esac
   shift
 done
-mkdir -p "$out"
+make_folder "$out"
 out=$(cd "$out" && pwd)
 LOG_FILE=$out/build.log
 : >"$LOG_FILE"

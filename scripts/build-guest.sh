@@ -25,7 +25,7 @@ Your own driver and programs, for scripts/demo.sh --shell and --run:
   --module DIR      an out-of-tree module: a folder with a Kbuild file or Makefile
                     and all its sources. It is built in a copy; its .ko files go
                     to /modules/user in the guest and are loaded from there
-  --program FILE    a static program; goes to /bin
+  --program FILE    a static program, or a script for sh; goes to /bin
   --run FILE        a shell script that the guest runs at the end of booting when
                     it is started with accel.run=user
   Each may be given more than once, but for --run.
@@ -36,13 +36,14 @@ are in it as well, for modprobe.
   --kernel PACKAGE  kernel image package, for example linux-image-6.1.0-56-amd64
                     (default: what linux-image-amd64 or linux-image-generic needs)
   --out DIR         where the two files go (default: build/guest)
+  --list-packages   only name the Debian packages that this needs
   --help            this text
 
 The cache is \$ACCELERATOR_CACHE, or accelerator-pcie in \$XDG_CACHE_HOME or ~/.cache.
 EOF
 }
 
-KERNEL='' OUT=$REPO_DIR/build/guest RUN=''
+KERNEL='' OUT=$REPO_DIR/build/guest RUN='' LIST_PACKAGES=no
 MODULES=() PROGRAMS=()
 while (($#)); do
   case $1 in
@@ -66,6 +67,7 @@ while (($#)); do
       esac
       shift
       ;;
+    --list-packages) LIST_PACKAGES=yes ;;
     --help | -h)
       usage
       exit 0
@@ -393,8 +395,29 @@ fi
 # shellcheck source=/dev/null
 . "$RESOLVED"
 
+# A program of the user's runs where there are no shared libraries.
+check_program() {
+  local program=$1 head
+  head=$(head -c 20 "$program" | od -An -v -tx1 | tr -d ' \n')
+  [[ $head != 2321* ]] || return 0
+  [[ $head == 7f454c46* ]] || die "the program $program is neither an ELF file nor a script"
+  [[ ${head:8:2} == 02 && ${head:36:4} == 3e00 ]] ||
+    die "the program $program is not for x86_64, which the guest is"
+  ! readelf --wide --program-headers "$program" | grep -q ' INTERP ' ||
+    die "the program $program is linked dynamically, and the guest has no shared libraries: link it with -static"
+}
+
 # kmod brings depmod, and the library that lspci needs.
-need_packages gcc libc6-dev make cpio kmod xz-utils zstd "${LIBRARIES[@]}"
+NEEDED=(gcc binutils libc6-dev make cpio kmod xz-utils zstd "${LIBRARIES[@]}")
+if [[ $LIST_PACKAGES == yes ]]; then
+  printf '%s\n' "${NEEDED[@]}"
+  exit 0
+fi
+need_packages "${NEEDED[@]}"
+
+for program in "${PROGRAMS[@]}"; do
+  check_program "$program"
+done
 
 lock_cache guest
 SOURCES=$(for package in "${PACKAGES[@]}"; do printf '%s=%s ' "$package" "${VERSION[$package]}"; done)
@@ -417,7 +440,7 @@ if [[ ! -f $RESULT/complete ]]; then
   printf '%s\n' "$RELEASE" >"$RESULT/release"
   touch "$RESULT/complete"
 fi
-mkdir -p "$OUT"
+make_folder "$OUT"
 for file in vmlinuz initramfs.cpio.gz release; do
   ln -sfn "$RESULT/$file" "$OUT/$file"
 done

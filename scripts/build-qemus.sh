@@ -62,6 +62,7 @@ What is built:
 
 Else:
   --jobs N              compilers at once (default: one per processor)
+  --list-packages       only name the Debian packages that this needs
   --print-paths         only say where the results of the last build are
   --help                this text
 
@@ -71,7 +72,7 @@ EOF
 
 SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR=''
 FLAVOURS=(patched baseline)
-FULL=no DEBUG=no CONFIGURE_ONLY=no PRINT_PATHS=no JOBS=$(nproc)
+FULL=no DEBUG=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
 parse_arguments() {
   while (($#)); do
@@ -92,6 +93,7 @@ parse_arguments() {
       --configure-only) CONFIGURE_ONLY=yes ;;
       --jobs) JOBS=$2; shift ;;
       --print-paths) PRINT_PATHS=yes ;;
+      --list-packages) LIST_PACKAGES=yes ;;
       -h | --help) usage; exit 0 ;;
       *) die "unknown option $1; see --help" ;;
     esac
@@ -103,19 +105,20 @@ parse_arguments() {
 
 # ---- what must be installed ------------------------------------------------------
 
-install_prerequisites() {
-  local packages=(build-essential ninja-build pkg-config patch rsync xz-utils curl
+# Fills PACKAGES.
+find_packages() {
+  PACKAGES=(build-essential ninja-build pkg-config patch rsync xz-utils curl
     python3-venv libglib2.0-dev zlib1g-dev libzmq3-dev clang libclang-dev)
   if [[ $FULL == yes ]]; then
-    packages+=(libpixman-1-dev libslirp-dev libsdl2-dev libgtk-3-dev libncurses-dev
+    PACKAGES+=(libpixman-1-dev libslirp-dev libsdl2-dev libgtk-3-dev libncurses-dev
       libspice-server-dev libspice-protocol-dev libpng-dev libjpeg-dev libpulse-dev
       libasound2-dev libusb-1.0-0-dev libusbredirparser-dev libepoxy-dev libgbm-dev
       libcap-ng-dev libattr1-dev libseccomp-dev libaio-dev liburing-dev libcurl4-gnutls-dev
       libgnutls28-dev libssh-dev libzstd-dev)
   fi
-  have python3 || packages+=(python3)
-  have python3 && ! python3 -c 'import tomllib' 2>/dev/null && packages+=(python3-tomli)
-  need_packages "${packages[@]}"
+  have python3 || PACKAGES+=(python3)
+  have python3 && ! python3 -c 'import tomllib' 2>/dev/null && PACKAGES+=(python3-tomli)
+  return 0
 }
 
 # QEMU's configure would say this too, but only after minutes of other work.
@@ -856,6 +859,14 @@ main() {
     print_paths
     return 0
   fi
+  find_packages
+  if [[ $LIST_PACKAGES == yes ]]; then
+    # Without it cargo builds one.
+    ! apt-cache show bindgen >/dev/null 2>&1 || PACKAGES+=(bindgen)
+    printf '%s\n' "${PACKAGES[@]}"
+    return 0
+  fi
+  make_folder "$REPO_DIR/build/qemu"
   CACHE=$(cache_dir)
   mkdir -p "$CACHE/qemu" "$CACHE/log"
   LOG_FILE=$CACHE/log/build-qemus-$(date +%Y%m%d-%H%M%S)-$$.log
@@ -863,7 +874,7 @@ main() {
   find "$CACHE/log" -name 'build-qemus-*.log' -mtime +14 -delete
   find "$CACHE" -maxdepth 1 -name 'tmp.*' -mtime +1 -exec rm -rf {} +
 
-  install_prerequisites
+  need_packages "${PACKAGES[@]}"
   lock_cache qemu-source
   find_source
   prepare_tree

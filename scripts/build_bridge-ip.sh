@@ -57,7 +57,7 @@ if ((${#modules[@]} == 0)); then
 fi
 flow_need vivado 'source settings64.sh of your Vivado, for example /opt/Xilinx/Vivado/2024.1/settings64.sh'
 have python3 || die 'python3 is missing'
-mkdir -p "$out"
+make_folder "$out"
 out=$(cd "$out" && pwd)
 
 for module in "${modules[@]}"; do

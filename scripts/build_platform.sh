@@ -80,7 +80,7 @@ done
 flow_need vivado 'source settings64.sh of your Vivado, for example /opt/Xilinx/Vivado/2024.1/settings64.sh'
 card=$(cd "$card" && pwd)
 out=${out:-$REPO_DIR/build/vivado/$platform}
-mkdir -p "$out"
+make_folder "$out"
 out=$(cd "$out" && pwd)
 
 [[ -f $dpi/libaccelerator_dpi.so ]] || "$REPO_DIR/scripts/build-dpi.sh" --out "$dpi"

@@ -26,6 +26,8 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --seed N          seed of the random data (default: a new one, which is printed)
   --rounds N        rounds of the ordering test in probe (default 100000)
   --waves           write the waveform of the simulation (FST)
+  --waves-from WHEN start (default), or driver: from when the guest has booted, just
+                    before its driver is loaded. In a shell: kill -USR1 SIMULATOR
   --shell           boot to a prompt with the drivers loaded; the simulator runs. After
                     an edit of the RTL scripts/swap-rtl.sh, in another terminal,
                     replaces it under the running guest
@@ -33,11 +35,21 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --accel ACCEL     auto (default), kvm or tcg; auto takes KVM if a guest really
                     starts with it
   --sim PROGRAM     your own simulation, as scripts/build-sim.sh makes it, instead
-                    of an example's
+                    of an example's; with --shell or --run
+  --iommu           put the card behind a virtual IOMMU (intel-iommu), with
+                    intel_iommu=on for the kernel; --example vfio has it anyway
+  --memory MB       of the VM (default 512, with --disk 2048)
+  --cpus N          of the VM (default 2)
+  --append TEXT     added to the kernel's command line
+  --disk FILE       with --shell: the VM boots this disk image (qcow2 or raw) and not
+                    the small guest; its console is the first serial port
+  --snapshot        do not change the disk image
   --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, built if missing)
-  --guest DIR       vmlinuz and initramfs.cpio.gz (default: build/guest, built if
-                    missing or old)
+  --guest DIR       vmlinuz and initramfs.cpio.gz (default: an example runs in a plain
+                    guest, built if missing or old; --shell and --run take build/guest,
+                    with your modules and programs)
   --device OPTIONS  added to -device accelerator-pcie,... as ,OPTIONS
+  --qemu-args TEXT  more arguments for QEMU, separated by spaces
   --timeout S       give up after so many seconds without a line from the guest
                     (default 300)
   --keep            keep the logs of a run that passed
@@ -49,11 +61,13 @@ EOF
 }
 
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
-ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no
+ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
+IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=()
 
 while (($#)); do
   case $1 in
-    --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | --timeout)
+    --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
+      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -66,6 +80,12 @@ while (($#)); do
         --guest) GUEST=$2 ;;
         --device) DEVICE=$2 ;;
         --timeout) number "$1" "$2" 1 && TIMEOUT=$2 ;;
+        --waves-from) WAVES=yes WAVES_FROM=$2 ;;
+        --memory) number "$1" "$2" 128 && MEMORY=$2 ;;
+        --cpus) number "$1" "$2" 1 && CPUS=$2 ;;
+        --append) MORE_APPEND=$2 ;;
+        --disk) DISK=$2 ;;
+        --qemu-args) read -r -a MORE_ARGS <<<"$2" ;;
       esac
       shift
       ;;
@@ -73,6 +93,8 @@ while (($#)); do
     --shell) MODE=shell ;;
     --run) MODE=user ;;
     --keep) KEEP=yes ;;
+    --iommu) IOMMU=yes ;;
+    --snapshot) SNAPSHOT=(-snapshot) ;;
     --help | -h)
       usage
       exit 0
@@ -85,6 +107,16 @@ case $ACCEL in
   auto | kvm | tcg) ;;
   *) die "--accel is $ACCEL, expected auto, kvm or tcg" ;;
 esac
+case $WAVES_FROM in
+  start) ;;
+  driver) [[ $MODE != shell ]] || die "--waves-from driver is not for --shell: kill -USR1 starts the waves there" ;;
+  *) die "--waves-from is $WAVES_FROM, expected start or driver" ;;
+esac
+if [[ -n $DISK ]]; then
+  [[ -r $DISK && -f $DISK ]] || die "the disk image $DISK cannot be read"
+  [[ $MODE == shell ]] || die "--disk needs --shell: only the small guest has the examples' programs"
+  [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
+fi
 
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
@@ -94,6 +126,11 @@ if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   [[ -z $QEMU_DIR ]] || COSIM+=(--qemu "$QEMU_DIR")
   [[ -z $GUEST ]] || COSIM+=(--guest "$GUEST")
   [[ -z $DEVICE ]] || COSIM+=(--device "$DEVICE")
+  [[ -z $MEMORY ]] || COSIM+=(--memory "$MEMORY")
+  [[ -z $DISK ]] || COSIM+=(--disk "$DISK" "${SNAPSHOT[@]}")
+  COSIM+=(--cpus "$CPUS")
+  [[ $IOMMU == no && -z $MORE_APPEND && $WAVES_FROM == start && ${#MORE_ARGS[@]} == 0 ]] ||
+    die "--iommu, --append, --waves-from and --qemu-args are not for --example virtio_net"
   exec "${COSIM[@]}"
 fi
 
@@ -118,9 +155,9 @@ esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
 
-RESULT=FAIL RUN_DIR='' SOCKET_DIR='' SIM_PID='' TERMINAL='' TERMINAL_PID=''
+RESULT=FAIL RUN_DIR='' SOCKET_DIR='' SIM_PID='' TERMINAL='' TERMINAL_PID='' COMPLAINTS=''
 
-# The simulator that runs now.
+# The simulator that runs now, or "swap" while scripts/swap-rtl.sh puts another in its place.
 simulator_pid() {
   sed -n 's/^simulator_pid=//p' "$RUN_DIR/vm" 2>/dev/null
 }
@@ -135,13 +172,13 @@ cleanup() {
   # scripts/swap-rtl.sh may have put another simulator in its place.
   if [[ -n $RUN_DIR && -f $RUN_DIR/vm ]]; then
     group=$(simulator_pid)
-    [[ -z $group || $group == "$SIM_PID" ]] || end_process "-$group"
+    [[ -z $group || $group == swap || $group == "$SIM_PID" ]] || end_process "-$group"
     rm -f "$RUN_DIR/vm"
   fi
   [[ -z $TERMINAL ]] || stty "$TERMINAL" 2>/dev/null || true
   [[ -z $SOCKET_DIR ]] || rm -rf "$SOCKET_DIR"
   if [[ -n $RUN_DIR ]]; then
-    if [[ $RESULT == PASS && $KEEP == no && $WAVES == no ]]; then
+    if [[ $RESULT == PASS && $KEEP == no && $WAVES == no && -z $COMPLAINTS ]]; then
       rm -rf "$RUN_DIR"
     else
       say "logs: $RUN_DIR"
@@ -158,6 +195,8 @@ trap 'exit 143' TERM
 
 have cargo || [[ -n $SIM ]] ||
   die "cargo is missing: install Rust from https://rustup.rs or your distribution"
+make_folder build/run
+[[ -n $QEMU_DIR && -n $SIM && -n $GUEST ]] || need_all_packages
 if [[ -z $QEMU_DIR ]]; then
   QEMU_DIR=build/qemu/patched
   run_child scripts/build-qemus.sh --patched-only
@@ -175,20 +214,20 @@ if [[ -z $SIM ]]; then
   [[ $WAVES == no ]] || BUILD+=' --waves'
 fi
 find_simulation "$DESIGN"
-# Your own modules and programs stay in: only a plain guest is made here.
 if [[ $MODE == example ]]; then
-  find_guest new
-else
+  find_guest plain
+elif [[ -z $DISK ]]; then
   find_guest
+elif [[ $ACCEL == auto ]]; then
+  # There is no kernel at hand to try KVM with.
+  ACCEL=tcg
 fi
 phase "build or find QEMU, RTL and guest"
 
 # ---- run -------------------------------------------------------------------------
 
-mkdir -p build/run
 RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
-# The path of a Unix socket is short, that of a checkout may be long.
-SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+make_socket_dir
 ENDPOINT=ipc://$SOCKET_DIR/pcie
 
 choose_accel
@@ -198,37 +237,93 @@ case $MODE in
 esac
 # On a busy host the timer may look broken to a kernel that checks it.
 APPEND="console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=$WHAT accel.args=$ARGS"
-MACHINE=q35 IOMMU=()
-if [[ $EXAMPLE == vfio ]]; then
+MACHINE=q35 BEFORE=()
+if [[ $EXAMPLE == vfio || $IOMMU == yes ]]; then
   # Interrupts are remapped as well, which KVM's own interrupt controller cannot do. The
   # IOMMU comes before what is behind it.
   [[ $ACCEL != kvm ]] || MACHINE=q35,kernel-irqchip=split
-  IOMMU=(-device 'intel-iommu,intremap=on')
+  BEFORE=(-device 'intel-iommu,intremap=on')
   APPEND+=' intel_iommu=on'
 fi
+APPEND+=${MORE_APPEND:+ $MORE_APPEND}
+if [[ -n $DISK ]]; then
+  FORMAT=raw
+  [[ $(head -c 3 "$DISK") != QFI ]] || FORMAT=qcow2
+  BOOT=(-m "${MEMORY:-2048}" "${SNAPSHOT[@]}" -drive "file=$DISK,format=$FORMAT,if=none,id=disk0"
+    -device 'virtio-blk-pci,drive=disk0')
+else
+  BOOT=(-m "${MEMORY:-512}" -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz")
+fi
 # shellcheck disable=SC2054 # the commas are QEMU's
-QEMU_ARGS=(-M "$MACHINE" "${IOMMU[@]}" -accel "$ACCEL" -cpu "$CPU" -m 512 -smp 2 -nodefaults -display none
-  -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
+QEMU_ARGS=(-M "$MACHINE" "${BEFORE[@]}" -accel "$ACCEL" -cpu "$CPU" -smp "$CPUS" -nodefaults -display none
+  -no-reboot "${BOOT[@]}"
   -device pcie-root-port,id=rp0
   -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"
-  -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off")
+  -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off" "${MORE_ARGS[@]}")
 
 SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
 [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
+[[ $WAVES_FROM == start ]] || SIM_ARGS+=(+waves_trigger)
 start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
 SIM_PID=$CHILD
 # For scripts/swap-rtl.sh.
 printf '%s\n' "qmp=$SOCKET_DIR/qmp" "endpoint=$ENDPOINT" device=acc0 "simulator_pid=$SIM_PID" \
   "build=$BUILD" >"$RUN_DIR/vm"
 
+# Whether the simulator has ended, and nobody puts another in its place.
+simulator_died() {
+  local pid
+  pid=$(simulator_pid)
+  [[ $pid != swap ]] && ! kill -0 "${pid:-$SIM_PID}" 2>/dev/null
+}
+
+# Sets WORDS: how it ended, and what it said last.
+simulator_words() {
+  local status=0
+  if [[ $(simulator_pid) == "$SIM_PID" ]]; then
+    wait "$SIM_PID" || status=$?
+  else
+    # scripts/swap-rtl.sh started it.
+    status=unknown
+  fi
+  WORDS="the simulator has ended $(last_words "$status" "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err")"
+}
+
 if [[ $MODE == shell ]]; then
+  [[ $WAVES == no ]] || say "kill -USR1 $SIM_PID starts waves that wait for it (+waves_trigger)"
   say "the guest's console follows; Ctrl-A X ends it"
   TERMINAL=$(stty -g 2>/dev/null || true)
+  KERNEL_LINE=()
+  [[ -n $DISK ]] || KERNEL_LINE=(-append "$APPEND")
   # Not in a session of its own: it reads the terminal.
-  "${DIE_WITH_US[@]}" "$QEMU" "${QEMU_ARGS[@]}" -append "$APPEND" -serial mon:stdio <&0 &
-  TERMINAL_PID=$!
-  wait "$TERMINAL_PID" || die "QEMU ended with status $?"
+  "${DIE_WITH_US[@]}" "$QEMU" "${QEMU_ARGS[@]}" "${KERNEL_LINE[@]}" \
+    -chardev "stdio,id=console,signal=off,mux=on,logfile=$RUN_DIR/console.log" \
+    -mon chardev=console -serial chardev:console <&0 &
+  TERMINAL_PID=$! TOLD=''
+  while kill -0 "$TERMINAL_PID" 2>/dev/null; do
+    NOW_PID=$(simulator_pid)
+    if [[ $TOLD != "$NOW_PID" ]] && simulator_died; then
+      TOLD=$NOW_PID
+      simulator_words
+      # The terminal is a raw one. Before a guest runs, QEMU waits for the card.
+      if [[ ! -s $RUN_DIR/console.log ]]; then
+        disown "$TERMINAL_PID"
+        kill -KILL "$TERMINAL_PID" 2>/dev/null || true
+        TERMINAL_PID=''
+        [[ -z $TERMINAL ]] || stty "$TERMINAL" 2>/dev/null || true
+        die "$WORDS"
+      fi
+      printf '\n[%s] %s\n[%s] the VM goes on without it; Ctrl-A X ends it\n' "$SCRIPT_NAME" "$WORDS" \
+        "$SCRIPT_NAME" | sed 's/$/\r/' >&2
+    fi
+    sleep 0.3
+  done
+  STATUS=0
+  wait "$TERMINAL_PID" || STATUS=$?
+  ((STATUS == 0)) || die "QEMU ended with status $STATUS"
   RESULT=PASS
+  COMPLAINTS=$(complaints "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" || true)
+  [[ -z $COMPLAINTS ]] || printf '\nWhat the simulator complained of\n%s\n' "$COMPLAINTS"
   exit 0
 fi
 
@@ -251,7 +346,10 @@ take_line() {
   printf '%s\n' "$line" >>"$RUN_DIR/serial.log"
   case $line in
     'ACCEL lspci='*) LSPCI+=("${line#ACCEL lspci=}") ;;
-    'ACCEL phase=booted') phase "start and boot" ;;
+    'ACCEL phase=booted')
+      phase "start and boot"
+      [[ $WAVES_FROM == start ]] || kill -USR1 "$(simulator_pid)" || true
+      ;;
     'ACCEL phase=loaded') phase "load the driver" ;;
     'ACCEL phase=end') phase "work of the guest" ;;
     'ACCEL '*=*)
@@ -267,24 +365,35 @@ take_line() {
   esac
 }
 
-# Ten seconds without a line are worth one of ours.
+# Each second a look at the simulator; ten without a line are worth one of ours.
 exec 8<"$SOCKET_DIR/serial"
-part='' silent=0
+part='' silent=0 DIED=no
 while true; do
   status=0
-  IFS= read -r -t 10 line <&8 || status=$?
+  IFS= read -r -t 1 line <&8 || status=$?
   part+=$line
   if ((status == 0)); then
     take_line "${part%$'\r'}"
     part='' silent=0
   elif ((status > 128)); then
-    silent=$((silent + 10))
-    if ((silent >= TIMEOUT)); then
+    silent=$((silent + 1))
+    if simulator_died; then
+      # QEMU and the guest would wait for it, each as long as it can.
+      DIED=yes
+      simulator_words
+      FAILURES+=("$WORDS")
+      say "$WORDS"
+      # One that still waits for the card heeds no SIGTERM. The shell need not tell of it.
+      disown "$QEMU_PID"
+      kill -KILL -- "-$QEMU_PID" 2>/dev/null || true
+      break
+    elif ((silent >= TIMEOUT)); then
       FAILURES+=("no line from the guest within $silent s")
       end_process "-$QEMU_PID"
       break
+    elif ((silent % 10 == 0)); then
+      say "no line from the guest for $silent s; it is given up after $TIMEOUT s"
     fi
-    say "no line from the guest for $silent s; it is given up after $TIMEOUT s"
   else
     break
   fi
@@ -293,10 +402,12 @@ exec 8<&-
 
 wait_child "$QEMU_PID" 20 QEMU
 QEMU_STATUS=$STATUS
-((QEMU_STATUS == 0)) || FAILURES+=("QEMU ended with status $QEMU_STATUS")
+((QEMU_STATUS == 0)) || [[ $DIED == yes ]] || FAILURES+=("QEMU ended with status $QEMU_STATUS")
 phase "end the VM"
 NOW_PID=$(simulator_pid)
-if [[ $NOW_PID != "$SIM_PID" ]]; then
+if [[ $DIED == yes ]]; then
+  :
+elif [[ $NOW_PID != "$SIM_PID" ]]; then
   say "the simulator was replaced while the VM ran"
   end_process "-$NOW_PID"
 elif kill -0 "$SIM_PID" 2>/dev/null; then
@@ -304,8 +415,10 @@ elif kill -0 "$SIM_PID" 2>/dev/null; then
 else
   FAILURES+=("the simulator ended before the VM")
 fi
-wait_child "$SIM_PID" 20 "the simulator"
-((STATUS == 0)) || FAILURES+=("the simulator ended with status $STATUS")
+if [[ $DIED == no ]]; then
+  wait_child "$SIM_PID" 20 "the simulator"
+  ((STATUS == 0)) || FAILURES+=("the simulator ended with status $STATUS")
+fi
 phase "end the simulator"
 
 # ---- summary ---------------------------------------------------------------------
@@ -315,6 +428,13 @@ case ${VALUE[status]:-none} in
   none) FAILURES+=("the program in the guest did not come to its end") ;;
   *) FAILURES+=("the program in the guest ended with status ${VALUE[status]}") ;;
 esac
+KERNEL_WORDS=$(kernel_complaints "$RUN_DIR/kernel.log" || true)
+while IFS= read -r line; do
+  case $line in
+    *'Kernel panic'*) FAILURES+=("the guest's kernel: ${line#  }") ;;
+  esac
+done <<<"$KERNEL_WORDS"
+COMPLAINTS=$(complaints "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" || true)
 ((${#FAILURES[@]})) || RESULT=PASS
 
 show() {
@@ -340,6 +460,14 @@ grep -ohE '\b(mmio_reads|mmio_writes|dma_read_bytes|dma_write_bytes|msix|clocks|
   "$RUN_DIR/simulator.log" | while IFS='=' read -r name value; do
   show "${name//_/ }" "$value"
 done || true
+if [[ -n $COMPLAINTS ]]; then
+  printf '\nWhat the simulator complained of\n'
+  printf '%s\n' "$COMPLAINTS"
+fi
+if [[ -n $KERNEL_WORDS ]]; then
+  printf "\nWhat the guest's kernel complained of\n"
+  printf '%s\n' "$KERNEL_WORDS"
+fi
 printf '\nSeconds of each phase\n'
 printf '  %s\n' "${PHASES[@]}"
 if [[ $WAVES == yes ]]; then

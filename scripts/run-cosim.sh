@@ -197,7 +197,7 @@ if [[ $CONSOLE == vnc ]]; then
 fi
 [[ $NO_SIM == yes ]] || find_simulation "$EXAMPLE"
 if [[ -n $TEST ]]; then
-  find_guest new
+  find_guest plain
 elif [[ -z $DISK || -z $PLAIN_DISK ]]; then
   find_guest
 fi
@@ -210,13 +210,13 @@ if [[ $NETWORK == bridge ]]; then
 fi
 
 if [[ -n $LOGS ]]; then
-  mkdir -p "$LOGS"
+  make_folder "$LOGS"
   RUN_DIR=$LOGS
 else
-  mkdir -p build/run
+  make_folder build/run
   RUN_DIR=$(mktemp -d "build/run/cosim-XXXXXX")
 fi
-SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+make_socket_dir
 if [[ -n ${NPU_COSIM_PORT:-} || $NO_SIM == yes ]]; then
   ENDPOINT=${NPU_COSIM_PORT:-7557}
 else
@@ -370,7 +370,9 @@ if [[ -z $TEST ]]; then
     wait "$pid" || STATUS=$?
     say "$name ended first, with status $STATUS"
     if ((STATUS != 0)); then
-      tail -n 10 "$RUN_DIR/$name-qemu.log" "$RUN_DIR/simulator.err" 2>/dev/null || true
+      FILES=("$RUN_DIR/$name-qemu.log")
+      [[ $name != simulator ]] || FILES=("$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err")
+      say "$name ended $(last_words "$STATUS" "${FILES[@]}")"
       exit 1
     fi
   done
@@ -421,7 +423,11 @@ while true; do
     [[ $name == accel ]] || pid=$PLAIN_PID
     alive "$pid" || FAILURES+=("the $name VM ended before the test")
   done
-  [[ -z $SIM_PID ]] || alive "$SIM_PID" || FAILURES+=("the simulator ended before the test")
+  if [[ -n $SIM_PID ]] && ! alive "$SIM_PID"; then
+    STATUS=0
+    wait "$SIM_PID" || STATUS=$?
+    FAILURES+=("the simulator has ended $(last_words "$STATUS" "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err")")
+  fi
   ((SECONDS < END)) || FAILURES+=("the test is not through after $TIMEOUT s")
   ((${#FAILURES[@]} == 0)) || break
   if ((SECONDS - TOLD >= 20)); then
@@ -506,6 +512,10 @@ if [[ -n $clocks ]]; then
   printf '\nWhat the simulator counted\n'
   show "clocks" "$clocks"
   show "clocks per second" "$(counted clocks_per_second)"
+fi
+COMPLAINTS=$(complaints "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" || true)
+if [[ -n $COMPLAINTS ]]; then
+  printf '\nWhat the simulator complained of\n%s\n' "$COMPLAINTS"
 fi
 printf '\nSeconds of each phase\n'
 printf '  %s\n' "${PHASES[@]}"

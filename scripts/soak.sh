@@ -50,10 +50,10 @@ done
 QEMU=$QEMU_DIR/bin/qemu-system-x86_64
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 scripts/build-sim.sh probe
-scripts/build-guest.sh
-SIM=build/sim/probe/probe GUEST=build/guest
+scripts/build-guest.sh --out build/guest-plain
+SIM=build/sim/probe/probe GUEST=build/guest-plain
 
-mkdir -p build/run
+make_folder build/run
 RUN_DIR=$(mktemp -d build/run/soak-XXXXXX)
 SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
 ENDPOINT=ipc://$SOCKET_DIR/pcie

@@ -167,7 +167,9 @@ if [[ -z $DRIVER ]]; then
   fi
 fi
 
-# The old one first: a driver that waits for it gets all ones and can let go.
+# The old one first: a driver that waits for it gets all ones and can let go. The demo that
+# watches over it is told.
+[[ -z $RUN ]] || sed -i 's/^simulator_pid=.*/simulator_pid=swap/' "$RUN/vm"
 kill -TERM "$PID" 2>/dev/null || true
 for ((i = 0; i < 200; i++)); do
   # Nobody may have picked up its status yet.

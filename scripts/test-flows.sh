@@ -52,7 +52,7 @@ done
 out=$REPO_DIR/build/test-flows
 tests=$REPO_DIR/hdl/tests/flows
 rm -rf "$out"
-mkdir -p "$out"
+make_folder "$out"
 LOG_FILE=$out/test.log
 : >"$LOG_FILE"
 log=$LOG_FILE

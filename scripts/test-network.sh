@@ -61,12 +61,12 @@ trap 'exit 143' TERM
 
 SIM=''
 find_simulation regs
-run_child scripts/build-guest.sh
+run_child scripts/build-guest.sh --out build/guest-plain
 mkdir -m 700 "$WORK/run" "$WORK/sockets"
 # What our VMs leave there is ours.
 export XDG_RUNTIME_DIR=$WORK/run XDG_STATE_HOME=$WORK/state TMPDIR=$WORK/sockets
 COSIM=(scripts/run-cosim.sh --sim "$SIM" --qemu "$QEMU_DIR" --plain-qemu "$PLAIN_DIR"
-  --guest build/guest)
+  --guest build/guest-plain)
 
 # A network namespace of its own, in which we are root.
 IN_NAMESPACE=(unshare -n)

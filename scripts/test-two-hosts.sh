@@ -44,12 +44,12 @@ while (($#)); do
 done
 QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64")
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
-SIM=build/sim/regs/regs GUEST=build/guest
+SIM=build/sim/regs/regs GUEST=build/guest-plain
 
 if [[ $IN_NAMESPACE == no ]]; then
   need_packages iproute2 util-linux
   scripts/build-sim.sh regs
-  scripts/build-guest.sh
+  scripts/build-guest.sh --out build/guest-plain
   if ((EUID != 0)); then
     unshare --user --map-root-user true 2>/dev/null ||
       die "neither root nor allowed to make user namespaces: run it with sudo"

@@ -54,7 +54,7 @@ for file in "$QEMU_DIR" "$PLAIN_DIR"; do
 done
 need_packages python3
 scripts/build-sim.sh virtio_net
-scripts/build-guest.sh
+scripts/build-guest.sh --out build/guest-plain
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 exec python3 tests/vm/net.py --qemu "$QEMU_DIR/bin/qemu-system-x86_64" \
-  --plain-qemu "$PLAIN_DIR/bin/qemu-system-x86_64" --guest build/guest "${ARGS[@]}"
+  --plain-qemu "$PLAIN_DIR/bin/qemu-system-x86_64" --guest build/guest-plain "${ARGS[@]}"

@@ -23,6 +23,8 @@ SUITES=(
   'bare:a guest of 64 KiB without an operating system, under TCG and KVM, and says which'
   'guest:builds the guest kernel module, programs and initramfs'
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
+  'user:the same by an ordinary user with nothing but Rust in the PATH'
+  'demo:what the demo says when something goes wrong, and its options for the VM'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
@@ -142,11 +144,21 @@ suite_bare() {
 }
 
 suite_guest() {
-  scripts/build-guest.sh
+  scripts/build-guest.sh --out build/guest-plain
 }
 
 suite_sort() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 64
+}
+
+suite_user() {
+  local qemu=()
+  [[ -z $QEMU_GIVEN ]] || qemu=(--qemu "$QEMU_DIR")
+  scripts/test-user.sh "${qemu[@]}"
+}
+
+suite_demo() {
+  scripts/test-demo.sh --qemu "$QEMU_DIR"
 }
 
 suite_probe() {
@@ -240,7 +252,7 @@ main() {
   done
 
   have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
-  mkdir -p target/test
+  make_folder target/test
   local passed=0 failed=0 begin status
   for suite in "${SUITES[@]}"; do
     name=${suite%%:*}

@@ -15,8 +15,14 @@
 #   forget_processes            removes these files
 #   pid_dir                     the folder of these files
 #   process_start PID           when it started, in ticks of the kernel; fails if it is gone
+#   make_socket_dir             SOCKET_DIR, a short path for sockets, which goes when the script ends
 #   find_simulation DESIGN      builds it unless SIM names one; WAVES=yes for waveforms
-#   find_guest [new]            GUEST has a kernel and an initramfs; "new" builds what is old
+#   find_guest [plain]          GUEST has a kernel and an initramfs; "plain" is the one without
+#                               modules and programs of the user's, built anew if it is old
+#   need_all_packages           what the builds need of Debian, where we may not install it
+#   last_words STATUS FILE...   the end of these files, with how their program ended
+#   complaints FILE...          each kind of warning and error in these logs, once
+#   kernel_complaints FILE      panics, oopses and warnings in a kernel's log
 #   choose_accel                ACCEL becomes kvm or tcg, CPU the processor for it; wants
 #                               GUEST, QEMU and RUN_DIR
 
@@ -127,7 +133,7 @@ PID_FILES=()
 note_process() {
   local dir start
   dir=$(pid_dir)
-  [[ -d $dir ]] || mkdir -m 700 "$dir"
+  [[ -d $dir ]] || mkdir -m 700 "$dir" || die "the folder $dir cannot be made"
   [[ -O $dir && ! -L $dir ]] || die "$dir is not a folder of yours"
   start=$(process_start "$1") || return 0
   printf '%s %s %s\n' "$1" "$start" "$2" >"$dir/$1"
@@ -136,6 +142,52 @@ note_process() {
 
 forget_processes() {
   ((${#PID_FILES[@]} == 0)) || rm -f "${PID_FILES[@]}"
+}
+
+# A short path: that of a Unix socket is bounded. A process of its own removes the folder
+# once the script is gone, also one that is killed.
+make_socket_dir() {
+  SOCKET_DIR=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+  # Our end of it is open for as long as we live, or a child of ours.
+  exec {SOCKET_DIR_FD}> >(
+    trap '' INT TERM HUP
+    exec >/dev/null 2>&1
+    cat
+    rm -rf "$SOCKET_DIR"
+  )
+}
+
+# ---- what programs say -----------------------------------------------------------
+
+last_words() {
+  local status=$1 text
+  shift
+  text=$(tail -q -n 8 "$@" 2>/dev/null || true)
+  if [[ $status =~ ^[0-9]+$ ]] && ((status > 128)); then
+    status="$status (SIG$(kill -l "$status" 2>/dev/null || true))"
+  fi
+  printf 'with status %s; the last that it said:\n' "$status"
+  printf '%s\n' "${text:-(nothing)}" | sed 's/^/  | /'
+}
+
+# Lines of our logs have a time, a level and more; %Error and %Warning are Verilator's, with a
+# time too, and the words are those of other programs.
+complaints() {
+  cat "$@" 2>/dev/null | tr -d '\r' |
+    grep -E ' (WARN|ERROR) |%(Error|Warning)|(warning|error): |Assertion' |
+    sed -E 's/^[0-9TZ:. -]{10,} *//; s/^\[[0-9]+\] *//' | awk '
+      { kind = $0; gsub(/0x[0-9a-f]+|[0-9]+/, "#", kind)
+        if (count[kind]++ == 0) { order[++kinds] = kind; first[kind] = $0 } }
+      END { for (i = 1; i <= kinds && i <= 12; i++) {
+          kind = order[i]
+          printf "  %s%s\n", first[kind], (count[kind] > 1) ? " (" count[kind] " times, or alike)" : "" }
+        if (kinds > 12) printf "  and %d more\n", kinds - 12 }'
+}
+
+kernel_complaints() {
+  tr -d '\r' <"$1" 2>/dev/null | sed -E 's/^\[ *[0-9.]+\] *//' |
+    grep -E '^(Kernel panic|Oops|BUG:|WARNING: |general protection|watchdog: BUG|INFO: (task|rcu)|rcu: INFO|Out of memory|kernel BUG)' |
+    LC_ALL=C sort -u | sed 's/^/  /' | head -n 6
 }
 
 # ---- what is needed --------------------------------------------------------------
@@ -152,20 +204,37 @@ find_simulation() {
     fi
     SIM=build/sim/$name/$name
   fi
+  [[ ! -d $SIM ]] || die "the simulation $SIM is a folder, expected a program as scripts/build-sim.sh makes it"
   [[ -x $SIM ]] || die "the simulation $SIM is not there; scripts/build-sim.sh builds it"
 }
 
 find_guest() {
   local file
   if [[ -z $GUEST ]]; then
-    GUEST=build/guest
-    if [[ ${1:-} == new || ! -e $GUEST/vmlinuz ]]; then
-      run_child scripts/build-guest.sh
+    if [[ ${1:-} == plain ]]; then
+      # The user's own guest stays as it is.
+      GUEST=build/guest-plain
+      run_child scripts/build-guest.sh --out "$GUEST"
+    else
+      GUEST=build/guest
+      [[ -e $GUEST/vmlinuz ]] || run_child scripts/build-guest.sh
     fi
   fi
   for file in vmlinuz initramfs.cpio.gz; do
     [[ -e $GUEST/$file ]] || die "$GUEST/$file is not there; scripts/build-guest.sh makes it"
   done
+}
+
+# One who may not install packages learns of all of them before minutes of building.
+need_all_packages() {
+  local script packages all=()
+  have dpkg-query && ! can_be_root || return 0
+  for script in build-qemus build-sim build-guest; do
+    packages=$("scripts/$script.sh" --list-packages) || exit 1
+    mapfile -t -O "${#all[@]}" all <<<"$packages"
+  done
+  mapfile -t all < <(printf '%s\n' "${all[@]}" | LC_ALL=C sort -u)
+  need_packages "${all[@]}"
 }
 
 # /dev/kvm may be there and a guest hang with it all the same: boot ours and see

@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What scripts/demo.sh says and does when something goes wrong, and its options for the VM.
+set -euo pipefail
+SCRIPT_NAME='test-demo.sh'
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$REPO_DIR"
+
+TESTS=(refusals early shell middle complaints panic options waves interrupt own_guest)
+
+usage() {
+  cat <<EOF
+usage: scripts/test-demo.sh [--qemu DIR] [TEST...]
+
+  refusals    a folder as a simulation, a program that needs shared libraries
+  early       a simulator that ends before there is a card
+  shell       the same for a demo with a prompt
+  middle      a simulator that ends while the guest works
+  complaints  RTL that raises a vector which it has not: the summary has it
+  panic       a guest's kernel that panics is named
+  options     memory, CPUs, kernel arguments, a virtual IOMMU
+  waves       waves from when the driver comes
+  interrupt   Ctrl-C leaves nothing behind
+  own_guest   a plain demo leaves the user's own guest alone
+
+  --qemu DIR  the QEMU in DIR/bin (default: build/qemu/patched)
+  --help      this text
+EOF
+}
+
+QEMU_DIR=build/qemu/patched WANTED=()
+while (($#)); do
+  case $1 in
+    --qemu)
+      (($# >= 2)) || die "--qemu needs a folder"
+      QEMU_DIR=$2
+      shift
+      ;;
+    --help | -h)
+      usage
+      exit 0
+      ;;
+    *)
+      [[ " ${TESTS[*]} " == *" $1 "* ]] || die "no test $1; see --help"
+      WANTED+=("$1")
+      ;;
+  esac
+  shift
+done
+((${#WANTED[@]})) || WANTED=("${TESTS[@]}")
+
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+# shellcheck disable=SC2329 # called by trap
+cleanup() {
+  local status=$?
+  rm -rf "$WORK"
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+mkdir "$WORK/sockets"
+
+scripts/build-sim.sh regs
+scripts/build-sim.sh probe
+cat >"$WORK/run" <<'RUN'
+#!/bin/sh
+case $1 in
+  panic) echo c >/proc/sysrq-trigger ;;
+  # regs.sv: raises that vector, of which there are eight.
+  vector) accel-mmio write 4 0xc 200 ;;
+  look)
+    echo "ACCEL groups=$(ls /sys/kernel/iommu_groups | wc -l)"
+    echo "ACCEL memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+    echo "ACCEL word=$(grep -c mine=yes /proc/cmdline)"
+    ;;
+esac
+RUN
+scripts/build-guest.sh --run "$WORK/run" --out "$WORK/guest"
+
+# fake NAME: a simulation that is the script on standard input.
+fake() {
+  { printf '#!/bin/bash\n'; cat; } >"$WORK/$1"
+  chmod +x "$WORK/$1"
+}
+
+# demo STATUS ARG...: runs it and looks at how it ends; OUTPUT is what it said.
+demo() {
+  local expected=$1 status=0
+  shift
+  OUTPUT=$(TMPDIR=$WORK/sockets scripts/demo.sh --qemu "$QEMU_DIR" "$@" 2>&1 </dev/null) || status=$?
+  printf '%s\n' "$OUTPUT"
+  if [[ $* != *--shell* && " $* " != *' --sim build/sim/regs '* ]]; then
+    if ((status == 0)); then says PASS; else says FAIL; fi
+  fi
+  ((status == expected)) || die "demo.sh $* ended with status $status, expected $expected"
+}
+
+says() {
+  [[ $OUTPUT == *"$1"* ]] || die "the demo does not say: $1"
+}
+
+says_not() {
+  [[ $OUTPUT != *"$1"* ]] || die "the demo says: $1"
+}
+
+nothing_left() {
+  [[ -z $(ls -A "$WORK/sockets") ]] || die "left behind: $(ls -A "$WORK/sockets")"
+}
+
+test_refusals() {
+  demo 1 --sim build/sim/regs --shell
+  says 'build/sim/regs is a folder'
+  local output
+  ! output=$(scripts/build-guest.sh --program "$(command -v ls)" --out "$WORK/none" 2>&1) ||
+    die "a program that is linked dynamically is accepted"
+  [[ $output == *'is linked dynamically'* ]] || die "$output"
+}
+
+test_early() {
+  fake early <<<'echo "Bar0Size is 3000, expected a power of two" >&2; exit 3'
+  demo 1 --sim "$WORK/early" --example regs
+  says 'the simulator has ended with status 3'
+  says 'Bar0Size is 3000'
+  says_not 'no simulator at'
+}
+
+test_shell() {
+  fake early <<<'echo "Bar0Size is 3000, expected a power of two" >&2; exit 3'
+  demo 1 --sim "$WORK/early" --shell
+  says 'the simulator has ended with status 3'
+  says 'Bar0Size is 3000'
+  says_not 'no simulator at'
+}
+
+test_middle() {
+  fake middle <<MIDDLE
+"$REPO_DIR/build/sim/probe/probe" "\$@" &
+log=\$(readlink /proc/\$\$/fd/1)
+until grep -q phase=loaded "\${log%/*}/serial.log" 2>/dev/null; do sleep 0.2; done
+kill -KILL \$!
+echo '%Error: probe.sv:1: Assertion failed: on purpose' >&2
+exit 134
+MIDDLE
+  demo 1 --sim "$WORK/middle" --example probe --rounds 100000000
+  says 'the simulator has ended with status 134 (SIGABRT)'
+  says 'Assertion failed: on purpose'
+}
+
+test_complaints() {
+  demo 0 --sim build/sim/regs/regs --run --guest "$WORK/guest" --append accel.args=vector
+  says 'What the simulator complained of'
+  says '200'
+  says 'logs: '
+}
+
+test_panic() {
+  demo 1 --sim build/sim/regs/regs --run --guest "$WORK/guest" --append accel.args=panic
+  says "the guest's kernel: Kernel panic"
+}
+
+value() {
+  sed -n "s/^  $1 *\([0-9]*\)\$/\1/p" <<<"$OUTPUT"
+}
+
+test_options() {
+  demo 0 --sim build/sim/regs/regs --run --guest "$WORK/guest" --iommu --memory 768 --cpus 3 \
+    --append 'mine=yes accel.args=look' --qemu-args '-name mine'
+  (($(value groups) > 0)) || die "there is no IOMMU in the guest"
+  (($(value memory) > 600000)) || die "the guest has $(value memory) KiB, expected about 768 MiB"
+  (($(value word) == 1)) || die "the kernel's command line lacks what was added"
+  [[ $OUTPUT =~ kernel,\ vCPUs\ .*,\ 3$'\n' ]] || die "the guest has not 3 vCPUs"
+}
+
+test_waves() {
+  demo 0 --example regs --waves-from driver
+  local folder
+  folder=$(sed -n 's/^Waveform: //p' <<<"$OUTPUT")
+  [[ -s $folder ]] || die "there are no waves in $folder"
+  grep -q 'waves go to .* from clock [1-9]' "${folder%/*}/simulator.log" ||
+    die "the waves began at the start"
+  rm -rf "${folder%/*}"
+}
+
+test_interrupt() {
+  local pid status i
+  for i in 1 2 3; do
+    # The shell has what it starts in the background ignore Ctrl-C.
+    TMPDIR=$WORK/sockets env --default-signal=INT scripts/demo.sh --qemu "$QEMU_DIR" \
+      --sim build/sim/probe/probe --example probe --rounds 100000000 >"$WORK/interrupted" 2>&1 </dev/null &
+    pid=$!
+    case $i in
+      1) until grep -q starting "$WORK/interrupted" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.1; done ;;
+      *) sleep "$((i * 4))" ;;
+    esac
+    kill -INT "$pid"
+    status=0
+    wait "$pid" || status=$?
+    cat "$WORK/interrupted"
+    ((status == 130)) || die "Ctrl-C ended with status $status"
+    nothing_left
+  done
+}
+
+test_own_guest() {
+  local before
+  before=$(readlink build/guest/initramfs.cpio.gz || true)
+  demo 0 --example regs --sim build/sim/regs/regs
+  [[ $(readlink build/guest/initramfs.cpio.gz || true) == "$before" ]] ||
+    die "a plain demo has replaced the guest in build/guest"
+}
+
+for name in "${WANTED[@]}"; do
+  say "$name"
+  # A shell of its own, so that `set -e` holds in it.
+  ("test_$name")
+  nothing_left
+done
+say "${#WANTED[@]} passed"
