@@ -4,6 +4,8 @@
 //! endpoint of `accelerator-peers` on the other.
 
 use std::{
+    io::Write,
+    net::TcpListener,
     sync::{
         atomic::{AtomicBool, AtomicU32, Ordering},
         Arc, Mutex,
@@ -498,6 +500,35 @@ fn nobody_there() {
         other => panic!("{other:?}"),
     }
     assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+/// A server that is none of ours is not called nobody, whether it is silent or speaks first.
+#[test]
+fn somebody_else_there() {
+    for words in [&b""[..], b"SSH-2.0-OpenSSH_9.2p1\r\n", b"220 mail ESMTP\r\n"] {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("tcp://{}", server.local_addr().unwrap());
+        // It ends with the process.
+        thread::spawn(move || {
+            let mut open = Vec::new();
+            for stream in server.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.write_all(words);
+                open.push(stream);
+            }
+        });
+        let link = Link::new(
+            settings(endpoint.clone()),
+            Box::new(Machine(Arc::default())),
+        )
+        .unwrap();
+        let error = link.handshake(Duration::from_millis(700)).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(&endpoint) && !text.contains("no simulator at"),
+            "{text}"
+        );
+    }
 }
 
 #[test]

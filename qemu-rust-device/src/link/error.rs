@@ -19,6 +19,8 @@ pub enum LinkError {
         waited: Duration,
         /// Whether there was a connection at all.
         connected: bool,
+        /// Whether somebody took a connection, who need not speak our language.
+        reached: bool,
         /// What became of connections that did not come to be.
         refused: Option<&'static str>,
     },
@@ -42,6 +44,7 @@ impl fmt::Display for LinkError {
                 endpoint,
                 waited,
                 connected,
+                reached,
                 refused,
             } => {
                 let seconds = waited.as_secs_f32();
@@ -55,6 +58,13 @@ impl fmt::Display for LinkError {
                         f,
                         "the process at {endpoint} accepted the connection but did not answer \
                          within {seconds:.1} s (is it the simulator, and does its clock run?)"
+                    )
+                } else if *reached {
+                    write!(
+                        f,
+                        "what listens at {endpoint} takes connections and is no simulator: it did \
+                         not say within {seconds:.1} s that it speaks ZeroMQ's protocol (is another \
+                         server there? see the properties endpoint and port)"
                     )
                 } else {
                     write!(

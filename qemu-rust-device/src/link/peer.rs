@@ -56,6 +56,7 @@ impl Link {
                         endpoint: endpoint(),
                         waited: begin.elapsed(),
                         connected: shared.wire.as_ref().is_some_and(|w| w.connected),
+                        reached: shared.wire.as_ref().is_some_and(|w| w.reached),
                         refused: shared.wire.as_ref().and_then(|w| w.refused),
                     });
                 }

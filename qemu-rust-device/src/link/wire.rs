@@ -17,6 +17,8 @@ pub(crate) struct Wire {
     pub(crate) socket: zmq::Socket,
     monitor: zmq::Socket,
     pub(super) connected: bool,
+    /// Somebody took a connection, whoever that was.
+    pub(super) reached: bool,
     /// Why the last connection did not come to be.
     pub(super) refused: Option<&'static str>,
     keyed: bool,
@@ -49,7 +51,8 @@ impl Wire {
             .map_err(fail("cannot set up the socket"))?;
         keys::apply(&socket, keys, endpoint).map_err(fail("cannot set the keys of the socket"))?;
         let address = format!("inproc://monitor-{:x}", random());
-        let events = zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
+        let events = zmq::SocketEvent::CONNECTED.to_raw()
+            | zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
             | zmq::SocketEvent::DISCONNECTED.to_raw()
             | keys::FAILURES;
         socket
@@ -69,6 +72,7 @@ impl Wire {
             socket,
             monitor,
             connected: false,
+            reached: false,
             refused: None,
             keyed: keys.is_some(),
         })
@@ -105,6 +109,8 @@ impl Wire {
                     Some(old) if event == keys::NO_DETAIL => Some(old),
                     _ => Some(why),
                 };
+            } else if event == zmq::SocketEvent::CONNECTED.to_raw() {
+                self.reached = true;
             } else if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
                 self.connected = true;
                 return Some(true);
