@@ -862,7 +862,7 @@ main() {
   find_packages
   if [[ $LIST_PACKAGES == yes ]]; then
     # Without it cargo builds one.
-    ! apt-cache show bindgen >/dev/null 2>&1 || PACKAGES+=(bindgen)
+    have bindgen || ! apt-cache show bindgen >/dev/null 2>&1 || PACKAGES+=(bindgen)
     printf '%s\n' "${PACKAGES[@]}"
     return 0
   fi
