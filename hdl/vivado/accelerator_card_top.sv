@@ -74,6 +74,7 @@ module accelerator_card_top (
 
   // The card has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
+  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           (`CARD_NAME),
     .VendorId       (`CARD_VENDOR_ID),
@@ -153,6 +154,7 @@ module accelerator_card_top (
     .msix_valid, .msix_ready, .msix_vector, .intx(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
+  /* verilator lint_on PINMISSING */
 
   accelerator_card u_card (
     .aclk, .aresetn(user_resetn),
