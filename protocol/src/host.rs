@@ -28,6 +28,10 @@ pub const MAX_READS: usize = 4096;
 /// outstanding.
 pub const MAX_ABANDONED: usize = MAX_READS;
 
+/// Resets that may be outstanding at once. Further ones are put off until some
+/// are answered, and become one.
+pub const MAX_RESETS: usize = 64;
+
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -288,6 +292,11 @@ pub struct HostSession {
     writes_outstanding: u32,
     last_reset: u32,
     resets_outstanding: u32,
+    /// What each of them has voided: reads and writes that the device has still
+    /// to see.
+    voided: VecDeque<(usize, u32)>,
+    /// A reset that was put off.
+    next_reset: Option<ResetKind>,
     /// The device knows CLOCK, and has a clock to tell of.
     has_clock: bool,
     /// CLOCK was sent, and the time that was told last.
@@ -317,6 +326,8 @@ impl HostSession {
             writes_outstanding: 0,
             last_reset: 0,
             resets_outstanding: 0,
+            voided: VecDeque::new(),
+            next_reset: None,
             has_clock: false,
             time: None,
             has_function: false,
@@ -344,9 +355,29 @@ impl HostSession {
         self.writes_outstanding
     }
 
-    /// Whether the window has room for another write.
+    /// Whether the window has room for another write. A write that a reset has
+    /// voided takes its place until the reset is answered.
     pub fn can_write(&self) -> bool {
-        self.is_up() && self.writes_outstanding < self.window
+        let voided: u32 = self.voided.iter().map(|v| v.1).sum();
+        self.is_up() && self.next_reset.is_none() && self.writes_outstanding + voided < self.window
+    }
+
+    fn can_read(&self) -> bool {
+        let voided: usize = self.voided.iter().map(|v| v.0).sum();
+        let outstanding = self.reads.len() + self.abandoned.len() + voided;
+        self.is_up() && self.next_reset.is_none() && outstanding < MAX_READS
+    }
+
+    /// A tag that no read has which the device may still answer.
+    fn new_read(&mut self) -> u32 {
+        loop {
+            self.last_read = self.last_read.wrapping_add(1);
+            let tag = self.last_read;
+            let outstanding = self.reads.iter().map(|r| &r.tag).chain(&self.abandoned);
+            if outstanding.into_iter().all(|&t| t != tag) {
+                return tag;
+            }
+        }
     }
 
     /// Whether a reset has not been answered yet.
@@ -436,13 +467,13 @@ impl HostSession {
     }
 
     /// Appends a read of `len` bytes, 1 to 8, and returns its tag. `None` if
-    /// the link is down or [`MAX_READS`] are outstanding, given up or not.
+    /// the link is down or [`MAX_READS`] are outstanding, given up, voided by a
+    /// reset that is not answered, or none of that; or if a reset was put off.
     pub fn read(&mut self, bar: u8, offset: u64, len: u8, out: &mut Vec<u8>) -> Option<u32> {
-        if !self.is_up() || self.reads.len() + self.abandoned.len() >= MAX_READS {
+        if !self.can_read() {
             return None;
         }
-        self.last_read = self.last_read.wrapping_add(1);
-        let tag = self.last_read;
+        let tag = self.new_read();
         self.reads.push(Read { tag, len });
         self.put(
             &Frame::MmioRead {
@@ -543,13 +574,27 @@ impl HostSession {
     }
 
     /// Appends RESET and voids everything outstanding. Does nothing while the
-    /// link is down.
+    /// link is down. If [`MAX_RESETS`] are outstanding, it is put off, and nothing
+    /// can be sent before it.
     pub fn reset(&mut self, kind: ResetKind, out: &mut Vec<u8>) {
         if !self.is_up() {
             return;
         }
+        if self.resets_outstanding as usize >= MAX_RESETS {
+            // What reaches further counts.
+            let next = self.next_reset.unwrap_or(kind);
+            self.next_reset = Some(if (next as u8) < kind as u8 {
+                kind
+            } else {
+                next
+            });
+            self.void();
+            return;
+        }
         self.last_reset = self.last_reset.wrapping_add(1);
-        self.resets_outstanding = self.resets_outstanding.saturating_add(1);
+        self.resets_outstanding += 1;
+        let reads = self.reads.len() + self.abandoned.len();
+        self.voided.push_back((reads, self.writes_outstanding));
         self.void();
         // After a reset it is told in any case.
         self.function = None;
@@ -562,10 +607,25 @@ impl HostSession {
         );
     }
 
+    /// Appends a reset that was put off, if there is room for it now; to be called
+    /// after frames have come. False if nothing was appended.
+    pub fn put_off(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.resets_outstanding as usize >= MAX_RESETS {
+            return false;
+        }
+        let Some(kind) = self.next_reset.take() else {
+            return false;
+        };
+        self.reset(kind, out);
+        true
+    }
+
     /// The peer is gone: nothing is outstanding any more.
     pub fn disconnected(&mut self) {
         self.state = State::Closed;
         self.resets_outstanding = 0;
+        self.next_reset = None;
+        self.voided.clear();
         self.void();
     }
 
@@ -758,6 +818,9 @@ impl HostSession {
         }
         // The answer to a reset answers those before it as well.
         self.resets_outstanding = later;
+        while self.voided.len() > later as usize {
+            self.voided.pop_front();
+        }
         Ok(if later == 0 {
             HostEvent::ResetDone
         } else {
@@ -785,5 +848,27 @@ pub const fn mask(data: u64, len: u8) -> u64 {
         data
     } else {
         data & ((1 << (8 * len as u32)) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_that_is_outstanding_is_not_given_again() {
+        let mut host = HostSession::new(1, 1);
+        host.state = State::Up;
+        let mut out = Vec::new();
+        let first = host.read(0, 0, 4, &mut out).unwrap();
+        let given_up = host.read(0, 0, 4, &mut out).unwrap();
+        host.abandon(given_up);
+        // All others have been used meanwhile.
+        host.last_read = first - 1;
+        assert_eq!(host.read(0, 0, 4, &mut out), Some(given_up + 1));
+        host.last_read = u32::MAX - 1;
+        assert_eq!(host.read(0, 0, 4, &mut out), Some(u32::MAX));
+        assert_eq!(host.read(0, 0, 4, &mut out), Some(0));
+        assert_eq!(host.read(0, 0, 4, &mut out), Some(given_up + 2));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
-    host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS},
+    host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS, MAX_RESETS},
     said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
     Config, Function, WireError,
@@ -577,6 +577,62 @@ fn reads_that_were_given_up_count_as_outstanding() {
     out.clear();
     assert!(host.read(0, 0, 4, &mut out).is_some());
     device.frame(&out, &mut Vec::new()).unwrap();
+}
+
+/// So that what waits for a device that does not read is bounded.
+#[test]
+fn what_a_reset_voids_counts_until_the_reset_is_answered() {
+    let (mut host, mut device) = up(5, 2);
+    let mut out = Vec::new();
+    let mut reads = 0;
+    for _ in 0..MAX_RESETS {
+        for _ in 0..MAX_READS / MAX_RESETS + 1 {
+            reads += usize::from(host.read(0, 0, 4, &mut out).is_some());
+        }
+        host.write(0, 0, 4, 0, &mut out);
+        host.reset(ResetKind::Flr, &mut out);
+    }
+    assert_eq!(reads, MAX_READS);
+    assert!(!host.can_write());
+    // Further ones become one, of the kind that reaches furthest.
+    let before = out.len();
+    for kind in [ResetKind::Flr, ResetKind::Cold, ResetKind::Hot] {
+        host.reset(kind, &mut out);
+    }
+    assert!(!host.put_off(&mut out));
+    assert_eq!(out.len(), before);
+    // The device begins to read, and takes all of it.
+    let mut answers = Vec::new();
+    let mut rest: &[u8] = &out;
+    while !rest.is_empty() {
+        let (event, next) = device.frame(rest, &mut Vec::new()).unwrap();
+        rest = next;
+        if let DeviceEvent::Reset { tag, .. } = event {
+            assert!(device.reset_done(tag, &mut answers));
+        }
+    }
+    let (mut rest, mut left): (&[u8], _) = (&answers, MAX_RESETS);
+    while !rest.is_empty() {
+        let (event, next) = host.frame(rest).unwrap();
+        rest = next;
+        left -= 1;
+        let last = left == 0;
+        assert_eq!(event == HostEvent::ResetDone, last);
+        // The one that was put off is before everything else.
+        assert_eq!(host.read(0, 0, 4, &mut Vec::new()), None);
+        assert!(!host.can_write());
+    }
+    let mut out = Vec::new();
+    assert!(host.put_off(&mut out));
+    assert!(!host.put_off(&mut out));
+    assert!(host.reset_pending());
+    assert!(host.read(0, 0, 4, &mut out).is_some());
+    assert!(host.write(0, 0, 4, 0, &mut out).is_some());
+    let (event, _) = device.frame(&out, &mut Vec::new()).unwrap();
+    assert!(
+        matches!(event, DeviceEvent::Reset { tag, kind: ResetKind::Cold } if tag == MAX_RESETS as u32 + 1),
+        "{event:?}"
+    );
 }
 
 #[test]
