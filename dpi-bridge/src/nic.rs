@@ -20,16 +20,16 @@ use crate::{
 };
 
 /// Frames of the host that are kept for the RTL at most.
-pub const RX_FRAMES: u32 = 64;
+pub(crate) const RX_FRAMES: u32 = 64;
 
 /// Poll: a frame from the host waits.
-pub const RX: u32 = 1;
+pub(crate) const RX: u32 = 1;
 /// Poll: there is room for a frame to the host.
-pub const TX: u32 = 2;
+pub(crate) const TX: u32 = 2;
 /// Poll: a host is there and its link is up.
-pub const LINK: u32 = 4;
+pub(crate) const LINK: u32 = 4;
 /// Poll: link or MAC address have changed since the last poll.
-pub const CHANGED: u32 = 8;
+pub(crate) const CHANGED: u32 = 8;
 
 /// Counters, by the number that `acc_nic_stat` takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub enum Stat {
 }
 
 /// How many there are.
-pub const STATS: usize = 8;
+pub(crate) const STATS: usize = 8;
 
 /// What the socket's side of the channel changes.
 #[derive(Default)]

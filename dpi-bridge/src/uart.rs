@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// Bytes of the host that are kept for the RTL at most.
-pub const RX_BYTES: u32 = 4096;
+pub(crate) const RX_BYTES: u32 = 4096;
 
 /// Bytes of the RTL that are kept for the host at most.
-pub const TX_BYTES: usize = 4096;
+pub(crate) const TX_BYTES: usize = 4096;
 
 /// Bytes of the RTL are gathered until there are so many, or until so many polls
 /// have passed without another one: a message for each byte would keep the
@@ -30,11 +30,11 @@ const GATHER_BYTES: usize = 64;
 const GATHER_POLLS: u32 = 16;
 
 /// Poll: a byte from the host waits.
-pub const RX: u32 = 1;
+pub(crate) const RX: u32 = 1;
 /// Poll: there is room for a byte to the host.
-pub const TX: u32 = 2;
+pub(crate) const TX: u32 = 2;
 /// Poll: a host is there.
-pub const HOST: u32 = 4;
+pub(crate) const HOST: u32 = 4;
 
 #[derive(Default)]
 struct State {

@@ -39,3 +39,23 @@ fn header_is_generated_from_the_source() {
     }
     assert_eq!(committed.len(), generated.len(), "one is longer");
 }
+
+/// A header goes into other people's files: what it defines is recognisably
+/// ours. Constants of the modules beside `src/ffi.rs` would be in it if they
+/// were `pub`.
+#[test]
+fn every_macro_has_our_prefix() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/accelerator_dpi.h");
+    let header = fs::read_to_string(path).unwrap();
+    let names: Vec<&str> = header
+        .lines()
+        .filter_map(|l| l.strip_prefix("#define ")?.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in names {
+        assert!(
+            name.starts_with("ACC_") || name == "ACCELERATOR_DPI_H",
+            "{name}"
+        );
+    }
+}
