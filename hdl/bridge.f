@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bridge, in compile order: the one list that every flow uses. Paths are relative to this
-// file, as `verilator -F` takes them.
+// file, as `verilator -F` takes them. The folder of rtl/accelerator_axi.svh is for top modules.
++incdir+rtl
 rtl/accelerator_dpi_pkg.sv
 rtl/accelerator_axi_pkg.sv
 rtl/accelerator_stable_check.sv

@@ -98,7 +98,7 @@ if {$project ne {}} {
     set bench [lsearch -all -inline -not -exact $bench $file]
   }
   add_files -fileset sim_1 -norecurse $bench
-  set_property include_dirs $card [get_filesets sim_1]
+  set_property include_dirs [list $card $hdl/rtl] [get_filesets sim_1]
   platform_simulation accelerator_card_top $dpi
 } else {
   if {$example eq {}} { set example regs }
@@ -106,6 +106,7 @@ if {$project ne {}} {
   if {![file exists $list]} { wrong "no example '$example' in $hdl/examples" }
   create_project sim $out -part $part -force
   add_files -fileset sim_1 -norecurse [read_list $list]
+  set_property include_dirs $hdl/rtl [get_filesets sim_1]
   platform_simulation ${example}_top $dpi
 }
 

@@ -341,11 +341,13 @@ if ((${#suites[@]} == 0)); then
   check 'refuses a capability of 65 bytes' refuses 'CapBytes[0] is 65;' CapCount=1 \
     "CapBytes=64'h41"
 
-  say 'breaking the rules of the bridges'
+  say 'breaking the rules of the bridges, and trying the register port'
   cases misuse.cpp misuse-pcie MISUSE_PCIE accelerator_pcie_bridge -GDmaDataWidth=64 -GDmaWrites=2 \
     -GDmaReads=2 -GStallClocks=200 -F "$hdl/bridge.f"
   cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
   cases misuse.cpp misuse-uart MISUSE_UART accelerator_uart_port -F "$hdl/bridge.f"
+  cases axi_regs_test.cpp axi-regs REGS accelerator_axi_regs -GDataWidth=64 \
+    "$hdl/rtl/accelerator_axi_regs.sv"
   check 'what is unknown is told' unknowns
 
   say 'comparing the imports with the header of the DPI library'

@@ -7,7 +7,9 @@
 // have their bit in reg_wr_strb_o go to the bus word at reg_wr_addr_o, which is aligned to the
 // bus width. Hold reg_wr_ready_i low to make the guest's write wait.
 // Read: in a clock with reg_rd_valid_o and reg_rd_ready_i, reg_rd_data_i is the bus word that
-// holds reg_rd_addr_o, the byte address of the access. Hold reg_rd_ready_i low to answer later.
+// holds reg_rd_addr_o, the byte address of the access. Only the bytes with their bit in
+// reg_rd_strb_o are asked for: a read that does something, such as a pop, looks at it. Hold
+// reg_rd_ready_i low to answer later.
 // The error inputs count in those same clocks.
 
 module accelerator_axi_regs #(
@@ -59,6 +61,7 @@ module accelerator_axi_regs #(
   output logic                    reg_rd_valid_o,
   input  logic                    reg_rd_ready_i,
   output logic [RegAddrWidth-1:0] reg_rd_addr_o,
+  output logic [DataWidth/8-1:0]  reg_rd_strb_o,
   input  logic [DataWidth-1:0]    reg_rd_data_i,
   input  logic                    reg_rd_error_i
 );
@@ -78,6 +81,12 @@ module accelerator_axi_regs #(
   function automatic logic [RegAddrWidth-1:0] next_beat(logic [RegAddrWidth-1:0] addr,
                                                         logic [2:0] size);
     return ((addr >> size) + 1'b1) << size;
+  endfunction
+
+  // The lanes of a beat: from its address to the end of its transfer.
+  function automatic logic [DataWidth/8-1:0] lanes(logic [LaneWidth-1:0] lane, logic [2:0] size);
+    automatic logic [DataWidth/8-1:0] above = '1 << lane;
+    return above & ~('1 << (((32'(lane) >> size) + 1) << size));
   endfunction
 
   // Writes.
@@ -127,6 +136,7 @@ module accelerator_axi_regs #(
   assign s_axi_arready  = rst_ni && !rd_busy_q;
   assign reg_rd_valid_o = rd_busy_q && (!s_axi_rvalid || s_axi_rready);
   assign reg_rd_addr_o  = rd_addr_q;
+  assign reg_rd_strb_o  = lanes(rd_addr_q[LaneWidth-1:0], rd_size_q);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

@@ -25,6 +25,40 @@ module accelerator_function
   output logic [5:0]  cfg_negotiated_width
 );
 
+  // What a function has set out of reset, until a host tells: known before the first clock, whatever a
+  // simulator begins with.
+  /* verilator lint_off PROCASSINIT */
+  logic        memory_space_enable_q     = 1'b0;
+  logic        bus_master_enable_q       = 1'b0;
+  logic        intx_disable_q            = 1'b0;
+  logic        msix_enable_q             = 1'b0;
+  logic        msix_mask_q               = 1'b0;
+  logic        extended_tag_enable_q     = 1'b0;
+  logic        relaxed_ordering_enable_q = 1'b0;
+  logic        no_snoop_enable_q         = 1'b0;
+  logic [1:0]  power_state_q             = '0;
+  logic [2:0]  max_payload_q             = '0;
+  logic [2:0]  max_read_req_q            = 3'd2;
+  logic [15:0] requester_id_q            = '0;
+  logic [2:0]  current_speed_q           = '0;
+  logic [5:0]  negotiated_width_q        = '0;
+  /* verilator lint_on PROCASSINIT */
+
+  assign cfg_memory_space_enable      = memory_space_enable_q;
+  assign cfg_bus_master_enable        = bus_master_enable_q;
+  assign cfg_intx_disable             = intx_disable_q;
+  assign cfg_msix_enable              = msix_enable_q;
+  assign cfg_msix_mask                = msix_mask_q;
+  assign cfg_extended_tag_enable      = extended_tag_enable_q;
+  assign cfg_relaxed_ordering_enable  = relaxed_ordering_enable_q;
+  assign cfg_no_snoop_enable          = no_snoop_enable_q;
+  assign cfg_power_state              = power_state_q;
+  assign cfg_max_payload              = max_payload_q;
+  assign cfg_max_read_req             = max_read_req_q;
+  assign cfg_requester_id             = requester_id_q;
+  assign cfg_current_speed            = current_speed_q;
+  assign cfg_negotiated_width         = negotiated_width_q;
+
   // Bytes as the registers of PCI Express have them: 0 is 128, each one more twice as much.
   function automatic logic [2:0] size_code(int bytes);
     return 3'($clog2(bytes) - 7);
@@ -40,20 +74,20 @@ module accelerator_function
     if (status < 0) begin
       complain(handle, Name, status, "acc_get_function");
     end else begin
-      cfg_memory_space_enable     <= (flags & FunctionMemorySpace) != 0;
-      cfg_bus_master_enable       <= (flags & FunctionBusMaster) != 0;
-      cfg_intx_disable            <= (flags & FunctionIntxDisable) != 0;
-      cfg_msix_enable             <= (flags & FunctionMsixEnable) != 0;
-      cfg_msix_mask               <= (flags & FunctionMsixMask) != 0;
-      cfg_extended_tag_enable     <= (flags & FunctionExtendedTag) != 0;
-      cfg_relaxed_ordering_enable <= (flags & FunctionRelaxedOrdering) != 0;
-      cfg_no_snoop_enable         <= (flags & FunctionNoSnoop) != 0;
-      cfg_power_state             <= 2'(power);
-      cfg_max_payload             <= size_code(payload);
-      cfg_max_read_req            <= size_code(request);
-      cfg_requester_id            <= 16'(id);
-      cfg_current_speed           <= 3'(speed);
-      cfg_negotiated_width        <= 6'(width);
+      memory_space_enable_q     <= (flags & FunctionMemorySpace) != 0;
+      bus_master_enable_q       <= (flags & FunctionBusMaster) != 0;
+      intx_disable_q            <= (flags & FunctionIntxDisable) != 0;
+      msix_enable_q             <= (flags & FunctionMsixEnable) != 0;
+      msix_mask_q               <= (flags & FunctionMsixMask) != 0;
+      extended_tag_enable_q     <= (flags & FunctionExtendedTag) != 0;
+      relaxed_ordering_enable_q <= (flags & FunctionRelaxedOrdering) != 0;
+      no_snoop_enable_q         <= (flags & FunctionNoSnoop) != 0;
+      power_state_q             <= 2'(power);
+      max_payload_q             <= size_code(payload);
+      max_read_req_q            <= size_code(request);
+      requester_id_q            <= 16'(id);
+      current_speed_q           <= 3'(speed);
+      negotiated_width_q        <= 6'(width);
     end
   endtask
 

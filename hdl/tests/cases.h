@@ -16,6 +16,10 @@
 #include <unistd.h>
 #include <vector>
 
+#ifndef CASES_CLOCK
+#define CASES_CLOCK aclk
+#endif
+
 double sc_time_stamp() { return 0; }
 
 namespace {
@@ -35,9 +39,9 @@ Vtop *top;
 
 void step(int count = 1) {
     while (count-- > 0) {
-        top->aclk = 1;
+        top->CASES_CLOCK = 1;
         top->eval();
-        top->aclk = 0;
+        top->CASES_CLOCK = 0;
         top->eval();
     }
 }

@@ -57,8 +57,10 @@ def example(name, **parameters):
 
 
 SUITES = {
-    # Every width of both buses, and queues of odd depth.
-    "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512),
+    # Every width of both buses; queues of odd depth, the deepest and the shallowest; narrow
+    # addresses and wide IDs.
+    "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512, MmioAddrWidth=32, DmaAddrWidth=32,
+                            MmioIdWidth=16, DmaIdWidth=16, DmaWrites=62, DmaReads=2),
     "bridge-64-128": with_capabilities(
         bridge(MmioDataWidth=64, DmaDataWidth=128),
         ((9, 0xC0, b"\x12" + bytes(range(0x10, 0x1F))), (9, 0, b"\x03"),
@@ -68,7 +70,8 @@ SUITES = {
     "bridge-256-32": bridge(MmioDataWidth=256, DmaDataWidth=32, MmioWrites=1, MmioReads=3,
                             DmaWrites=2, DmaReads=2),
     "bridge-512-256": with_capabilities(
-        bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3, DmaIdWidth=6),
+        bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3, DmaIdWidth=6,
+               MmioWrites=64, MmioReads=64, DmaWrites=2, DmaReads=62),
         # As many as there can be.
         tuple((9, 0x40 + 0x18 * i, bytes([0x12 + i] * (0x10 + i // 4))) for i in range(8))),
     "nic-8": nic(DataWidth=8),
@@ -95,7 +98,7 @@ def sources(name):
     files = []
     for line in (HDL / name).read_text().splitlines():
         words = line.split()
-        if not words or words[0].startswith("//"):
+        if not words or words[0].startswith(("//", "+")):
             continue
         path = (HDL / name).parent / words[-1]
         files += sources(path.relative_to(HDL)) if words[0] == "-F" else [path.resolve()]
@@ -107,8 +110,8 @@ def run(name, args):
     files = sources(suite["list"])
     # The bridge's configuration that test_bridge checks.
     verilator = subprocess.run(["verilator", "--version"], check=True, capture_output=True)
-    key = hashlib.sha256(repr((suite["parameters"], args.waves, 4)).encode() + verilator.stdout)
-    for file in [*files, TESTS / "standin.cpp"]:
+    key = hashlib.sha256(repr((suite["parameters"], args.waves, 5)).encode() + verilator.stdout)
+    for file in [*files, HDL / "rtl/accelerator_axi.svh", TESTS / "standin.cpp"]:
         key.update(file.read_bytes())
     build = pathlib.Path(args.cache) / f"{name}-{key.hexdigest()[:16]}"
     build.mkdir(parents=True, exist_ok=True)
@@ -118,6 +121,7 @@ def run(name, args):
     if not (build / "complete").exists():
         runner.build(
             sources=files,
+            includes=[HDL / "rtl"],
             hdl_toplevel=suite["top"],
             parameters=suite["parameters"],
             build_dir=build,

@@ -161,7 +161,7 @@ module accelerator_card (
     .s_axi_rvalid(s_axi_rvalid), .s_axi_rready(s_axi_rready),
     .reg_wr_valid_o(wr_valid), .reg_wr_ready_i(wr_ready), .reg_wr_addr_o(wr_addr),
     .reg_wr_data_o(wr_data), .reg_wr_strb_o(wr_strb), .reg_wr_error_i(1'b0),
-    .reg_rd_valid_o(rd_valid), .reg_rd_ready_i(1'b1), .reg_rd_addr_o(rd_addr),
+    .reg_rd_valid_o(rd_valid), .reg_rd_ready_i(1'b1), .reg_rd_addr_o(rd_addr), .reg_rd_strb_o(),
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
 
