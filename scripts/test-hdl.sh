@@ -346,6 +346,8 @@ if ((${#suites[@]} == 0)); then
     -GDmaReads=2 -GStallClocks=200 -F "$hdl/bridge.f"
   cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
   cases misuse.cpp misuse-uart MISUSE_UART accelerator_uart_port -F "$hdl/bridge.f"
+  cases axi_checker_test.cpp axi-checker CHECKER axi_checker -GDataWidth=64 -GIdWidth=4 \
+    "$hdl/tests/axi_checker.sv"
   cases axi_regs_test.cpp axi-regs REGS accelerator_axi_regs -GDataWidth=64 \
     "$hdl/rtl/accelerator_axi_regs.sv"
   check 'what is unknown is told' unknowns

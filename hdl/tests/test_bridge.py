@@ -27,7 +27,7 @@ CAPABILITIES = PARAMETERS.get("capabilities", ())
 # Enough for several bursts and 4 KiB boundaries, few enough clocks on a narrow bus.
 LONG = min(9000, 320 * DMA_BYTES)
 
-BASE = 0xFEDC_0000_0000
+BASE = 0xFEDC_0000_0000 if PARAMETERS.get("DmaAddrWidth", 64) == 64 else 0xFEDC_0000
 BAR_BYTES = 1 << 16
 
 
