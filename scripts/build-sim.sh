@@ -6,6 +6,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/file-list.sh
+. "$(dirname "${BASH_SOURCE[0]}")/file-list.sh"
 # shellcheck source=scripts/python-env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
 # shellcheck source=scripts/sim-compile.sh
@@ -23,7 +25,8 @@ Builds a simulation with Verilator and prints where it is.
                  aresetn, and no other: nothing would drive it. It instantiates
                  accelerator_pcie_bridge (hdl/README.md)
   --files LIST   its file list. Paths in it are relative to the list itself; it
-                 takes the bridge in with: -F <path to>/hdl/bridge.f
+                 takes the bridge in with: -F <path to>/hdl/bridge.f. It may have
+                 further lists (-F, -f), +incdir+, +define+, -y, +libext+ and -v
   --waves        a build that can write waves; without it the simulation is faster
   --edit         a build for editing: the compiler optimises less, and its work is
                  spread over the processors. It takes about half as long, the simulation
@@ -100,9 +103,12 @@ if [[ -n $example ]]; then
   files=$REPO_DIR/hdl/examples/$example/$example.f
 else
   [[ -n $top && -n $files ]] || die "an EXAMPLE, or --top and --files, is needed; see --help"
-  [[ -f $files ]] || die "there is no file list $files"
   name=$top
 fi
+# Verilator reads the list itself. What is not there is told better here, before anything is built.
+read_list "$files"
+((${#LIST_VHDL[@]} == 0)) ||
+  die "${LIST_VHDL[0]} is VHDL, which Verilator does not read; docs/other-simulators.md has who does"
 ((!waves)) || name+=-waves
 ((!edit)) || name+=-edit
 out=${out:-$REPO_DIR/build/sim/$name}
@@ -157,8 +163,7 @@ if ! "$verilator" -E -P --preproc-resolve -Wno-fatal "${design[@]}" >"$source" 2
   die "Verilator cannot read the design; the whole log is $LOG_FILE"
 fi
 # C++ beside it, for its own DPI functions, is not in that text.
-mapfile -t native < <(grep -oE '^[^ /]+\.(c|cc|cpp)$' "$files" | sed "s#^#$(realpath "$(dirname "$files")")/#")
-key=$(content_key "$source" "${native[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,waves.h} \
+key=$(content_key "$source" "${LIST_NATIVE[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,waves.h} \
   "$REPO_DIR/hdl/sim/sim.mk" "$REPO_DIR/scripts/sim-compile.sh" \
   "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "$level" "${design[*]//$files/}" \
   "${flags[*]//$library/} ${strict[*]}")

@@ -84,8 +84,8 @@ suite_shellcheck() {
     [[ ! $line =~ ^#!.*[/\ ](ba)?sh$ ]] || files+=("$file")
   done < <(git ls-files -- ':!patches')
   shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" \
-    scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/file-list.sh scripts/session.sh scripts/sourceme.sh \
-    scripts/saved_session.sh
+    scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/file-list.sh scripts/sim-flow.sh \
+    scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
 }
 
