@@ -211,9 +211,9 @@ LIST
   check 'a list with everything' build listed --edit -D FROM_LINE=14
   check 'everything arrives' runs listed listed-edit ': 11 12 13 14'
   # What is found in libraries belongs to the design.
-  sed -i "s/first/second $RANDOM/" "$folder/cells/in_y.sv"
+  sed -i "s/first/edited cell $RANDOM/" "$folder/cells/in_y.sv"
   check 'an edit of a cell in a library' build listed --edit -D FROM_LINE=14
-  check 'is built' runs listed listed-edit second
+  check 'is built' runs listed listed-edit 'edited cell'
 
   for line in 'nowhere.sv' '-v nowhere.v' '-F nowhere.f' '-y nowhere' '+incdir+nowhere'; do
     printf '\n%s\n' "$line" >"$folder/listed.f"
