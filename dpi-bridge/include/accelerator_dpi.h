@@ -89,6 +89,12 @@
 #define ACC_READY_DMA_WRITE 8
 
 /**
+ * Ready: the bridge wants to hear what the guest sets in config space. To be set
+ * from the first poll on; without it there is no ACC_EVENT_FUNCTION.
+ */
+#define ACC_READY_FUNCTION 16
+
+/**
  * Event: nothing.
  */
 #define ACC_EVENT_NONE 0
@@ -127,6 +133,12 @@
  * Event: the host is gone; fetch it with `acc_get_link`.
  */
 #define ACC_EVENT_LINK_DOWN 7
+
+/**
+ * Event: the guest has set something in config space; fetch it with
+ * `acc_get_function`.
+ */
+#define ACC_EVENT_FUNCTION 8
 
 /**
  * Status: done.
@@ -208,6 +220,49 @@
  * Counter: polls that received or handed out something.
  */
 #define ACC_STAT_BUSY_POLLS 6
+
+/**
+ * Bit of `acc_get_function`: Memory Space Enable, the BARs answer.
+ */
+#define ACC_FUNCTION_MEMORY_SPACE 1
+
+/**
+ * Bit of `acc_get_function`: Bus Master Enable, without which DMA is refused
+ * and no vector is raised.
+ */
+#define ACC_FUNCTION_BUS_MASTER 2
+
+/**
+ * Bit of `acc_get_function`: Interrupt Disable, with which INTx does not reach
+ * the guest.
+ */
+#define ACC_FUNCTION_INTX_DISABLE 4
+
+/**
+ * Bit of `acc_get_function`: MSI-X Enable, with which INTx does not reach the
+ * guest.
+ */
+#define ACC_FUNCTION_MSIX_ENABLE 8
+
+/**
+ * Bit of `acc_get_function`: MSI-X Function Mask.
+ */
+#define ACC_FUNCTION_MSIX_MASK 16
+
+/**
+ * Bit of `acc_get_function`: Extended Tag Field Enable.
+ */
+#define ACC_FUNCTION_EXTENDED_TAG 32
+
+/**
+ * Bit of `acc_get_function`: Enable Relaxed Ordering.
+ */
+#define ACC_FUNCTION_RELAXED_ORDERING 64
+
+/**
+ * Bit of `acc_get_function`: Enable No Snoop.
+ */
+#define ACC_FUNCTION_NO_SNOOP 128
 
 /**
  * Bit of `acc_nic_poll`: a frame from the host waits.
@@ -471,6 +526,7 @@ int acc_start(void *h);
  * may pass a waiting read or DMA completion; the completion of a DMA read waits
  * until all earlier writes were fetched and ACC_READY_WRITE is set again, and
  * may pass reads; the completion of a DMA write may pass everything.
+ * FUNCTION takes its turn among the writes, and comes in a reset as well.
  *
  * Returns an ACC_EVENT_ value, which stays to be fetched until the next
  * `acc_poll`, or not at all, in which case a later one announces it again;
@@ -670,7 +726,7 @@ int acc_intx(void *h, int level);
  * `kind`: ACC_RESET_FLR, ACC_RESET_HOT or ACC_RESET_COLD; the strongest, if
  * there were several.
  *
- * Nothing but another reset or the end of the link is announced until
+ * Nothing but another reset, the end of the link or FUNCTION is announced until
  * `acc_reset_done`.
  *
  * Returns 0, -ACC_ESTATE if no reset was announced, or -ACC_EINVAL.
@@ -710,6 +766,34 @@ int acc_get_link(void *h, int *up);
  * Returns it, or -ACC_EINVAL.
  */
 long long acc_stat(void *h, int which);
+
+/**
+ * Fetches what the guest has set in config space, when `acc_poll` has announced
+ * it; otherwise what was fetched last, and after a reset or a change of the link
+ * that was fetched the state that goes with it.
+ *
+ * `flags`: ACC_FUNCTION_ bits. `power`: 0 for D0, 3 for D3hot. `max_payload`,
+ * `max_read_request`: bytes, 128 to 4096. `requester_id`: bus number in bits 15
+ * to 8, device and function number below. `link_speed`, `link_width`: as for
+ * `acc_set_link`, what the card and the port above it agreed on.
+ *
+ * With a host that cannot tell (protocol below 1.2) all is enabled while the
+ * link is up. The host enforces what is not: RTL need not look at any of this.
+ *
+ * Returns 0, -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointers are null or valid for writes.
+ */
+int acc_get_function(void *h,
+                     int *flags,
+                     int *power,
+                     int *max_payload,
+                     int *max_read_request,
+                     int *requester_id,
+                     int *link_speed,
+                     int *link_width);
 
 /**
  * Opens a NIC channel and listens at its endpoint. First call; in
