@@ -16,8 +16,8 @@ Makes an ordinary user and runs scripts/demo.sh as that user, in an environment
 that is empty but for a PATH with Rust in it; then once more in a checkout that
 cannot be written, which has to be said in a sentence. Checkout, cache and crates
 are copies that have the same places as the originals, in a mount namespace of its
-own, so that nothing is compiled anew that root has compiled. Neither the user nor
-a file is left.
+own, so that no more is built anew than the guest. Neither the user nor a file is
+left.
 
 Run by an ordinary user it is that user's own checkout and cache, and nothing is
 made but the environment.
@@ -110,6 +110,9 @@ if [[ $STAGE == outside ]]; then
     -not -name qemu -exec cp -al -t "$CACHE_COPY" {} +
   mkdir -p "$CACHE_COPY/qemu"
   find "$CACHE/qemu" -mindepth 1 -maxdepth 1 -not -name 'work-*' -exec cp -al -t "$CACHE_COPY/qemu" {} +
+  # The user makes the guest anew, from the packages that root has fetched: depmod, modinfo and
+  # the compiler are where a user's surroundings matter.
+  rm -rf "$CACHE_COPY"/guest/{distribution,result,work}-*
   rm -f "$CACHE_COPY/download/upstream-unreachable"
   cp -a "$CACHE/download/upstream-unreachable" "$CACHE_COPY/download/" 2>/dev/null || true
   git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
