@@ -13,6 +13,13 @@
 // accelerator_dma_writes, accelerator_dma_reads, accelerator_interrupts, accelerator_function) have
 // no process for that: p_host calls their tasks.
 
+`ifdef VERILATOR
+// A design that has no use for the cfg_ ports need not name them.
+`verilator_config
+lint_off -rule PINMISSING -file "*" -match "*missing pin: 'cfg_*"
+`verilog
+`endif
+
 module accelerator_pcie_bridge
   import accelerator_dpi_pkg::*;
 #(
