@@ -278,3 +278,18 @@ fn bind_file(router: &mut Monitored, endpoint: &str, path: &Path) -> Result<Sock
     let _ = listener.into_raw_fd();
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_host_has_a_bound() {
+        let mut backlog = VecDeque::from(vec![vec![0; MAX_BACKLOG / 4]; 4]);
+        assert_eq!(overdue(&backlog), None);
+        backlog.push_back(vec![0]);
+        let text = overdue(&backlog).unwrap();
+        let bytes = MAX_BACKLOG + 1;
+        assert!(text.starts_with(&format!("{bytes} bytes wait")), "{text}");
+    }
+}
