@@ -62,6 +62,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(20);
 const WARN_VARIABLE: &str = "ACCELERATOR_ZMQ_WARN_MS";
 const WARN_DEFAULT_MS: u64 = 1000;
 
+/// No wait is as long, and still it can be added to the time.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Advanced Error Reporting stands where extended config space begins.
 const AER_OFFSET: u16 = 0x100;
 
@@ -323,16 +326,17 @@ impl AcceleratorPcie {
                 "property write-window is {window}, expected 1 to 4096"
             )));
         }
-        let warn_ms = match std::env::var(WARN_VARIABLE) {
+        let warn_after = match std::env::var(WARN_VARIABLE) {
             Ok(text) if !text.is_empty() => match text.parse::<u64>() {
-                Ok(ms) if ms > 0 => ms,
-                _ => {
+                Ok(0) => NEVER,
+                Ok(ms) => Duration::from_millis(ms).min(NEVER),
+                Err(_) => {
                     return Err(invalid(format!(
-                        "{WARN_VARIABLE} is {text:?}, expected milliseconds from 1"
+                        "{WARN_VARIABLE} is {text:?}, expected milliseconds, or 0 for never"
                     )))
                 }
             },
-            _ => WARN_DEFAULT_MS,
+            _ => Duration::from_millis(WARN_DEFAULT_MS),
         };
         let timeout = u64::from(self.completion_timeout);
         let (reach, keys) = self.resolve_keys()?;
@@ -347,7 +351,7 @@ impl AcceleratorPcie {
             write_window: window,
             posted_writes: self.posted_writes,
             completion_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
-            warn_after: Duration::from_millis(warn_ms),
+            warn_after,
         })
     }
 

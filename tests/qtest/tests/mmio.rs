@@ -347,6 +347,24 @@ fn a_long_wait_is_told() {
 }
 
 #[test]
+fn no_wait_is_told_with_a_limit_of_0() {
+    let mut m = Machine::start_with(
+        sample_config(0),
+        &Options {
+            env: vec![("ACCELERATOR_ZMQ_WARN_MS", "0")],
+            ..Options::default()
+        },
+    );
+    m.qemu.start_load(m.bar(0) + 0x18, 2);
+    let tag = ok(m.hdl.expect_read(0, 0x18, 2));
+    // Longer than what is told of otherwise.
+    std::thread::sleep(Duration::from_millis(1300));
+    ok(m.hdl.read_done(tag, 2, 3));
+    assert_eq!(m.qemu.reply_value(), 3);
+    assert_eq!(m.qemu.count_lines(&["WARN"]), 0);
+}
+
+#[test]
 fn accesses_to_the_msix_table_stay_in_qemu() {
     let mut m = with("");
     let table = m.bar(4);
