@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     glue::{IsA, ObjectDeref},
-    pci::{assert_locked, PciDevice, PciDeviceMethods},
+    pci::{PciDevice, PciDeviceMethods},
 };
 
 const BYTES: usize = bindings::PCIE_CONFIG_SPACE_SIZE as usize;
@@ -24,7 +24,7 @@ where
     /// those of capabilities; a function has zeros where it has no register (PCIe
     /// base spec, Configuration Space).
     fn forbid_writes(&self) {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: `wmask` is as long as `config` (invariant 3), and only looked at
         // with the lock held.
         unsafe { std::ptr::write_bytes((*self.pci()).wmask.add(HEADER), 0, BYTES - HEADER) };
@@ -32,7 +32,7 @@ where
 
     /// The guest may write these bits of a field.
     fn allow_writes(&self, offset: usize, mask: &[u8]) {
-        assert_locked();
+        self.assert_on_bus();
         assert!(offset + mask.len() <= BYTES);
         for (i, &bits) in mask.iter().enumerate() {
             // SAFETY: in bounds, and as in `forbid_writes`.
@@ -42,7 +42,7 @@ where
 
     /// All bits that the guest can change, by writing them or by writing a one.
     fn changeable(&self) -> Vec<u8> {
-        assert_locked();
+        self.assert_on_bus();
         (0..BYTES)
             // SAFETY: in bounds, and as in `forbid_writes`; the same holds for
             // `w1cmask`.
@@ -52,7 +52,9 @@ where
 
     /// Bus, device and function number, as the function's requests carry them.
     fn requester_id(&self) -> u16 {
-        assert_locked();
+        if !self.on_bus() {
+            return 0;
+        }
         // SAFETY: invariants 1 and 2.
         unsafe { bindings::pci_requester_id(self.pci()) }
     }
@@ -60,7 +62,9 @@ where
     /// Whether vector table and pending bits answer. If not, what is below them
     /// does: the BAR.
     fn show_msix(&self, shown: bool) {
-        assert_locked();
+        if !self.on_bus() {
+            return;
+        }
         // SAFETY: invariants 1 and 2; the two regions are initialized if the
         // device has vectors.
         unsafe {

@@ -905,12 +905,15 @@ impl Machine {
 
 impl Root for Machine {
     fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status {
-        self.dma(|device| device.dma_read(addr, data))
+        // SAFETY: its address space is there while Bus Master Enable is noted, see
+        // the description of the type.
+        self.dma(|device| unsafe { device.dma_read(addr, data) })
     }
 
     fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status {
         let Some(enables) = enables else {
-            return self.dma(|device| device.dma_write(addr, data));
+            // SAFETY: as in `dma_read`.
+            return self.dma(|device| unsafe { device.dma_write(addr, data) });
         };
         let enabled = |i: usize| enables[i / 8] >> (i % 8) & 1 != 0;
         self.dma(|device| {
@@ -924,7 +927,8 @@ impl Root for Machine {
                 while i < data.len() && enabled(i) {
                     i += 1;
                 }
-                device.dma_write(addr + start as u64, &data[start..i])?;
+                // SAFETY: as in `dma_read`.
+                unsafe { device.dma_write(addr + start as u64, &data[start..i]) }?;
             }
             Ok(())
         })

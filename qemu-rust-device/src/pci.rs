@@ -11,9 +11,13 @@
 //!    of `TYPE_PCI_DEVICE`: that is what [`IsA`] promises.
 //! 2. Methods that change what other threads may look at are called with the
 //!    big QEMU lock held; they assert it.
-//! 3. `config` is allocated with `PCIE_CONFIG_SPACE_SIZE` bytes for a PCI
-//!    Express device while it is realized (`hw/pci/pci.c`,
-//!    `pci_config_alloc`).
+//! 3. Of a device that is in the table of its bus, `config` and its masks are
+//!    allocated, with `PCIE_CONFIG_SPACE_SIZE` bytes for a PCI Express device, and
+//!    its address space is there: that is from before its realize method until
+//!    after its exit method (`hw/pci/pci.c`, `do_pci_register_device` and
+//!    `do_pci_unregister_device`), both under the big QEMU lock. An object is there
+//!    before, and long after, so this is looked at and not taken for granted
+//!    ([`PciDeviceMethods::on_bus`]).
 
 use std::{
     ffi::{c_int, c_void, CStr},
@@ -271,7 +275,7 @@ impl Default for MmioRegion {
     }
 }
 
-pub(crate) fn assert_locked() {
+fn assert_locked() {
     assert!(bql_locked(), "the big QEMU lock is not held");
 }
 
@@ -392,10 +396,39 @@ where
         self.as_mut_ptr::<PciDevice>().cast()
     }
 
-    /// Reads a field of configuration space as it is stored, `N` bytes.
+    /// Whether the device is in the table of its bus (invariant 3).
+    fn on_bus(&self) -> bool {
+        assert_locked();
+        // SAFETY: invariants 1 and 2. The bus of a device lives as long as the
+        // device is on it; the device asked for is the one in the table of this
+        // bus, whose number is passed.
+        unsafe {
+            let device = self.pci();
+            let bus: *mut bindings::PCIBus = (*device).qdev.parent_bus.cast();
+            match u8::try_from((*device).devfn) {
+                Ok(devfn) if !bus.is_null() => {
+                    let number = bindings::pci_bus_num(bus);
+                    bindings::pci_find_device(bus, number, devfn) == device
+                }
+                _ => false,
+            }
+        }
+    }
+
+    /// Stops QEMU if the device is not on its bus. For methods that only make
+    /// sense while it is realized or unrealized.
+    fn assert_on_bus(&self) {
+        assert!(self.on_bus(), "the device is not on its bus");
+    }
+
+    /// Reads a field of configuration space as it is stored, `N` bytes. Of a device
+    /// that is not on its bus it is all ones, as on a bus where nobody answers.
     fn config<const N: usize>(&self, offset: usize) -> [u8; N] {
         assert!(offset + N <= bindings::PCIE_CONFIG_SPACE_SIZE as usize);
-        let mut bytes = [0; N];
+        let mut bytes = [0xff; N];
+        if !self.on_bus() {
+            return bytes;
+        }
         for (i, byte) in bytes.iter_mut().enumerate() {
             // SAFETY: in bounds (invariant 3). Single bytes are read, which a
             // vCPU may be writing at the same time, so the read is volatile.
@@ -405,9 +438,11 @@ where
     }
 
     /// Sets a field of configuration space, whether the guest may write it or
-    /// not.
+    /// not. Nothing happens if the device is not on its bus.
     fn set_config(&self, offset: usize, bytes: &[u8]) {
-        assert_locked();
+        if !self.on_bus() {
+            return;
+        }
         assert!(offset + bytes.len() <= bindings::PCIE_CONFIG_SPACE_SIZE as usize);
         for (i, &byte) in bytes.iter().enumerate() {
             // SAFETY: in bounds (invariant 3) and under the lock.
@@ -417,7 +452,7 @@ where
 
     /// Registers a BAR.
     fn register_bar(&self, number: u8, kind: BarKind, region: &MmioRegion) {
-        assert_locked();
+        self.assert_on_bus();
         let mut attributes = bindings::PCI_BASE_ADDRESS_SPACE_MEMORY;
         if kind.is_64bit {
             attributes |= bindings::PCI_BASE_ADDRESS_MEM_TYPE_64;
@@ -442,7 +477,7 @@ where
     ///
     /// QEMU's, if something is there already.
     fn add_capability(&self, id: u8, offset: u8, size: u8) -> Result<u8> {
-        assert_locked();
+        self.assert_on_bus();
         // QEMU would look for a place, and end if there is none.
         assert!(offset != 0);
         // SAFETY: invariants 1 and 2; the function sets the error or not.
@@ -462,7 +497,7 @@ where
     ///
     /// QEMU's, if something is there already.
     fn init_power_management(&self, offset: u8) -> Result<()> {
-        assert_locked();
+        self.assert_on_bus();
         // Not `pci_pm_init`, with which QEMU takes the BARs away in D3hot: nobody
         // answers then, and the guest reads zeros where hardware has all ones.
         const ID: u8 = bindings::PCI_CAP_ID_PM as u8;
@@ -491,7 +526,7 @@ where
     ///
     /// If something is there already.
     fn init_express(&self, offset: u8) -> Result<usize> {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2.
         let place = unsafe { bindings::pcie_endpoint_cap_init(self.pci(), offset) };
         let place = usize::try_from(place)
@@ -506,7 +541,7 @@ where
 
     /// Removes the PCI Express capability.
     fn exit_express(&self) {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2; harmless if there is none.
         unsafe { bindings::pcie_cap_exit(self.pci()) };
     }
@@ -517,7 +552,7 @@ where
     ///
     /// QEMU's.
     fn init_aer(&self, offset: u16) -> Result<()> {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2.
         unsafe {
             glue::with_errp(|errp| {
@@ -535,9 +570,15 @@ where
 
     /// Releases what Advanced Error Reporting holds.
     fn exit_aer(&self) {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2.
-        unsafe { bindings::pcie_aer_exit(self.pci()) };
+        unsafe {
+            bindings::pcie_aer_exit(self.pci());
+            // Freed, and without room nothing is recorded there any more.
+            (*self.pci()).exp.aer_log.log = std::ptr::null_mut();
+            (*self.pci()).exp.aer_log.log_max = 0;
+            (*self.pci()).exp.aer_log.log_num = 0;
+        }
     }
 
     /// Records a Completion Timeout in Advanced Error Reporting, and sends the
@@ -545,7 +586,9 @@ where
     /// Logging). No header is logged: the device does not claim to be capable of
     /// it (Completion Timeout Prefix/Header Log Capable).
     fn completion_timeout_error(&self) {
-        assert_locked();
+        if !self.on_bus() {
+            return;
+        }
         // SAFETY: invariant 1.
         let source = unsafe { bindings::pci_requester_id(self.pci()) };
         let error = bindings::PCIEAERErr {
@@ -561,7 +604,9 @@ where
     /// What QEMU does on a write to configuration space, PCI Express and
     /// Advanced Error Reporting included.
     fn default_config_write(&self, address: u32, value: u32, len: u32) {
-        assert_locked();
+        if !self.on_bus() {
+            return;
+        }
         let len = len as c_int;
         // SAFETY: invariants 1 and 2.
         unsafe {
@@ -571,9 +616,12 @@ where
         }
     }
 
-    /// What QEMU does on a read from configuration space.
+    /// What QEMU does on a read from configuration space; all ones if the device is
+    /// not on its bus.
     fn default_config_read(&self, address: u32, len: u32) -> u32 {
-        assert_locked();
+        if !self.on_bus() {
+            return u32::MAX;
+        }
         // SAFETY: invariants 1 and 2.
         unsafe { bindings::pci_default_read_config(self.pci(), address, len as c_int) }
     }
@@ -590,7 +638,7 @@ where
         table: MsixPlace<'_>,
         pba: MsixPlace<'_>,
     ) -> Result<()> {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2; both regions are BARs of the device. The
         // number of vectors has another width in some releases.
         #[allow(clippy::useless_conversion)]
@@ -625,7 +673,7 @@ where
 
     /// Removes MSI-X.
     fn exit_msix(&self, table: &MmioRegion, pba: &MmioRegion) {
-        assert_locked();
+        self.assert_on_bus();
         // SAFETY: invariants 1 and 2; these are the regions it was made with.
         unsafe {
             bindings::msix_unuse_all_vectors(self.pci());
@@ -634,11 +682,13 @@ where
     }
 
     /// Raises a vector: sends its message, or marks it pending if it is
-    /// masked. Nothing happens if the device has no such vector.
+    /// masked. Nothing happens if the device has no such vector, or none any more.
     fn msix_notify(&self, vector: u16) {
-        assert_locked();
-        // SAFETY: invariants 1 and 2. The C function asserts the range, so it
-        // is checked before.
+        if !self.on_bus() {
+            return;
+        }
+        // SAFETY: invariants 1 to 3. The C function asserts the range, so it
+        // is checked before; without MSI-X it is empty.
         unsafe {
             if c_int::from(vector) < (*self.pci()).msix_entries_nr {
                 bindings::msix_notify(self.pci(), u32::from(vector));
@@ -646,13 +696,14 @@ where
         }
     }
 
-    /// Drives the INTx pin; the device must have one.
+    /// Drives the INTx pin, if the device has one and is on its bus.
     fn set_intx(&self, level: bool) {
         assert_locked();
         // SAFETY: invariants 1 and 2. The C function asserts the pin number,
         // so it is checked before.
         unsafe {
-            if self.config::<1>(bindings::PCI_INTERRUPT_PIN as usize)[0] != 0 {
+            let pin = self.config::<1>(bindings::PCI_INTERRUPT_PIN as usize)[0];
+            if matches!(pin, 1..=4) {
                 bindings::pci_set_irq(self.pci(), c_int::from(level));
             }
         }
@@ -677,9 +728,15 @@ where
     /// # Errors
     ///
     /// Nothing answers there.
-    fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaFault> {
-        // SAFETY: invariant 1; the function locks and reads under RCU by
-        // itself, and `data` is valid for its length.
+    ///
+    /// # Safety
+    ///
+    /// The device is on its bus (invariant 3), or was when the RCU read section
+    /// began that this thread is in: QEMU takes the address space down after it.
+    unsafe fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaFault> {
+        // SAFETY: invariant 1, and the address space is there (promised); the
+        // function locks and reads under RCU by itself, and `data` is valid for its
+        // length.
         let result = unsafe {
             bindings::address_space_read_full(
                 std::ptr::addr_of_mut!((*self.pci()).bus_master_as),
@@ -698,7 +755,11 @@ where
     /// # Errors
     ///
     /// As for [`PciDeviceMethods::dma_read`].
-    fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaFault> {
+    ///
+    /// # Safety
+    ///
+    /// As for [`PciDeviceMethods::dma_read`].
+    unsafe fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaFault> {
         // SAFETY: as in `dma_read`.
         let result = unsafe {
             bindings::address_space_write(

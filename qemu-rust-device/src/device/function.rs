@@ -40,8 +40,11 @@ fn power_of(state: u8) -> Power {
 impl AcceleratorPcie {
     /// Whether a bit of Command is set; not before the device is realized.
     pub(super) fn has_command(&self, bit: u32) -> bool {
+        if self.link.borrow().is_none() {
+            return false;
+        }
         let command = u16::from_le_bytes(self.config(bindings::PCI_COMMAND as usize));
-        self.link.borrow().is_some() && u32::from(command) & bit != 0
+        u32::from(command) & bit != 0
     }
 
     /// What config space holds now.
