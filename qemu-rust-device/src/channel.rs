@@ -90,7 +90,6 @@ impl Channel {
         kind: ChannelKind,
         name: String,
         endpoint: String,
-        mac: [u8; 6],
         window: u32,
     ) -> Result<Self, LinkError> {
         // SAFETY: no pointers are passed.
@@ -114,7 +113,7 @@ impl Channel {
         Ok(Self {
             name,
             endpoint,
-            mac,
+            mac: [0; 6],
             window,
             session: HostChannel::new(kind, random(), window),
             link: true,
@@ -141,6 +140,11 @@ impl Channel {
     /// Becomes readable when [`Channel::service`] has something to do.
     pub fn descriptor(&self) -> RawFd {
         self.watch.as_raw_fd()
+    }
+
+    /// The address that the simulator's NIC bridge is told.
+    pub fn set_mac(&mut self, mac: [u8; 6]) {
+        self.mac = mac;
     }
 
     /// Begins to connect.
@@ -405,7 +409,8 @@ impl Channel {
             // simulator does not read although it gave credit.
             debug!("{}: sending failed: {e}", self.name);
             self.session.disconnected();
-            let _ = set_timer(&self.timer, Duration::from_millis(1));
+            // Not at once: whoever takes connections and ends them would keep us busy.
+            self.timer_in(RETRY);
             if let Some(wire) = self.wire.take() {
                 self.unwatch(&wire);
             }

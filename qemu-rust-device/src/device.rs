@@ -145,6 +145,7 @@ pub struct AcceleratorPcie {
     nic_counters: nic::Counters,
     /// Null without a `chardev`, and before realize.
     uart: AtomicPtr<Uart>,
+    uart_counters: uart::Counters,
     /// Step of guest time in nanoseconds if it follows the simulator's, or 0.
     sim_clock: AtomicU32,
     bars: [Bar; BARS],
@@ -483,7 +484,7 @@ impl AcceleratorPcie {
     /// The channels that the properties ask for, not connected yet.
     fn channels(&self, name: &str, pcie: &str) -> Result<Channels> {
         let (reach, keys) = self.resolve_keys()?;
-        let make = |kind, property: &str, endpoint: *mut c_char, mac, window| {
+        let make = |kind, property: &str, endpoint: *mut c_char, window| {
             let endpoint = if endpoint.is_null() {
                 channel_endpoint(pcie, kind).map_err(invalid)
             } else {
@@ -496,7 +497,7 @@ impl AcceleratorPcie {
                 ChannelKind::Nic => format!("{name} (NIC)"),
                 ChannelKind::Serial => format!("{name} (serial)"),
             };
-            let channel = Channel::new(kind, name, endpoint, mac, window);
+            let channel = Channel::new(kind, name, endpoint, window);
             let mut channel = channel.map_err(|e| invalid(e.to_string()))?;
             channel.set_keys(keys.clone());
             Ok::<Channel, Error>(channel)
@@ -504,16 +505,12 @@ impl AcceleratorPcie {
         let network = self.network.as_mut_ptr();
         // SAFETY: the configuration is a part of the device, and only changed
         // by its properties, before realize.
-        let (has_netdev, has_mac) = unsafe {
-            (
-                !(*network).peers.ncs[0].is_null(),
-                (*network).macaddr.a != [0; 6],
-            )
-        };
+        let (has_netdev, mac) =
+            unsafe { (!(*network).peers.ncs[0].is_null(), (*network).macaddr.a) };
         // SAFETY: as above.
         let has_chardev = unsafe { Uart::is_connected(&self.serial) };
         for (property, set, other, there) in [
-            ("mac", has_mac, "netdev", has_netdev),
+            ("mac", mac != [0; 6], "netdev", has_netdev),
             (
                 "nic-endpoint",
                 !self.nic_endpoint.is_null(),
@@ -534,11 +531,6 @@ impl AcceleratorPcie {
             }
         }
         let nic = if has_netdev {
-            // SAFETY: as above; fills in an address if there is none.
-            let mac = unsafe {
-                bindings::qemu_macaddr_default_if_unset(addr_of_mut!((*network).macaddr));
-                (*network).macaddr.a
-            };
             if mac[0] & 1 != 0 {
                 return Err(invalid("property mac is a group address"));
             }
@@ -547,7 +539,6 @@ impl AcceleratorPcie {
                 ChannelKind::Nic,
                 "nic-endpoint",
                 endpoint,
-                mac,
                 nic::WINDOW,
             )?)
         } else {
@@ -559,7 +550,6 @@ impl AcceleratorPcie {
                 ChannelKind::Serial,
                 "serial-endpoint",
                 endpoint,
-                [0; 6],
                 uart::WINDOW,
             )?)
         } else {
@@ -571,30 +561,21 @@ impl AcceleratorPcie {
     fn plug_channels(&self, channels: Channels) {
         if let Some(channel) = channels.nic {
             let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
-            for (name, counter) in [
-                (c"nic-frames-to-rtl", &self.nic_counters.to_rtl),
-                (c"nic-frames-from-rtl", &self.nic_counters.from_rtl),
-                (c"nic-drops-to-rtl", &self.nic_counters.to_rtl_dropped),
-                (c"nic-drops-from-rtl", &self.nic_counters.from_rtl_dropped),
-            ] {
-                // SAFETY: the object is alive, and the counter a part of it
-                // that is only read.
-                unsafe {
-                    bindings::object_property_add_uint64_ptr(
-                        device.cast(),
-                        name.as_ptr(),
-                        counter.as_ptr(),
-                        bindings::OBJ_PROP_FLAG_READ,
-                    );
-                }
-            }
+            let network = self.network.as_mut_ptr();
+            // An address that was filled in is only given back with the NIC, so it
+            // is taken when nothing can fail any more.
+            // SAFETY: the configuration is a part of the device, under the lock.
+            channel.set_mac(unsafe {
+                bindings::qemu_macaddr_default_if_unset(addr_of_mut!((*network).macaddr));
+                (*network).macaddr.a
+            });
             // SAFETY: the device is being realized, under the lock; what is
             // passed is a part of it, and `exit` ends the NIC before it goes.
             let nic = unsafe {
                 Nic::begin(
                     channel,
                     self.id(),
-                    self.network.as_mut_ptr(),
+                    network,
                     (*device).id,
                     addr_of!(self.nic_counters),
                 )
@@ -603,7 +584,14 @@ impl AcceleratorPcie {
         }
         if let Some(channel) = channels.uart {
             // SAFETY: as above.
-            let uart = unsafe { Uart::begin(channel, &self.serial) };
+            let uart = unsafe {
+                Uart::begin(
+                    channel,
+                    self.id(),
+                    &self.serial,
+                    addr_of!(self.uart_counters),
+                )
+            };
             self.uart.store(uart, Ordering::Release);
         }
     }

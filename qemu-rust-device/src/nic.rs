@@ -47,6 +47,8 @@ pub struct Nic {
     guard: Opaque<bindings::MemReentrancyGuard>,
     /// QEMU keeps a frame of the RTL.
     sending: Cell<bool>,
+    /// What QEMU keeps is thrown away, and nothing is to follow it.
+    ending: Cell<bool>,
     counters: *const Counters,
     name: String,
     mac: [u8; 6],
@@ -94,6 +96,7 @@ impl Nic {
             // SAFETY: zero is "not engaged".
             guard: unsafe { Opaque::zeroed() },
             sending: Cell::new(false),
+            ending: Cell::new(false),
             counters,
             name,
             mac,
@@ -138,11 +141,15 @@ impl Nic {
     /// Under the big QEMU lock; `nic` comes from [`Nic::begin`] and is used by
     /// nobody else.
     pub unsafe fn end(nic: *mut Self) {
-        // SAFETY: as the caller promises; after the two calls QEMU knows
-        // neither the descriptor nor the pointer any more.
+        // SAFETY: as the caller promises; after these calls QEMU knows neither
+        // the descriptor nor the pointer any more. A frame that waits for the
+        // network holds its sender, which is one of our queues, and
+        // `packet_sent`: it has to go before they do.
         let nic = unsafe {
             let fd = (*nic).channel.borrow().descriptor();
             bindings::qemu_set_fd_handler(fd, None, None, std::ptr::null_mut());
+            (*nic).ending.set(true);
+            (*nic).each_queue(|queue| bindings::qemu_purge_queued_packets(queue));
             bindings::qemu_del_nic((*nic).state.get());
             Box::from_raw(nic)
         };
@@ -164,9 +171,22 @@ impl Nic {
         unsafe { &*self.counters }
     }
 
+    /// The queue that frames of the RTL take, and the one that has the link.
     fn queue(&self) -> *mut bindings::NetClientState {
         // SAFETY: the state is QEMU's, from `begin` until `end`.
         unsafe { bindings::qemu_get_queue(self.state.get()) }
+    }
+
+    /// All queues: a network may have several, and each brings frames.
+    fn each_queue(&self, mut f: impl FnMut(*mut bindings::NetClientState)) {
+        // SAFETY: as above; the configuration is that of `begin`, and QEMU makes
+        // so many queues of it, one at least.
+        unsafe {
+            let queues = (*(*self.state.get()).conf).peers.queues.max(1);
+            for index in 0..queues {
+                f(bindings::qemu_get_subqueue(self.state.get(), index));
+            }
+        }
     }
 
     fn link_down(&self) -> bool {
@@ -200,8 +220,8 @@ impl Nic {
         }
         if news.room || news.changed {
             // Frames for which there was no credit.
-            // SAFETY: the queue is ours, see `queue`.
-            unsafe { bindings::qemu_flush_queued_packets(self.queue()) };
+            // SAFETY: the queues are ours, see `queue`.
+            self.each_queue(|queue| unsafe { bindings::qemu_flush_queued_packets(queue) });
         }
         self.deliver();
     }
@@ -317,6 +337,9 @@ unsafe extern "C" fn packet_sent(nc: *mut bindings::NetClientState, _result: isi
     // SAFETY: the sender of the packet is our queue.
     let nic = unsafe { of(nc) };
     nic.sending.set(false);
+    if nic.ending.get() {
+        return;
+    }
     nic.channel.borrow_mut().consumed(1);
     nic.deliver();
 }

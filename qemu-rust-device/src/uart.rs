@@ -6,7 +6,13 @@
 use std::{
     cell::{Cell, RefCell},
     ffi::{c_int, c_void},
+    io::{Error, ErrorKind},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
+
+use accelerator_protocol::limit::Limit;
+use log::{info, warn};
 
 use crate::{
     bindings,
@@ -24,6 +30,21 @@ const CHUNK: usize = 4096;
 /// `G_IO_OUT | G_IO_HUP` of GLib: it takes bytes again, or never will.
 const WRITABLE: bindings::GIOCondition = 4 | 16;
 
+/// A character device that is said to take bytes and then takes none is asked
+/// again after so many milliseconds: what says so may never end, such as the end of
+/// its other direction.
+const AGAIN_MS: u32 = 10;
+
+/// What was lost, as properties of the device tell it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Counters {
+    /// Bytes of the RTL that the character device did not take.
+    pub from_rtl_dropped: AtomicU64,
+    /// Bytes of a character device that did not ask whether the RTL takes them.
+    pub to_rtl_dropped: AtomicU64,
+}
+
 /// The serial side of one card.
 pub struct Uart {
     channel: RefCell<Channel>,
@@ -31,6 +52,13 @@ pub struct Uart {
     /// GLib's source that waits until the character device takes bytes; 0 if
     /// there is none.
     watch: Cell<u32>,
+    /// It was said that it takes bytes, and it has taken none since.
+    woken: Cell<bool>,
+    /// Of lines about bytes that are dropped, and lost.
+    drops: RefCell<Limit>,
+    losses: RefCell<Limit>,
+    counters: *const Counters,
+    name: String,
 }
 
 impl Uart {
@@ -49,13 +77,23 @@ impl Uart {
     ///
     /// # Safety
     ///
-    /// Under the big QEMU lock. `frontend` has a backend and outlives the
-    /// result.
-    pub unsafe fn begin(channel: Channel, frontend: &Opaque<CharFrontend>) -> *mut Self {
+    /// Under the big QEMU lock. `frontend` has a backend; it and `counters` outlive
+    /// the result.
+    pub unsafe fn begin(
+        channel: Channel,
+        name: String,
+        frontend: &Opaque<CharFrontend>,
+        counters: *const Counters,
+    ) -> *mut Self {
         let uart = Box::into_raw(Box::new(Self {
             channel: RefCell::new(channel),
             frontend,
             watch: Cell::new(0),
+            woken: Cell::new(false),
+            drops: RefCell::default(),
+            losses: RefCell::default(),
+            counters,
+            name,
         }));
         // SAFETY: the box lives until `end`, which takes it back from QEMU
         // first.
@@ -115,6 +153,19 @@ impl Uart {
             Box::from_raw(uart)
         };
         uart.close();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let c = uart.counters();
+        info!(
+            "{}: {} bytes for the RTL lost, {} bytes of the RTL",
+            uart.name,
+            count(&c.to_rtl_dropped),
+            count(&c.from_rtl_dropped)
+        );
+    }
+
+    fn counters(&self) -> &Counters {
+        // SAFETY: the counters outlive the UART, as `begin` demands.
+        unsafe { &*self.counters }
     }
 
     fn frontend(&self) -> *mut CharFrontend {
@@ -141,31 +192,68 @@ impl Uart {
             if bytes.is_empty() {
                 return;
             }
-            // SAFETY: the frontend is ours, and the bytes are there.
+            // SAFETY: the frontend is ours, and the bytes are there. Not all that
+            // fails sets `errno`.
             let written = unsafe {
+                *libc::__errno_location() = 0;
                 bindings::qemu_chr_fe_write(self.frontend(), bytes.as_ptr(), bytes.len() as c_int)
             };
-            let written = usize::try_from(written).unwrap_or(0);
-            self.channel.borrow_mut().take_bytes(written);
-            if written == bytes.len() {
-                continue;
-            }
-            // SAFETY: `end` removes the source before the UART is freed.
-            let watch = unsafe {
-                bindings::qemu_chr_fe_add_watch(
-                    self.frontend(),
-                    WRITABLE,
-                    Some(writable),
-                    std::ptr::from_ref(self).cast_mut().cast(),
-                )
+            let failure = Error::last_os_error();
+            let later = match usize::try_from(written) {
+                Ok(0) => true,
+                Ok(written) => {
+                    self.woken.set(false);
+                    self.channel.borrow_mut().take_bytes(written);
+                    continue;
+                }
+                // Any other error stays: a disk is full, a pipe has no reader.
+                Err(_) => failure.kind() == ErrorKind::WouldBlock,
             };
-            self.watch.set(watch);
-            if watch == 0 {
-                // Nobody would tell when it takes bytes again: as QEMU's own
-                // serial ports, drop them.
-                self.channel.borrow_mut().take_bytes(bytes.len() - written);
+            if !(later && self.wait()) {
+                self.drop_bytes(bytes.len(), (written < 0).then_some(failure));
             }
         }
+    }
+
+    /// Has [`Uart::deliver`] go on when the character device takes bytes again.
+    /// False if nobody would tell.
+    fn wait(&self) -> bool {
+        let this: *mut c_void = std::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: `end` removes the source before the UART is freed.
+        let watch = unsafe {
+            if self.woken.get() {
+                bindings::g_timeout_add(AGAIN_MS, Some(again), this)
+            } else {
+                bindings::qemu_chr_fe_add_watch(self.frontend(), WRITABLE, Some(writable), this)
+            }
+        };
+        self.watch.set(watch);
+        watch != 0
+    }
+
+    /// The source of [`Uart::wait`] is over, and the result of its callback says so
+    /// to GLib.
+    fn resume(&self) {
+        self.watch.set(0);
+        self.woken.set(true);
+        self.deliver();
+    }
+
+    /// Drops bytes that the character device does not take, as QEMU's own serial
+    /// ports do; the RTL gets credit for them.
+    fn drop_bytes(&self, count: usize, failure: Option<Error>) {
+        self.counters()
+            .from_rtl_dropped
+            .fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(note) = self.drops.borrow_mut().admit(Instant::now()) {
+            let why = failure.map_or_else(|| "it takes none".into(), |e| e.to_string());
+            warn!(
+                "{}: {count} bytes of the RTL are dropped, since the character device does not \
+                 take them: {why}{note}",
+                self.name
+            );
+        }
+        self.channel.borrow_mut().take_bytes(count);
     }
 }
 
@@ -201,7 +289,13 @@ unsafe extern "C" fn read(opaque: *mut c_void, data: *const u8, size: c_int) {
     // ask, such as a multiplexer's escape; those are lost.
     let sent = uart.channel.borrow_mut().send_bytes(data);
     if sent < data.len() {
-        log::warn!("{} bytes for the RTL are lost", data.len() - sent);
+        uart.counters()
+            .to_rtl_dropped
+            .fetch_add((data.len() - sent) as u64, Ordering::Relaxed);
+        if let Some(note) = uart.losses.borrow_mut().admit(Instant::now()) {
+            let lost = data.len() - sent;
+            warn!("{}: {lost} bytes for the RTL are lost{note}", uart.name);
+        }
     }
 }
 
@@ -211,9 +305,12 @@ unsafe extern "C" fn writable(
     opaque: *mut c_void,
 ) -> bindings::gboolean {
     // SAFETY: the source is removed in `end`.
-    let uart = unsafe { of(opaque) };
-    // This source is over: the result says so to GLib.
-    uart.watch.set(0);
-    uart.deliver();
+    unsafe { of(opaque) }.resume();
+    0
+}
+
+unsafe extern "C" fn again(opaque: *mut c_void) -> bindings::gboolean {
+    // SAFETY: the source is removed in `end`.
+    unsafe { of(opaque) }.resume();
     0
 }

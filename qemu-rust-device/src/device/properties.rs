@@ -7,7 +7,7 @@ use std::{
     ffi::{c_char, c_void, CStr},
     mem::{offset_of, MaybeUninit},
     ptr::{addr_of, addr_of_mut},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use super::{invalid, AcceleratorPcie, TYPE_NAME};
@@ -192,6 +192,42 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
     ),
 ];
 
+type Counter = fn(&AcceleratorPcie) -> &AtomicU64;
+
+/// What has been moved and lost, for `qom-get`.
+static COUNTERS: [(&CStr, &CStr, Counter); 6] = [
+    (
+        c"nic-frames-to-rtl",
+        c"frames of the network that the RTL was sent",
+        |device| &device.nic_counters.to_rtl,
+    ),
+    (
+        c"nic-frames-from-rtl",
+        c"frames of the RTL that the network was given",
+        |device| &device.nic_counters.from_rtl,
+    ),
+    (
+        c"nic-drops-to-rtl",
+        c"frames of the network that were dropped",
+        |device| &device.nic_counters.to_rtl_dropped,
+    ),
+    (
+        c"nic-drops-from-rtl",
+        c"frames of the RTL that were dropped",
+        |device| &device.nic_counters.from_rtl_dropped,
+    ),
+    (
+        c"serial-drops-to-rtl",
+        c"bytes of the character device that were lost",
+        |device| &device.uart_counters.to_rtl_dropped,
+    ),
+    (
+        c"serial-drops-from-rtl",
+        c"bytes of the RTL that the character device did not take",
+        |device| &device.uart_counters.from_rtl_dropped,
+    ),
+];
+
 const SIM_CLOCK: &CStr = c"sim-clock";
 const SIM_CLOCK_TEXT: &CStr =
     c"step in nanoseconds, 100 to 100000000, in which guest time follows the simulator's; 0 leaves \
@@ -281,6 +317,20 @@ unsafe extern "C" fn set_replug(object: *mut c::Object, on: bool, errp: *mut *mu
     unsafe { Error::ok_or_propagate(result, errp) };
 }
 
+unsafe extern "C" fn get_counter(
+    object: *mut c::Object,
+    visitor: *mut bindings::Visitor,
+    name: *const c_char,
+    opaque: *mut c_void,
+    errp: *mut *mut c::Error,
+) {
+    // SAFETY: as in `get_link_up`; the opaque pointer is to one of `COUNTERS`.
+    let counter = unsafe { (*opaque.cast::<Counter>())(instance(object)) };
+    let mut value = counter.load(Ordering::Relaxed);
+    // SAFETY: QEMU gives a valid visitor, name and `errp`.
+    unsafe { bindings::visit_type_uint64(visitor, name, &mut value, errp.cast()) };
+}
+
 unsafe extern "C" fn get_sim_clock(
     object: *mut c::Object,
     visitor: *mut bindings::Visitor,
@@ -344,6 +394,21 @@ pub(super) fn describe(class: &mut PciDeviceClass) {
             SIM_CLOCK.as_ptr(),
             SIM_CLOCK_TEXT.as_ptr(),
         );
+    }
+    for (name, text, counter) in &COUNTERS {
+        // SAFETY: as above; the counter is a constant.
+        unsafe {
+            bindings::object_class_property_add(
+                class,
+                name.as_ptr(),
+                c"uint64".as_ptr(),
+                Some(get_counter),
+                None,
+                None,
+                std::ptr::from_ref(counter).cast_mut().cast(),
+            );
+            bindings::object_class_property_set_description(class, name.as_ptr(), text.as_ptr());
+        }
     }
     for (name, text, get, set) in FLAGS {
         // SAFETY: as above; the functions are for objects of this class.

@@ -413,6 +413,27 @@ impl Qemu {
             .expect("QEMU has ended")
     }
 
+    /// What its main thread has used of CPUs, in hundredths of a second.
+    ///
+    /// # Panics
+    ///
+    /// It has ended.
+    #[track_caller]
+    pub fn cpu_ticks(&self) -> u64 {
+        let id = self.id();
+        let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/stat"));
+        // Its name, in brackets, may hold anything.
+        let text = text.expect("QEMU has ended");
+        let fields = text.rsplit_once(')').expect("QEMU has ended").1;
+        let ticks = |n: usize| {
+            fields
+                .split_whitespace()
+                .nth(n)
+                .and_then(|t| t.parse::<u64>().ok())
+        };
+        ticks(11).expect("user time") + ticks(12).expect("system time")
+    }
+
     // Standard error.
 
     /// Everything on standard error so far, one line each.

@@ -15,7 +15,10 @@ use accelerator_protocol::{
     wire::{Frame, Reason},
 };
 use accelerator_qtest::{
-    machine::ok, pci::CARD, qemu::Launch, Machine, Options, Scratch, PATIENCE,
+    machine::{ok, QUIET},
+    pci::CARD,
+    qemu::Launch,
+    Machine, Options, Scratch, PATIENCE,
 };
 use serde_json::json;
 
@@ -41,6 +44,10 @@ fn pattern(seed: usize, len: usize) -> Vec<u8> {
 
 impl Lan {
     fn start(window: u32) -> Self {
+        Self::start_with(window, &[])
+    }
+
+    fn start_with(window: u32, env: &[(&'static str, &'static str)]) -> Self {
         let scratch = Scratch::new();
         let (ours, theirs) = (scratch.path("ours"), scratch.path("theirs"));
         let wire = UnixDatagram::bind(&ours).unwrap();
@@ -54,6 +61,7 @@ impl Lan {
                     ours.display()
                 ),
                 properties: format!("netdev=n0,mac={MAC}"),
+                env: env.to_vec(),
                 ..Options::default()
             },
         );
@@ -443,6 +451,100 @@ fn unplugging_leaves_nothing_behind() {
     );
 }
 
+/// The RTL sends until the network, which nobody reads, takes no more; QEMU
+/// keeps a frame then.
+fn fill_the_network(lan: &mut Lan) {
+    let mut quiet = 0;
+    while quiet < 10 {
+        if ok(lan.rtl.send_frame(&pattern(1, 1000))) {
+            quiet = 0;
+        } else if !ok(lan.rtl.pump(Duration::from_millis(30))) {
+            quiet += 1;
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_waits_for_the_network_goes_with_the_card() {
+    let mut lan = Lan::start_with(8, &[("MALLOC_PERTURB_", "165")]);
+    fill_the_network(&mut lan);
+    let sent = lan.counter("nic-frames-from-rtl");
+    lan.m.qemu.qmp("device_del", json!({"id": "card"}));
+    lan.m.qemu.qmp("system_reset", json!({}));
+    lan.m.qemu.expect_event("DEVICE_DELETED");
+    // Now the network has room for what QEMU kept, and would take it.
+    lan.wire.set_read_timeout(Some(QUIET)).unwrap();
+    let mut bytes = vec![0; 10_000];
+    let mut came = 0;
+    while lan.wire.recv(&mut bytes).is_ok() {
+        came += 1;
+    }
+    assert!(came > 0 && came < sent, "{came} of {sent} frames came");
+    lan.m.qemu.qmp("query-status", json!({}));
+    // Another card takes the network.
+    lan.m.qemu.qmp(
+        "device_add",
+        json!({"driver": "e1000e", "id": "other", "bus": "rp0", "netdev": "n0"}),
+    );
+    lan.m.qemu.qmp("query-status", json!({}));
+}
+
+#[test]
+fn a_card_whose_frame_waits_for_the_network_is_plugged_in_again() {
+    let mut lan = Lan::start_with(8, &[("MALLOC_PERTURB_", "165")]);
+    fill_the_network(&mut lan);
+    let path = "/machine/peripheral/card";
+    lan.m.qemu.qmp(
+        "qom-set",
+        json!({"path": path, "property": "replug", "value": true}),
+    );
+    lan.m.qemu.qmp("system_reset", json!({}));
+    lan.m.qemu.expect_event("DEVICE_DELETED");
+    ok(lan.m.hdl.expect_down(PATIENCE));
+    ok(lan.m.hdl.wait_for_session(PATIENCE));
+    lan.session(2);
+    lan.wire.set_read_timeout(Some(QUIET)).unwrap();
+    let mut bytes = vec![0; 10_000];
+    while lan.wire.recv(&mut bytes).is_ok() {}
+    lan.settle();
+    lan.wire.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(ok(lan.rtl.send_frame(&pattern(7, 300))));
+    assert_eq!(lan.wire.recv(&mut bytes).unwrap(), 300);
+    assert!(bytes[..300] == pattern(7, 300));
+}
+
+#[test]
+fn a_mac_address_is_not_lost_with_a_failure() {
+    let mut m = Machine::start_with(
+        sample_config(2),
+        &Options {
+            args: "-netdev hubport,id=n0,hubid=0".into(),
+            ..Options::default()
+        },
+    );
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("DEVICE_DELETED");
+    m.kill_endpoint();
+    let mut arguments = json!({
+        "driver": "accelerator-pcie", "id": "card", "bus": "rp0", "netdev": "n0",
+        "endpoint": m.endpoint(), "handshake-timeout": 50
+    });
+    for _ in 0..3 {
+        let id = m.qemu.start_qmp("device_add", arguments.clone());
+        m.qemu.finish_qmp(id).unwrap_err();
+    }
+    m.restart_endpoint(sample_config(2));
+    arguments["handshake-timeout"] = json!(30_000);
+    let id = m.qemu.start_qmp("device_add", arguments);
+    ok(m.hdl.wait_for_session(PATIENCE));
+    m.qemu.finish_qmp(id).unwrap();
+    assert_eq!(
+        m.qemu.qom_get("/machine/peripheral/card", "mac"),
+        json!("52:54:00:12:34:56")
+    );
+}
+
 #[test]
 fn a_card_without_a_nic_bridge_works_and_says_so() {
     let scratch = Scratch::new();
@@ -643,4 +745,75 @@ fn a_serial_line_survives_its_simulator() {
     m.qemu.qmp("quit", json!({}));
     assert!(m.qemu.wait_exit(PATIENCE).success());
     ok(rtl.pump_until("a goodbye", PATIENCE, |r| r.inbox.down.is_some()));
+}
+
+#[test]
+fn bytes_that_a_character_device_never_takes_are_dropped_and_counted() {
+    let mut m = Machine::start_with(
+        sample_config(1),
+        &Options {
+            args: "-chardev file,id=c0,path=/dev/full".into(),
+            properties: "chardev=c0".into(),
+            ..Options::default()
+        },
+    );
+    let mut rtl = ok(DevicePeer::bind(
+        &format!("{}.uart", m.endpoint()),
+        Serial,
+        64,
+    ));
+    ok(rtl.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+    // More than any window: the RTL gets credit for what is dropped.
+    let bytes = pattern(3, 100_000);
+    let mut sent = 0;
+    let deadline = Instant::now() + PATIENCE;
+    while sent < bytes.len() {
+        assert!(Instant::now() < deadline, "{sent} bytes were taken");
+        sent += ok(rtl.send_bytes(&bytes[sent..]));
+        ok(rtl.pump(Duration::from_millis(5)));
+    }
+    let path = "/machine/peripheral/card";
+    while m.qemu.qom_get(path, "serial-drops-from-rtl") != json!(bytes.len()) {
+        assert!(Instant::now() < deadline, "not all are counted");
+        ok(rtl.pump(Duration::from_millis(5)));
+    }
+    let lines = m.qemu.count_lines(&["bytes of the RTL are dropped"]);
+    assert!((1..40).contains(&lines), "{lines} lines");
+    // Nothing is tried over and over: QEMU sleeps.
+    let before = m.qemu.cpu_ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    let ticks = m.qemu.cpu_ticks() - before;
+    assert!(
+        ticks < 50,
+        "{ticks} hundredths of a second of CPU in one second"
+    );
+    m.check_alive();
+}
+
+/// Each kind of channel to a simulator that ends its session, or just goes, and is
+/// back, again and again.
+#[test]
+fn a_simulator_is_found_again_each_time() {
+    let count = if std::env::var_os("TEST_LONG").is_some() {
+        1000
+    } else {
+        6
+    };
+    let (m, mut uart, _chardev, _scratch) = serial(64);
+    let mut lan = Lan::start(8);
+    let serial_at = format!("{}.uart", m.endpoint());
+    let nic_at = format!("{}.nic", lan.m.endpoint());
+    ok(uart.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+    for n in 0..count {
+        if n % 2 == 0 {
+            ok(uart.close());
+            ok(lan.rtl.close());
+        }
+        drop(uart);
+        uart = ok(DevicePeer::bind(&serial_at, Serial, 64));
+        lan.rtl = ok(DevicePeer::bind(&format!("{nic_at}-away"), Nic, 8));
+        lan.rtl = ok(DevicePeer::bind(&nic_at, Nic, 8));
+        ok(uart.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+        lan.session(1);
+    }
 }
