@@ -172,6 +172,11 @@ pub struct AcceleratorPcie {
     /// The guest was asked to release the device, so that it can be plugged in
     /// again.
     again: BqlRefCell<Option<(Instant, Again)>>,
+    /// It is being asked.
+    asking: AtomicBool,
+    /// That was called off, and is not begun again when the simulator is another
+    /// card.
+    stays_out: AtomicBool,
     /// Resets of the machine that the device has seen, of [`MACHINE_RESETS`].
     machine_resets: AtomicU32,
 }
@@ -717,7 +722,29 @@ impl AcceleratorPcie {
         self.port_link(false);
         let again = self.again.borrow_mut().take();
         if let Some((_, again)) = again {
-            again.schedule();
+            if self.asking.load(Ordering::Relaxed) || !self.is_deleted_by_user() {
+                again.schedule();
+            }
+        }
+    }
+
+    fn is_deleted_by_user(&self) -> bool {
+        let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
+        // SAFETY: the object is a device (`IsA`).
+        unsafe { replug::is_deleted_by_user(device) }
+    }
+
+    /// The device does not come back when the guest releases it, which it may have
+    /// been asked for.
+    fn call_off(&self) {
+        let again = self.again.borrow_mut().take();
+        if again.is_some() {
+            self.stays_out.store(true, Ordering::Relaxed);
+            warn!(
+                "{}: the guest has been asked to release the device, which is not plugged in \
+                 again then",
+                self.id()
+            );
         }
     }
 
@@ -749,8 +776,14 @@ impl AcceleratorPcie {
         // A slot without power releases the device at once, in `exit`.
         let old = self.again.borrow_mut().replace((Instant::now(), again));
         drop(old);
-        // SAFETY: as above.
-        let result = unsafe { replug::request_unplug(device) };
+        // SAFETY: as above; the reference keeps the object until it is given back.
+        let result = unsafe {
+            bindings::object_ref(device.cast());
+            self.asking.store(true, Ordering::Relaxed);
+            let result = replug::request_unplug(device);
+            self.asking.store(false, Ordering::Relaxed);
+            result
+        };
         if result.is_err() {
             let failed = self.again.borrow_mut().take();
             drop(failed);
@@ -793,8 +826,9 @@ unsafe extern "C" fn other_card(opaque: *mut c_void) -> c_int {
     with_bql(|| {
         // SAFETY: `Machine::other_card` has taken a reference.
         let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
-        // Unplugged meanwhile: then there is nothing to do.
-        if device.link.borrow().is_some() {
+        // Unplugged meanwhile, or it is to be: then there is nothing to do.
+        let leaves = device.stays_out.load(Ordering::Relaxed) || device.is_deleted_by_user();
+        if device.link.borrow().is_some() && !leaves {
             match device.replug() {
                 Ok(false) => {}
                 Ok(true) => warn!(

@@ -7,13 +7,22 @@
 //! or the registers of the slot, whichever the machine uses. When it has, the
 //! device is made anew with the same id and properties, as `device_add` does.
 //!
-//! Everything here runs in the main thread with the big QEMU lock held.
+//! It can be called off at any time: before the guest has released the device with
+//! its property or by a `device_del`, after that with a property of the machine.
+//!
+//! Everything here runs in the main thread with the big QEMU lock held, except the
+//! look for a simulator: names are resolved and connections made by a thread of
+//! their own, which knows nothing of QEMU.
 
 use std::{
     ffi::{c_char, c_int, c_void, CStr, CString},
     net::{TcpStream, ToSocketAddrs},
     os::unix::net::UnixStream,
     ptr::NonNull,
+    sync::{
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc,
+    },
     time::Duration,
 };
 
@@ -23,6 +32,7 @@ use crate::{
     bindings,
     glue::{c, error, with_errp, Result},
     pci::with_bql,
+    threads,
 };
 
 /// Between the end of the old device and the new one. A guest that has powered
@@ -33,6 +43,53 @@ const PAUSE_MS: u32 = 500;
 /// Attempts to make the device anew before it is left to the user.
 const ATTEMPTS: u32 = 5;
 
+/// Devices that are to be made anew.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// How often that was called off. What was scheduled before is not made anew.
+static CALLED_OFF: AtomicU32 = AtomicU32::new(0);
+
+/// Property of the machine: whether a device is to be made anew.
+const PROPERTY: &CStr = c"accelerator-pcie-replug";
+
+/// A thread that looks for a simulator.
+struct Lookout {
+    endpoint: String,
+    /// It has looked once at least.
+    looked: AtomicBool,
+    /// Somebody listens.
+    found: AtomicBool,
+    /// Nobody wants to know any more.
+    over: AtomicBool,
+}
+
+impl Lookout {
+    /// Begins to look. `None` if there can be no thread now.
+    fn begin(endpoint: &str) -> Option<Arc<Self>> {
+        let lookout = Arc::new(Self {
+            endpoint: endpoint.to_owned(),
+            looked: AtomicBool::new(false),
+            found: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        let there = Arc::clone(&lookout);
+        threads::spawn("acc-lookout", move || there.look())
+            .ok()
+            .map(|_| lookout)
+    }
+
+    fn look(&self) {
+        while !self.over.load(Ordering::Relaxed) {
+            if somebody_listens(&self.endpoint) {
+                self.found.store(true, Ordering::Relaxed);
+                return;
+            }
+            self.looked.store(true, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(PAUSE_MS.into()));
+        }
+    }
+}
+
 /// What a device was made with.
 pub struct Again {
     name: String,
@@ -40,10 +97,14 @@ pub struct Again {
     options: NonNull<bindings::QDict>,
     attempts: u32,
     told: bool,
+    lookout: Option<Arc<Lookout>>,
+    /// Of [`CALLED_OFF`] when it was scheduled.
+    epoch: u32,
 }
 
 impl Drop for Again {
     fn drop(&mut self) {
+        self.look_no_more();
         // SAFETY: the reference is ours.
         unsafe { bindings::qdict_unref(self.options.as_ptr()) };
     }
@@ -82,6 +143,8 @@ impl Again {
                 options,
                 attempts: 0,
                 told: false,
+                lookout: None,
+                epoch: 0,
             };
             let options = options.as_ptr();
             bindings::qdict_put_str(options, c"driver".as_ptr(), driver.as_ptr());
@@ -129,10 +192,41 @@ impl Again {
     }
 
     /// Makes the device anew in a moment, when the simulator is there.
-    pub fn schedule(self) {
+    pub fn schedule(mut self) {
+        offer_to_call_off();
+        self.epoch = CALLED_OFF.load(Ordering::Relaxed);
+        WAITING.fetch_add(1, Ordering::Relaxed);
         let again = Box::into_raw(Box::new(self));
         // SAFETY: `plug_again` takes the box back when it is done.
         unsafe { bindings::g_timeout_add(PAUSE_MS, Some(plug_again), again.cast()) };
+    }
+
+    fn look_no_more(&mut self) {
+        if let Some(lookout) = self.lookout.take() {
+            lookout.over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody was seen to listen at the endpoint.
+    fn somebody_was_seen(&mut self) -> bool {
+        if self.lookout.is_none() {
+            self.lookout = Lookout::begin(&self.endpoint);
+        }
+        let Some(lookout) = &self.lookout else {
+            return false;
+        };
+        if lookout.found.load(Ordering::Relaxed) {
+            self.look_no_more();
+            return true;
+        }
+        if lookout.looked.load(Ordering::Relaxed) && !self.told {
+            self.told = true;
+            warn!(
+                "{}: nobody listens at {}; the device is plugged in again when somebody does",
+                self.name, self.endpoint
+            );
+        }
+        false
     }
 
     /// Whether this is over: the device is there, or never will be.
@@ -141,17 +235,17 @@ impl Again {
         if unsafe { bindings::qemu_shutdown_requested_get() } != bindings::SHUTDOWN_CAUSE_NONE {
             return true;
         }
+        if self.epoch != CALLED_OFF.load(Ordering::Relaxed) {
+            info!("{}: is not plugged in again, as asked", self.name);
+            return true;
+        }
+        if self.somebody_else_is_there() {
+            return true;
+        }
         // Making the device waits for the simulator with the lock held, so it
         // is not tried before somebody listens.
-        if !somebody_listens(&self.endpoint) {
-            if !self.told {
-                self.told = true;
-                warn!(
-                    "{}: nobody listens at {}; the device is plugged in again when somebody does",
-                    self.name, self.endpoint
-                );
-            }
-            return self.somebody_else_is_there();
+        if !self.somebody_was_seen() {
+            return false;
         }
         // SAFETY: the options are valid; the new device's reference is ours to
         // give back, its parent and bus have theirs.
@@ -169,7 +263,7 @@ impl Again {
             }
             Err(e) => {
                 self.attempts += 1;
-                let last = self.attempts >= ATTEMPTS || self.somebody_else_is_there();
+                let last = self.attempts >= ATTEMPTS;
                 let then = if last {
                     "plug it in with device_add"
                 } else {
@@ -222,9 +316,51 @@ unsafe extern "C" fn plug_again(opaque: *mut c_void) -> c_int {
         if let Some(again) = again {
             // SAFETY: as above; the source ends with this call.
             drop(unsafe { Box::from_raw(again.as_ptr()) });
+            WAITING.fetch_sub(1, Ordering::Relaxed);
         }
     }
     c_int::from(!over)
+}
+
+/// Gives the machine the property with which this can be called off, once.
+fn offer_to_call_off() {
+    static OFFERED: AtomicBool = AtomicBool::new(false);
+    if OFFERED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: under the lock; the machine lives as long as QEMU, and copies the
+    // texts, which are constants.
+    unsafe {
+        let machine: *mut c::Object = bindings::qdev_get_machine().cast();
+        bindings::object_property_add_bool(
+            machine,
+            PROPERTY.as_ptr(),
+            Some(get_waiting),
+            Some(set_waiting),
+        );
+        bindings::object_property_set_description(
+            machine,
+            PROPERTY.as_ptr(),
+            c"whether a card is to be plugged in again; set to false: none is".as_ptr(),
+        );
+    }
+}
+
+unsafe extern "C" fn get_waiting(_: *mut c::Object, _: *mut *mut c::Error) -> bool {
+    WAITING.load(Ordering::Relaxed) != 0
+}
+
+unsafe extern "C" fn set_waiting(_: *mut c::Object, on: bool, errp: *mut *mut c::Error) {
+    let result = if on {
+        Err(error(
+            "a device is plugged in again with its own property replug".into(),
+        ))
+    } else {
+        CALLED_OFF.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { crate::glue::Error::ok_or_propagate(result, errp) };
 }
 
 /// Whether there is a process behind an endpoint. Where that cannot be found
@@ -253,7 +389,7 @@ fn somebody_listens(endpoint: &str) -> bool {
 ///
 /// # Safety
 ///
-/// `device` must be a live and realized PCI device.
+/// `device` must be a live and realized PCI device, with a reference held.
 pub unsafe fn request_unplug(device: *mut c::DeviceState) -> Result<()> {
     // SAFETY: the device is alive (promised) and on a bus.
     unsafe {
@@ -262,8 +398,25 @@ pub unsafe fn request_unplug(device: *mut c::DeviceState) -> Result<()> {
             Some(port) if port.as_ptr().cast() == handler => presence_changes(port),
             _ => {}
         }
-        with_errp(|errp| bindings::qdev_unplug(device, errp))
+        with_errp(|errp| bindings::qdev_unplug(device, errp))?;
+        // QEMU notes that it is being unplugged, and would refuse a `device_del` for
+        // a while. It is to be taken, and told from our own asking.
+        if (*device).realized {
+            (*device).pending_deleted_event = false;
+        }
     }
+    Ok(())
+}
+
+/// Whether the user has asked for a device to be unplugged, with `device_del`.
+///
+/// # Safety
+///
+/// `device` must be a live device, whose unplugging was asked for by
+/// [`request_unplug`] or the user.
+pub unsafe fn is_deleted_by_user(device: *mut c::DeviceState) -> bool {
+    // SAFETY: promised.
+    unsafe { (*device).pending_deleted_event }
 }
 
 /// The PCI Express port that a device is plugged into, if it is one.

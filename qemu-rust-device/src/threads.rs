@@ -17,7 +17,13 @@
 //!
 //! Where the system refuses either, all is as before.
 
-use std::{cell::Cell, sync::OnceLock};
+use std::{
+    cell::Cell,
+    io,
+    mem::MaybeUninit,
+    sync::OnceLock,
+    thread::{Builder, JoinHandle},
+};
 
 /// Environment variable: nice value of these threads, -20 to 0; 0 leaves it.
 const NICE_VARIABLE: &str = "ACCELERATOR_NICE";
@@ -132,6 +138,33 @@ pub fn start<T>(start: impl FnOnce() -> T) -> T {
         set(&old);
     }
     value
+}
+
+/// Bytes of a thread's stack: what libzmq's threads have, and QEMU's.
+pub const STACK: usize = 8 << 20;
+
+/// Starts a thread that no signal is delivered to.
+///
+/// # Errors
+///
+/// There can be no thread now.
+#[cfg_attr(not(qemu), allow(dead_code))]
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the sets are valid, and only the mask of this thread is changed. The
+    // new thread begins with it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+    }
+    let thread = Builder::new()
+        .name(name.into())
+        .stack_size(STACK)
+        .spawn(run);
+    // SAFETY: `old` was filled in above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut()) };
+    thread
 }
 
 #[cfg(test)]

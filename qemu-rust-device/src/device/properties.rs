@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{invalid, AcceleratorPcie, TYPE_NAME};
+use super::{AcceleratorPcie, TYPE_NAME};
 use crate::{
     bindings, clock,
     glue::{c, device_impl, Error},
@@ -307,11 +307,12 @@ unsafe extern "C" fn get_replug(object: *mut c::Object, _errp: *mut *mut c::Erro
 unsafe extern "C" fn set_replug(object: *mut c::Object, on: bool, errp: *mut *mut c::Error) {
     // SAFETY: as in `get_link_up`.
     let device = unsafe { instance(object) };
-    let asked = device.again.borrow().is_some();
-    let result = match (on, asked) {
-        (true, _) => device.replug().map(drop),
-        (false, false) => Ok(()),
-        (false, true) => Err(invalid("the guest has been asked already")),
+    let result = if on {
+        device.stays_out.store(false, Ordering::Relaxed);
+        device.replug().map(drop)
+    } else {
+        device.call_off();
+        Ok(())
     };
     // SAFETY: QEMU gives a valid `errp`.
     unsafe { Error::ok_or_propagate(result, errp) };

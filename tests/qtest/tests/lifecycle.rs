@@ -537,6 +537,144 @@ fn a_card_is_plugged_in_again_on_request() {
     }
 }
 
+/// Asks for the card to be plugged in again, or calls that off.
+#[track_caller]
+fn set_replug(m: &mut Machine, on: bool) {
+    m.qemu.qmp(
+        "qom-set",
+        json!({"path": "/machine/peripheral/card", "property": "replug", "value": on}),
+    );
+}
+
+/// The guest releases the card, over the registers of the slot or with a reset.
+#[track_caller]
+fn release(m: &mut Machine, native: bool) {
+    if native {
+        let slot =
+            ROOT_PORT.expect(&mut m.qemu, accelerator_qtest::pci::capability::EXPRESS) + 0x18;
+        let control = ROOT_PORT.get(&mut m.qemu, slot, 2);
+        ROOT_PORT.set(&mut m.qemu, slot, 2, control & !0x300 | 0x300 | 0x400);
+    } else {
+        m.qemu.qmp("system_reset", json!({}));
+    }
+    m.qemu.expect_event("DEVICE_DELETED");
+}
+
+fn slots(native: bool) -> Options {
+    Options {
+        args: if native {
+            "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off".into()
+        } else {
+            String::new()
+        },
+        ..Options::default()
+    }
+}
+
+/// Two of its attempts to plug in would have come by then.
+const NOT_AGAIN: Duration = Duration::from_millis(1500);
+
+#[track_caller]
+fn stays_away(m: &mut Machine) {
+    if m.hdl.wait_for_session(NOT_AGAIN).is_ok() {
+        panic!("the card is there again");
+    }
+    assert!(!CARD.is_present(&mut m.qemu));
+    plug_in(m);
+    // Nothing of before is in the way of what is asked for now.
+    set_replug(m, true);
+    release(m, false);
+    ok(m.hdl.expect_down(PATIENCE));
+    ok(m.hdl.wait_for_session(PATIENCE));
+}
+
+#[test]
+fn plugging_in_again_is_called_off_before_the_guest_lets_go() {
+    for native in [false, true] {
+        let mut m = Machine::start_with(sample_config(2), &slots(native));
+        set_replug(&mut m, true);
+        set_replug(&mut m, false);
+        let path = "/machine/peripheral/card";
+        assert_eq!(m.qemu.qom_get(path, "replug"), json!(false));
+        m.qemu
+            .expect_line(&["WARN", "card", "not plugged in again"]);
+        release(&mut m, native);
+        ok(m.hdl.expect_down(PATIENCE));
+        if !native {
+            stays_away(&mut m);
+        } else if m.hdl.wait_for_session(NOT_AGAIN).is_ok() {
+            panic!("the card is there again");
+        }
+    }
+}
+
+#[test]
+fn device_del_is_stronger_than_plugging_in_again() {
+    for native in [false, true] {
+        let mut m = Machine::start_with(sample_config(2), &slots(native));
+        set_replug(&mut m, true);
+        m.qemu.qmp("device_del", json!({"id": "card"}));
+        release(&mut m, native);
+        ok(m.hdl.expect_down(PATIENCE));
+        if !native {
+            stays_away(&mut m);
+        } else if m.hdl.wait_for_session(NOT_AGAIN).is_ok() {
+            panic!("the card is there again");
+        }
+    }
+}
+
+#[test]
+fn device_del_holds_when_the_simulator_is_another_card() {
+    let mut m = Machine::start(sample_config(2));
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.kill_endpoint();
+    m.qemu.expect_line(&DOWN);
+    m.restart_endpoint(another_card());
+    refused_as_another_card(&mut m.hdl);
+    release(&mut m, false);
+    if m.hdl.wait_for_session(NOT_AGAIN).is_ok() {
+        panic!("the card is there again");
+    }
+}
+
+#[test]
+fn plugging_in_again_is_called_off_while_nobody_listens() {
+    let mut m = Machine::start(sample_config(2));
+    set_replug(&mut m, true);
+    m.kill_endpoint();
+    release(&mut m, false);
+    m.qemu.expect_line(&["WARN", "card", "nobody listens"]);
+    let property = "accelerator-pcie-replug";
+    assert_eq!(m.qemu.qom_get("/machine", property), json!(true));
+    m.qemu.qmp(
+        "qom-set",
+        json!({"path": "/machine", "property": property, "value": false}),
+    );
+    m.restart_endpoint(sample_config(2));
+    stays_away(&mut m);
+    assert_eq!(m.qemu.qom_get("/machine", property), json!(false));
+}
+
+#[test]
+fn a_device_that_is_not_realized_any_more_tells_no_command() {
+    let mut m = Machine::start_with(
+        sample_config(2),
+        &Options {
+            env: vec![("MALLOC_PERTURB_", "1")],
+            ..Options::default()
+        },
+    );
+    let path = "/machine/peripheral/card";
+    m.qemu.qmp(
+        "qom-set",
+        json!({"path": path, "property": "realized", "value": false}),
+    );
+    for property in ["link-up", "memory-enabled", "bus-master", "replug"] {
+        assert_eq!(m.qemu.qom_get(path, property), json!(false), "{property}");
+    }
+}
+
 #[test]
 fn a_card_with_a_network_and_a_serial_side_is_plugged_in_again_with_both() {
     let mut m = Machine::start_with(
@@ -746,7 +884,7 @@ fn plugging_in_without_a_simulator_fails_and_changes_nothing() {
         );
         let error = m.qemu.finish_qmp(id).unwrap_err();
         assert!(error.contains("no simulator at"), "{error}");
-        counts.push(m.qemu.descriptors_and_threads());
+        counts.push(at_rest(&m));
     }
     assert_eq!(counts[1], counts[2], "descriptors and threads: {counts:?}");
     assert!(!CARD.is_present(&mut m.qemu));
