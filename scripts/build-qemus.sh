@@ -108,12 +108,12 @@ parse_arguments() {
 # Fills PACKAGES.
 find_packages() {
   PACKAGES=(build-essential ninja-build pkg-config patch rsync xz-utils curl
-    python3-venv libglib2.0-dev zlib1g-dev libzmq3-dev clang libclang-dev)
+    python3-venv libglib2.0-dev zlib1g-dev libzmq3-dev libseccomp-dev clang libclang-dev)
   if [[ $FULL == yes ]]; then
     PACKAGES+=(libpixman-1-dev libslirp-dev libsdl2-dev libgtk-3-dev libncurses-dev
       libspice-server-dev libspice-protocol-dev libpng-dev libjpeg-dev libpulse-dev
       libasound2-dev libusb-1.0-0-dev libusbredirparser-dev libepoxy-dev libgbm-dev
-      libcap-ng-dev libattr1-dev libseccomp-dev libaio-dev liburing-dev libcurl4-gnutls-dev
+      libcap-ng-dev libattr1-dev libaio-dev liburing-dev libcurl4-gnutls-dev
       libgnutls28-dev libssh-dev libzstd-dev)
   fi
   have python3 || PACKAGES+=(python3)
@@ -641,7 +641,8 @@ configure_flags() {
   else
     FLAGS+=(--without-default-features)
   fi
-  FLAGS+=(--disable-fdt)
+  # Without it there is no -sandbox, which managers of VMs use.
+  FLAGS+=(--disable-fdt --enable-seccomp)
   if [[ $DEBUG == yes ]]; then
     FLAGS+=(--enable-debug)
   else

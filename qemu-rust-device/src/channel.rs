@@ -23,6 +23,7 @@ use accelerator_protocol::{
 use log::{debug, error, info, warn};
 
 use crate::{
+    context,
     keys::Keys,
     link::{drain, epoll, owned, random, set_timer, LinkError, Wire},
 };
@@ -125,7 +126,7 @@ impl Channel {
             closed: false,
             keys: None,
             wire: None,
-            context: zmq::Context::new(),
+            context: context::start()?,
             timer,
             wake,
             watch,

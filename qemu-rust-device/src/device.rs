@@ -4,10 +4,12 @@
 
 use std::{
     ffi::{c_char, c_int, c_void, CStr},
-    mem::{offset_of, MaybeUninit},
+    io,
+    mem::offset_of,
     ptr::{addr_of, addr_of_mut, NonNull},
     sync::{
         atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering},
+        mpsc::{channel, Sender},
         Arc,
     },
     time::{Duration, Instant},
@@ -384,6 +386,14 @@ impl AcceleratorPcie {
             device: NonNull::from(self),
         };
         let link = Link::new(settings, Box::new(machine)).map_err(|e| invalid(e.to_string()))?;
+        // Early, when it may still fail.
+        let thread = match start_server() {
+            Ok(thread) => thread,
+            Err(e) => {
+                link.close();
+                return Err(invalid(format!("cannot start the thread of the link: {e}")));
+            }
+        };
         let channels = match self.channels(&name, &endpoint) {
             Ok(channels) => channels,
             Err(e) => {
@@ -418,7 +428,7 @@ impl AcceleratorPcie {
             .store(MACHINE_RESETS.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
-        self.serve(&link);
+        self.serve(&link, &thread);
         self.refresh();
         link.accept(config);
         self.plug_channels(channels);
@@ -426,27 +436,19 @@ impl AcceleratorPcie {
         Ok(())
     }
 
-    /// Starts the thread that serves the link while no vCPU does, until the link
-    /// is closed.
-    fn serve(&self, link: &Arc<Link>) {
+    /// Lets the link's thread serve the link while no vCPU does, until the link is
+    /// closed.
+    fn serve(&self, link: &Arc<Link>, thread: &Sender<Server>) {
         let this: *const Self = self;
-        let server = Box::new(Server {
+        // SAFETY: the object is alive. The thread gives the reference back.
+        unsafe { bindings::object_ref(this.cast_mut().cast()) };
+        let server = Server {
             device: NonNull::from(self),
             link: Arc::clone(link),
-        });
-        let mut thread = MaybeUninit::<bindings::QemuThread>::uninit();
-        // SAFETY: QEMU ends if there can be no thread. It gets the `server`, and
-        // the reference to the device that belongs to it. Nobody needs what is
-        // put into `thread`, since the thread is detached.
-        unsafe {
-            bindings::object_ref(this.cast_mut().cast());
-            bindings::qemu_thread_create(
-                thread.as_mut_ptr(),
-                c"acc-link".as_ptr(),
-                Some(serve),
-                Box::into_raw(server).cast(),
-                bindings::QEMU_THREAD_DETACHED as c_int,
-            );
+        };
+        if thread.send(server).is_err() {
+            // Cannot happen: it waits for this.
+            error!("{}: nobody serves the link", self.id());
         }
     }
 
@@ -564,7 +566,7 @@ impl AcceleratorPcie {
     }
 
     fn plug_channels(&self, channels: Channels) {
-        if let Some(channel) = channels.nic {
+        if let Some(mut channel) = channels.nic {
             let device: *mut c::DeviceState = self.as_mut_ptr::<DeviceState>().cast();
             let network = self.network.as_mut_ptr();
             // An address that was filled in is only given back with the NIC, so it
@@ -788,6 +790,8 @@ impl AcceleratorPcie {
             let failed = self.again.borrow_mut().take();
             drop(failed);
         }
+        // SAFETY: gives the reference back; nothing of the object is used after.
+        unsafe { bindings::object_unref(device.cast()) };
         result.map(|()| true)
     }
 }
@@ -799,11 +803,23 @@ struct Server {
     link: Arc<Link>,
 }
 
+// SAFETY: the device is `Sync`, and the reference keeps it.
+unsafe impl Send for Server {}
+
+/// Starts a thread that waits for a link to serve, and ends if none comes.
+fn start_server() -> io::Result<Sender<Server>> {
+    let (sender, receiver) = channel::<Server>();
+    threads::spawn("acc-link", move || {
+        if let Ok(server) = receiver.recv() {
+            serve(server);
+        }
+    })?;
+    Ok(sender)
+}
+
 /// The link's thread. What needs the big QEMU lock takes it ([`Machine`]): reports of
 /// writes do not, which would fight for it with the vCPU that goes on writing.
-unsafe extern "C" fn serve(opaque: *mut c_void) -> *mut c_void {
-    // SAFETY: made for this thread by `AcceleratorPcie::serve`.
-    let server = unsafe { Box::from_raw(opaque.cast::<Server>()) };
+fn serve(server: Server) {
     // SAFETY: DMA needs RCU, with which each thread has to register once.
     unsafe { bindings::rcu_register_thread() };
     threads::promptly();
@@ -818,7 +834,6 @@ unsafe extern "C" fn serve(opaque: *mut c_void) -> *mut c_void {
     drop(server);
     // SAFETY: registered above.
     unsafe { bindings::rcu_unregister_thread() };
-    std::ptr::null_mut()
 }
 
 /// The simulator is another card now: called once, by the main loop.

@@ -75,7 +75,7 @@ use self::{
     descriptors::{signal, watch},
     lead::{END, LATE, RETRY, WAKE, WIRE},
 };
-use crate::keys::Keys;
+use crate::{context, keys::Keys};
 
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
@@ -284,7 +284,7 @@ impl Link {
         let outer = owned("cannot make an epoll instance", unsafe {
             libc::epoll_create1(libc::EPOLL_CLOEXEC)
         })?;
-        let context = zmq::Context::new();
+        let context = context::start()?;
         let wire = Wire::new(
             &context,
             &settings.endpoint,
