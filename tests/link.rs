@@ -27,6 +27,7 @@ const SOON: Duration = Duration::from_secs(10);
 struct State {
     memory: Mutex<Vec<u8>>,
     interrupts: AtomicU32,
+    intx: Mutex<Vec<bool>>,
     up: AtomicBool,
     other_cards: AtomicU32,
     quitting: AtomicBool,
@@ -69,7 +70,9 @@ impl Root for Machine {
         self.0.interrupts.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn intx(&self, _level: bool) {}
+    fn intx(&self, level: bool) {
+        self.0.intx.lock().unwrap().push(level);
+    }
 
     fn link(&self, up: bool) {
         self.0.up.store(up, Ordering::SeqCst);
@@ -165,10 +168,15 @@ fn settings(endpoint: String) -> Settings {
 
 fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let directory = Directory::new();
-    let mut endpoint = HdlEndpoint::bind(&directory.endpoint(), sample_config(4)).unwrap();
+    let endpoint = directory.endpoint();
+    bench_at(directory, &endpoint, change)
+}
+
+fn bench_at(directory: Directory, at: &str, change: impl FnOnce(&mut Settings)) -> Bench {
+    let mut endpoint = HdlEndpoint::bind(at, sample_config(4)).unwrap();
     let state = Arc::new(State::default());
     *state.memory.lock().unwrap() = vec![0; 1 << 16];
-    let mut settings = settings(directory.endpoint());
+    let mut settings = settings(at.to_owned());
     change(&mut settings);
     let link = Link::new(settings, Box::new(Machine(state.clone()))).unwrap();
     let handshake = {
@@ -459,6 +467,87 @@ fn a_dead_simulator_reads_all_ones_and_may_come_back() {
     let tag = endpoint.expect_read(0, 0, 4).unwrap();
     endpoint.read_done(tag, 4, 9).unwrap();
     assert_eq!(reader.join().unwrap(), 9);
+}
+
+#[test]
+fn the_interrupt_pin_is_released_with_the_session_that_drove_it() {
+    let mut b = bench();
+    let levels = |b: &Bench| b.state.intx.lock().unwrap().clone();
+    b.endpoint.intx(true).unwrap();
+    until("the pin", || levels(&b) == [true]);
+    b.endpoint.close().unwrap();
+    until("its release", || levels(&b) == [true, false]);
+    // One that did not drive it leaves it alone.
+    b.endpoint.wait_for_session(SOON).unwrap();
+    until("the link", || b.state.up.load(Ordering::SeqCst));
+    b.endpoint.close().unwrap();
+    b.endpoint.wait_for_session(SOON).unwrap();
+    b.endpoint.intx(true).unwrap();
+    until("the pin again", || levels(&b) == [true, false, true]);
+    b.endpoint.intx(false).unwrap();
+    until("its own release", || {
+        levels(&b) == [true, false, true, false]
+    });
+    b.endpoint.close().unwrap();
+    b.endpoint.wait_for_session(SOON).unwrap();
+    assert_eq!(levels(&b).len(), 4);
+}
+
+/// A port of loopback that nobody has at the moment.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// libzmq goes on telling of a socket that closes; whoever was told had better not
+/// be gone, or it waits for ever.
+fn restarts(endpoint: Option<String>, goodbye: bool) {
+    let count = if std::env::var_os("TEST_LONG").is_some() {
+        1000
+    } else {
+        25
+    };
+    let directory = Directory::new();
+    let endpoint = endpoint.unwrap_or_else(|| directory.endpoint());
+    let mut b = bench_at(directory, &endpoint, |_| ());
+    let nowhere = format!("ipc://{}/nowhere", b._directory.0.display());
+    for n in 0..count {
+        if goodbye {
+            b.endpoint.close().unwrap();
+        }
+        b.endpoint = HdlEndpoint::bind(&nowhere, sample_config(4)).unwrap();
+        let begin = Instant::now();
+        b.endpoint = loop {
+            // The port of the one before may be held a moment longer.
+            match HdlEndpoint::bind(&endpoint, sample_config(4)) {
+                Ok(endpoint) => break endpoint,
+                Err(e) => assert!(begin.elapsed() < SOON, "restart {n}: {e}"),
+            }
+        };
+        if let Err(e) = b.endpoint.wait_for_session(3 * SOON) {
+            panic!("restart {n}: {e}");
+        }
+    }
+}
+
+#[test]
+fn a_simulator_that_says_goodbye_and_goes_is_found_again_each_time() {
+    restarts(None, true);
+}
+
+#[test]
+fn a_simulator_that_dies_is_found_again_each_time() {
+    restarts(None, false);
+}
+
+#[test]
+fn a_simulator_that_says_goodbye_over_tcp_is_found_again_each_time() {
+    restarts(Some(format!("tcp://127.0.0.1:{}", free_port())), true);
+}
+
+#[test]
+fn a_simulator_that_dies_over_tcp_is_found_again_each_time() {
+    restarts(Some(format!("tcp://127.0.0.1:{}", free_port())), false);
 }
 
 #[test]

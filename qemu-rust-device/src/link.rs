@@ -49,6 +49,7 @@ mod function;
 mod lead;
 mod peer;
 mod send;
+mod vanished;
 mod wait;
 mod wire;
 
@@ -229,6 +230,10 @@ struct Shared {
     answered: u32,
     /// Writes since the device has last caught up with all of them.
     streak: u32,
+    /// The device drives its INTx pin.
+    intx: bool,
+    /// It did when its session ended.
+    lower_intx: bool,
     /// The timer that sends them runs.
     gather_timer: bool,
 }
@@ -345,6 +350,8 @@ impl Link {
                 held: false,
                 answered: 0,
                 streak: 0,
+                intx: false,
+                lower_intx: false,
                 gather_timer: false,
             }),
             turn: Condvar::new(),

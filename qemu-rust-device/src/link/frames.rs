@@ -44,6 +44,11 @@ impl Link {
             }
             {
                 let mut shared = self.lock();
+                if std::mem::take(&mut shared.lower_intx) {
+                    drop(shared);
+                    self.root.intx(false);
+                    shared = self.lock();
+                }
                 shared.monitor_ready |= ready & MONITOR != 0;
                 if served == 0 {
                     shared.answered = 0;
@@ -165,6 +170,7 @@ impl Link {
                 self.root.msix(vector);
             }
             HostEvent::Intx { level } => {
+                shared.intx = level;
                 self.let_go(&mut shared);
                 drop(shared);
                 trace!("{}: INTx {level}", self.name());

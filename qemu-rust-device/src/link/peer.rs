@@ -235,6 +235,9 @@ impl Link {
         shared.out.clear();
         shared.gathered = 0;
         shared.held = false;
+        // Nobody will release the pin any more. Whoever serves the link does it, before
+        // anything of a next session.
+        shared.lower_intx |= std::mem::take(&mut shared.intx);
         shared.epoch += 1;
         self.turn.notify_all();
         self.wake();

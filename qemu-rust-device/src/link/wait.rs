@@ -78,6 +78,7 @@ impl Link {
             let now = Instant::now();
             if now >= ask_at {
                 ask_at = now + SLICE;
+                self.look_for_the_host(&mut shared, now);
                 match self.root.asked() {
                     Asked::Nothing => stopping = false,
                     Asked::Stop => {

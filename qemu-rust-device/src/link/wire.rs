@@ -2,20 +2,24 @@
 
 //! A socket to the simulator and the watch over its connection.
 
-use std::os::fd::RawFd;
+use std::{os::fd::RawFd, time::Instant};
 
 use accelerator_protocol::wire::MAX_MESSAGE;
 
-use super::{descriptors::epoll, error::LinkError, Link, Shared};
-use crate::{
-    keys::{self, Keys},
-    threads,
+use super::{
+    descriptors::epoll,
+    error::LinkError,
+    vanished::{keep_alive, Connection},
+    Link, Shared,
 };
+use crate::keys::{self, Keys};
 
 /// A socket to the simulator and the watch over its connection.
 pub(crate) struct Wire {
     pub(crate) socket: zmq::Socket,
     monitor: zmq::Socket,
+    /// If it is over TCP.
+    pub(super) connection: Option<Connection>,
     pub(super) connected: bool,
     /// Somebody took a connection, whoever that was.
     pub(super) reached: bool,
@@ -37,9 +41,9 @@ impl Wire {
         queue: i32,
     ) -> Result<Self, LinkError> {
         let fail = |what| move |e| LinkError::Zmq(what, e);
-        // The first socket of a context starts its threads.
-        let socket =
-            threads::start(|| context.socket(zmq::DEALER)).map_err(fail("cannot make a socket"))?;
+        let socket = context
+            .socket(zmq::DEALER)
+            .map_err(fail("cannot make a socket"))?;
         socket
             .set_sndhwm(queue)
             .and_then(|()| socket.set_rcvhwm(256))
@@ -48,6 +52,7 @@ impl Wire {
             .and_then(|()| socket.set_immediate(true))
             .and_then(|()| socket.set_reconnect_ivl(50))
             .and_then(|()| socket.set_reconnect_ivl_max(500))
+            .and_then(|()| keep_alive(&socket))
             .map_err(fail("cannot set up the socket"))?;
         keys::apply(&socket, keys, endpoint).map_err(fail("cannot set the keys of the socket"))?;
         let address = format!("inproc://monitor-{:x}", random());
@@ -55,27 +60,29 @@ impl Wire {
             | zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
             | zmq::SocketEvent::DISCONNECTED.to_raw()
             | keys::FAILURES;
-        socket
-            .monitor(&address, i32::from(events))
-            .map_err(fail("cannot watch the socket"))?;
         let monitor = context
             .socket(zmq::PAIR)
             .map_err(fail("cannot make a monitor socket"))?;
-        monitor
-            .set_linger(0)
-            .and_then(|()| monitor.connect(&address))
-            .map_err(fail("cannot connect the monitor"))?;
         socket
-            .connect(endpoint)
-            .map_err(fail("cannot connect to the endpoint"))?;
-        Ok(Self {
+            .monitor(&address, i32::from(events))
+            .map_err(fail("cannot watch the socket"))?;
+        let wire = Self {
             socket,
             monitor,
+            connection: None,
             connected: false,
             reached: false,
             refused: None,
             keyed: keys.is_some(),
-        })
+        };
+        wire.monitor
+            .set_linger(0)
+            .and_then(|()| wire.monitor.connect(&address))
+            .map_err(fail("cannot connect the monitor"))?;
+        wire.socket
+            .connect(endpoint)
+            .map_err(fail("cannot connect to the endpoint"))?;
+        Ok(wire)
     }
 
     /// Those of the socket and its monitor.
@@ -111,14 +118,27 @@ impl Wire {
                 };
             } else if event == zmq::SocketEvent::CONNECTED.to_raw() {
                 self.reached = true;
+                self.connection = Connection::new(value, Instant::now());
             } else if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
                 self.connected = true;
                 return Some(true);
             } else if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
                 self.connected = false;
+                self.connection = None;
                 return Some(false);
             }
         }
+    }
+}
+
+impl Drop for Wire {
+    /// Ends the watch before the sockets are closed: libzmq's I/O thread would go on
+    /// telling of a socket that closes, to a monitor that is gone, and wait for room
+    /// there for ever.
+    fn drop(&mut self) {
+        // SAFETY: the socket is open; without an address its watch is ended, as
+        // the manual of the function says. It cannot fail for an open socket.
+        unsafe { zmq_sys::zmq_socket_monitor(self.socket.as_mut_ptr(), std::ptr::null(), 0) };
     }
 }
 

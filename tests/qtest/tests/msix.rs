@@ -3,12 +3,14 @@
 //! Interrupts of the card. A vector's message is a write to the address in its
 //! table entry, so that entries that point to memory show every interrupt.
 
+use std::time::{Duration, Instant};
+
 use accelerator_peers::hdl::sample_config;
 use accelerator_protocol::{wire::ResetKind, Config, Frame};
 use accelerator_qtest::{
     machine::ok,
-    pci::{capability, command, Function, MsixSeen, CARD},
-    Machine,
+    pci::{capability, command, reg, Function, MsixSeen, CARD},
+    Machine, PATIENCE,
 };
 
 /// Where the messages go: vector `v` to `MESSAGES + 4 * v`.
@@ -282,4 +284,42 @@ fn a_reset_takes_intx_back() {
     assert!(!pin(&mut m) && !interrupt_status(&mut m));
     ok(m.hdl.intx(true));
     assert!(pin(&mut m) && interrupt_status(&mut m));
+}
+
+#[test]
+fn intx_is_released_when_the_simulator_dies() {
+    let config = Config {
+        intx_pin: 1,
+        ..sample_config(0)
+    };
+    let mut m = Machine::start(config.clone());
+    ok(m.hdl.intx(true));
+    wait_intx(&mut m, true);
+    m.kill_endpoint();
+    m.qemu.expect_line(&["is down"]);
+    wait_intx(&mut m, false);
+    m.restart_endpoint(config);
+    ok(m.hdl.wait_for_session(PATIENCE));
+    m.settle_resets();
+    m.check_alive();
+    // Its successor has not asserted it.
+    wait_intx(&mut m, false);
+    ok(m.hdl.intx(true));
+    wait_intx(&mut m, true);
+    // Nor does one that says goodbye leave it asserted.
+    ok(m.hdl.close());
+    wait_intx(&mut m, false);
+}
+
+/// Waits until Interrupt Status is so.
+#[track_caller]
+fn wait_intx(m: &mut Machine, asserted: bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while (CARD.get(&mut m.qemu, reg::STATUS, 2) >> 3 & 1 != 0) != asserted {
+        assert!(
+            Instant::now() < deadline,
+            "Interrupt Status is not {asserted}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
