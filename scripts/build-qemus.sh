@@ -58,6 +58,8 @@ What is built:
   --full                with displays (VNC, SDL, GTK, curses, SPICE), sound, user
                         networking, USB redirection, ...
   --debug               QEMU's --enable-debug: no optimisation, lock and cell checks
+  --asan                with AddressSanitizer; leads to build/qemu/asan/bin and is
+                        patched only
   --configure-only      stop before compiling
 
 Else:
@@ -72,7 +74,7 @@ EOF
 
 SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR=''
 FLAVOURS=(patched baseline)
-FULL=no DEBUG=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
+FULL=no DEBUG=no ASAN=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
 parse_arguments() {
   while (($#)); do
@@ -90,6 +92,7 @@ parse_arguments() {
       --baseline-only) FLAVOURS=(baseline) ;;
       --full) FULL=yes ;;
       --debug) DEBUG=yes ;;
+      --asan) ASAN=yes ;;
       --configure-only) CONFIGURE_ONLY=yes ;;
       --jobs) JOBS=$2; shift ;;
       --print-paths) PRINT_PATHS=yes ;;
@@ -99,6 +102,7 @@ parse_arguments() {
     esac
     shift
   done
+  [[ $ASAN == no ]] || FLAVOURS=(asan)
   [[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "--jobs must be a number from 1, not '$JOBS'"
   [[ -z $SHA256 || $SHA256 =~ ^[0-9a-f]{64}$ ]] || die "--sha256 must be 64 hex digits, not '$SHA256'"
 }
@@ -606,7 +610,7 @@ place_device() {
 # A tree with the series: kept between runs, and changed in place where it differs.
 prepare_flavour_tree() {
   local flavour=$1 tree=$2 which=() key part
-  [[ $flavour == patched ]] || which=(--baseline)
+  [[ $flavour != baseline ]] || which=(--baseline)
   key=$(content_key "tree: $TREE" "$REPO_DIR/patches/$RELEASE" "$DEVICE_DIR/subprojects")
   if [[ ! -f $tree/.accelerator-pcie || $(<"$tree/.accelerator-pcie") != "$key" ]]; then
     say "applying patches/$RELEASE to QEMU $VERSION ($flavour)"
@@ -626,7 +630,7 @@ prepare_flavour_tree() {
     fi
     [[ $flavour == baseline ]] || place_device "$tree"
     printf '%s\n' "$key" >"$tree/.accelerator-pcie"
-  elif [[ $flavour == patched ]]; then
+  elif [[ $flavour != baseline ]]; then
     place_device "$tree"
   fi
 }
@@ -648,6 +652,7 @@ configure_flags() {
   else
     FLAGS+=(--disable-debug-info)
   fi
+  [[ $ASAN == no ]] || FLAGS+=(--enable-asan -Doptimization=1)
 }
 
 # Runs ninja and shows how far it is: on a terminal in one line, else every tenth.
@@ -679,7 +684,7 @@ run_ninja() {
 
 compile() {
   local flavour=$1 source=$2 build=$3 flags=("${FLAGS[@]}") stamp
-  [[ $flavour == patched ]] && flags+=(--enable-rust) || flags+=(--disable-rust)
+  [[ $flavour == baseline ]] && flags+=(--disable-rust) || flags+=(--enable-rust)
   stamp=$(content_key "source: $source" "${flags[@]}" "$TOOLCHAIN")
   if [[ ! -f $build/build.ninja || ! -f $build/.accelerator-pcie || $(<"$build/.accelerator-pcie") != "$stamp" ]]; then
     say "configuring QEMU $VERSION ($flavour)"
@@ -740,9 +745,9 @@ check_result() {
   devices=$(timeout 60 "$qemu" -device help 2>>"$LOG_FILE") ||
     die "the QEMU that was built does not run: $qemu -device help"
   case $flavour:$devices in
-    patched:*'name "accelerator-pcie"'*) ;;
-    patched:*) die "$qemu has no device accelerator-pcie" ;;
     baseline:*'name "accelerator-pcie"'*) die "$qemu has the device accelerator-pcie, but is the baseline" ;;
+    baseline:* | *:*'name "accelerator-pcie"'*) ;;
+    *) die "$qemu has no device accelerator-pcie" ;;
   esac
 }
 
@@ -804,7 +809,7 @@ link_trees() {
 # Sets RESULT, where the QEMU made of what is there now belongs.
 find_result() {
   local flavour=$1 inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" "$REPO_DIR/patches/$RELEASE")
-  if [[ $flavour == patched ]]; then
+  if [[ $flavour != baseline ]]; then
     inputs+=("$DEVICE_DIR" "$REPO_DIR/protocol/src")
   fi
   RESULT=$CACHE/qemu/$flavour-$VERSION-$(content_key "${inputs[@]}")
@@ -844,7 +849,7 @@ build_flavour() {
 
 print_paths() {
   local flavour link found=no
-  for flavour in patched baseline; do
+  for flavour in patched baseline asan; do
     link=$REPO_DIR/build/qemu/$flavour
     if [[ -x $link/bin/qemu-system-x86_64 ]]; then
       found=yes

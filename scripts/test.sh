@@ -20,6 +20,7 @@ SUITES=(
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
   'clippy-qemu:the device against the QEMU that was built'
   'qtest:the device in QEMU against an HDL endpoint without a simulator'
+  'asan:the suite qtest with a QEMU that AddressSanitizer watches; only with --long or by name'
   'bare:a guest of 64 KiB without an operating system, under TCG and KVM, and says which'
   'guest:builds the guest kernel module, programs and initramfs'
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
@@ -40,6 +41,9 @@ SUITES=(
   'bench:each figure of the benchmark is there; what they are is not judged'
 )
 
+# Those that take long whatever is asked of them.
+LONG_SUITES=(asan)
+
 QEMU_DIR=build/qemu/patched
 QEMU_GIVEN=''
 
@@ -58,7 +62,8 @@ options:
   --qemu DIR    test the QEMU in DIR (with bin/qemu-system-x86_64) instead of
                 building one with scripts/build-qemus.sh
   --long        the long form of fuzz (ten million inputs), soak (ten minutes) and
-                restarts (a thousand by each signal on each carrier)
+                restarts (a thousand by each signal on each carrier), as many of
+                what stands in for a simulator in rust and qtest, and ${LONG_SUITES[*]}
   --list        only list the suites
   --help        this text
 EOF
@@ -137,6 +142,23 @@ suite_clippy-qemu() {
 suite_qtest() {
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") \
     cargo test --package accelerator-qtest --locked --no-fail-fast
+}
+
+suite_asan() {
+  local log=$PWD/target/test/asan-report
+  rm -f "$log".*
+  scripts/build-qemus.sh --asan
+  # Limits on memory are not for a process that maps terabytes. Much of what is
+  # there when QEMU ends is meant to be, so leaks are no report.
+  ASAN_OPTIONS=detect_leaks=0:log_path=$log \
+    ACCELERATOR_QEMU=$(realpath build/qemu/asan/bin/qemu-system-x86_64) \
+    cargo test --package accelerator-qtest --locked --no-fail-fast -- \
+    --skip every_small_amount_of_memory
+  # A QEMU that a test ends may have had one too.
+  if grep -q 'ERROR: AddressSanitizer' "$log".* 2>/dev/null; then
+    cat "$log".*
+    return 1
+  fi
 }
 
 suite_bare() {
@@ -259,6 +281,11 @@ main() {
     text=${suite#*:}
     if ((${#wanted[@]})); then
       [[ " ${wanted[*]} " == *" $name "* ]] || continue
+    elif [[ -z ${TEST_LONG:-} && " ${LONG_SUITES[*]} " == *" $name "* ]]; then
+      continue
+    elif [[ -n $QEMU_GIVEN && $name == asan ]]; then
+      say "asan builds its own QEMU: not run with --qemu"
+      continue
     elif [[ -n $QEMU_GIVEN && $name == clippy-qemu ]]; then
       say "clippy-qemu needs the build tree of scripts/build-qemus.sh: not run with --qemu"
       continue
