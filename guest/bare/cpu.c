@@ -262,7 +262,7 @@ bool other_is_free(void)
 	return !given;
 }
 
-uint32_t other_apic_id(void)
+uint32_t apic_id_of(unsigned int processor)
 {
-	return ids[1];
+	return ids[processor];
 }

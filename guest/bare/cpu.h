@@ -77,8 +77,8 @@ bool start_other(void);
 void give_other(void (*work)(void));
 /* Whether it is free. */
 bool other_is_free(void);
-/* The local APIC's number of the other processor. */
-uint32_t other_apic_id(void);
+/* The local APIC's number of a processor, 0 the first one; of the other once it has started. */
+uint32_t apic_id_of(unsigned int processor);
 
 /* Interrupts of FIRST_VECTOR + n that a processor has taken, 0 the first one. */
 uint32_t taken(unsigned int processor, unsigned int n);

@@ -63,7 +63,7 @@ class Bare:
         try:
             self.console = wait_for("the console", lambda: self.dial(console), FIRST_LINE)
             self.console.settimeout(0.2)
-            self.qmp = Qmp(str(qmp))
+            self.qmp = wait_for("the monitor", lambda: self.monitor(qmp), FIRST_LINE)
             # It waits for us; what it said before nobody heard.
             self.send("hello")
             self.expect_line(r"error=no test hello", FIRST_LINE)
@@ -89,6 +89,13 @@ class Bare:
             connection.connect(str(path))
             return connection
         except OSError:
+            return None
+
+    @staticmethod
+    def monitor(path):
+        try:
+            return Qmp(str(path))
+        except QmpError:
             return None
 
     def send(self, line):
