@@ -34,6 +34,7 @@ SUITES=(
   'clock:guest time while RTL stands still or is slow: the wall, icount, the simulator'
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
+  'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
   'vanished:a host that vanishes from the network is noticed, one that is stopped is not'
   'restarts:simulators that end by each signal come back, on every channel and carrier'
@@ -61,9 +62,10 @@ $(for suite in "${SUITES[@]}"; do printf '  %-12s %s\n' "${suite%%:*}" "${suite#
 options:
   --qemu DIR    test the QEMU in DIR (with bin/qemu-system-x86_64) instead of
                 building one with scripts/build-qemus.sh
-  --long        the long form of fuzz (ten million inputs), soak (ten minutes) and
-                restarts (a thousand by each signal on each carrier), as many of
-                what stands in for a simulator in rust and qtest, and ${LONG_SUITES[*]}
+  --long        the long form of fuzz (ten million inputs), guest_os (64,000 interrupts,
+                200 resets), soak (ten minutes) and restarts (a thousand by each signal
+                on each carrier), as many of what stands in for a simulator in rust and
+                qtest, and ${LONG_SUITES[*]}
   --list        only list the suites
   --help        this text
 EOF
@@ -222,6 +224,12 @@ suite_regs() {
 
 suite_life() {
   scripts/test-life.sh --qemu "$QEMU_DIR"
+}
+
+suite_guest_os() {
+  local long=()
+  [[ -z ${TEST_LONG:-} ]] || long=(--interrupts 64000 --resets 200)
+  scripts/test-guest-os.sh --qemu "$QEMU_DIR" "${long[@]}"
 }
 
 suite_hosts() {

@@ -13,10 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from cards import CARD, REGS, SORT, port_above, setpci, sort_works, where
 from vm import ROOT, Failure, QmpError, Simulator, Vm, usage_of, wait_for
-
-SORT, REGS = "10ee:7024", "10ee:7011"
-CARD = "/machine/peripheral/"
 
 
 class Bench:
@@ -86,18 +84,6 @@ class Bench:
         return failed
 
 
-def sort_works(vm, blocks=4):
-    vm.ok(f"accel-sort --blocks {blocks} --seed 7 | grep -q 'ACCEL result=PASS'")
-
-
-def where(vm, function):
-    """Addresses in the guest of all functions with these ids."""
-    output = vm.ok("for d in /sys/bus/pci/devices/*; do "
-                   'echo "at ${d##*/} $(cat $d/vendor) $(cat $d/device)"; done')
-    vendor, device = (f"0x{word}" for word in function.split(":"))
-    return re.findall(rf"at (\S+) {vendor} {device}", output)
-
-
 def check_many(bench):
     """Two cards in one VM, two bridges in one simulator, two VMs on one host."""
     for vm in (bench.a, bench.b):
@@ -129,15 +115,11 @@ def check_many(bench):
             raise Failure(f"the simulator had {before[what]} {what}, now {after[what]}")
 
 
-def setpci(vm, address, register):
-    return int(vm.ok(f"setpci -s {address} {register}").split()[-1], 16)
-
-
 def check_reset(bench):
     """FLR, bus reset and reboot: the RTL is reset, and the function is as after power-on."""
     vm = bench.a
     address = where(vm, SORT)[0]
-    port = vm.ok(f"readlink -f /sys/bus/pci/devices/{address}/..").split()[-1].rsplit("/", 1)[-1]
+    port = port_above(vm, address)
     scratch = f"accel-mmio --function {address}"
     methods = vm.ok(f"cat /sys/bus/pci/devices/{address}/reset_method").split()
     if "flr" not in methods or "bus" not in methods:

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""What an operating system does with a card besides driving it.
+
+Run by scripts/test-guest-os.sh, which builds what is needed and explains the options."""
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cards import ENDPOINT, PROBE, SORT, setpci, sort_works, where
+from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, wait_for
+
+# What the kernel says when something is wrong with it or with what it was told. A processor
+# that does not get on is the host's, which is shared.
+TROUBLE = "BUG: kernel|BUG: unable|Oops|WARNING: CPU|nobody cared|No irq handler|lost interrupt"
+
+
+class Bench:
+    """A VM with the sorter, the probe and the card without a simulator."""
+
+    def __init__(self, options):
+        self.options = options
+        self.folder = Path(tempfile.mkdtemp(prefix="accos-"))
+        self.processes = []
+        self.vms = []
+
+    def start(self, name, peers=()):
+        """Starts a VM with simulators and endpoints of its own, and waits for its prompt."""
+        cards = []
+        for card, what in (("sort", "sort"), ("probe", "probe"), *peers):
+            endpoint = f"ipc://{self.folder}/{name}-{card}"
+            program = ROOT / f"build/sim/{what}/{what}"
+            if what == "endpoint":
+                self.processes.append(Process(f"{name}-{card}", [
+                    self.options.endpoint, "--endpoint", endpoint], self.folder))
+            else:
+                self.processes.append(Simulator(f"{name}-{card}", program, self.folder,
+                                                {None: endpoint}))
+            cards.append((card, endpoint))
+        vm = Vm(name, self.folder, self.options.qemu, self.options.guest, cards)
+        self.processes.append(vm)
+        self.vms.append(vm)
+        vm.boot()
+        vm.ok("lsmod | grep -q accel_sort && lsmod | grep -q accel_probe")
+        return vm
+
+    def finish(self, vm):
+        """Ends a VM that is not used any more, and the simulators of its cards."""
+        vm.close()
+        own = [p for p in self.processes if p is vm or p.name.startswith(f"{vm.name}-")]
+        for process in reversed(own):
+            self.processes.remove(process)
+            self.end_process(process)
+        self.vms.remove(vm)
+
+    @staticmethod
+    def end_process(process):
+        # The card without a simulator has no order to its end.
+        if process.name.endswith("endpoint"):
+            process.kill()
+        else:
+            process.end()
+
+    def end(self, failed):
+        for vm in self.vms:
+            vm.close()
+        for process in reversed(self.processes):
+            try:
+                self.end_process(process)
+            except Failure as e:
+                print(e)
+                failed = True
+        if failed:
+            for process in self.processes:
+                sys.stdout.write(process.tail())
+        if failed or self.options.keep:
+            print(f"logs: {self.folder}")
+        else:
+            shutil.rmtree(self.folder)
+        return failed
+
+
+class Traffic:
+    """Blocks are sorted in the background, by one program after the other: registers, DMA both
+    ways and interrupts all the time."""
+
+    def __init__(self, vm):
+        self.vm = vm
+        vm.ok(": >/tmp/statuses; : >/tmp/traffic; while [ -e /tmp/traffic ]; do "
+              "accel-sort --blocks 1000 >/tmp/sorted 2>&1; echo $? >>/tmp/statuses; "
+              "done >/dev/null 2>&1 &")
+        before = self._interrupts()
+        wait_for("an interrupt of the sorter", lambda: self._interrupts() > before)
+
+    def _interrupts(self):
+        """Interrupts so far: the work is under way."""
+        output = self.vm.ok("grep accel_sort-done /proc/interrupts")
+        return sum(int(word) for word in re.findall(r":\s+(\d+)\s+(\d+)", output)[0])
+
+    def end(self):
+        """Returns how each program has ended."""
+        self.vm.ok("rm /tmp/traffic; pkill -INT accel-sort; wait", patience=900.0)
+        return [int(word) for word in self.vm.ok("cat /tmp/statuses").split()]
+
+
+def reports(output):
+    return dict(re.findall(r"ACCEL (\w+)=([^\n]*)", output))
+
+
+def program(vm, line):
+    """Runs a program of the guest that has to pass, and returns what it reports."""
+    status, output = vm.run(line)
+    if status != 0 or reports(output).get("result") != "PASS":
+        raise Failure(f"{vm.name}: '{line}' ended with status {status}:\n{output[-2000:]}")
+    return reports(output)
+
+
+def no_trouble(vm):
+    """The kernel has nothing to complain of."""
+    _, output = vm.run(f"dmesg | grep -E '{TROUBLE}' | head -n 20")
+    if output.strip():
+        raise Failure(f"{vm.name}: the kernel says:\n{output}")
+
+
+def check_widths(bench, vm):
+    """Every width that the CPU has: string, x87, SSE, AVX, locked, across pages."""
+    del bench
+    vm.ok("rmmod accel_probe")
+    in_rtl = program(vm, f"accel-width --function {PROBE}")
+    in_pages = program(vm, f"accel-width --function {ENDPOINT} --bar 2 --offset 0 --length 0x3000")
+    vm.ok("insmod /modules/accel_probe.ko")
+    total = int(in_rtl["accesses"]) + int(in_pages["accesses"])
+    across = int(in_pages["accesses_across_pages"])
+    print(f"  {in_rtl['instructions']} instructions, {total} accesses, {across} across pages")
+    if total < 1800 or across < 500:
+        raise Failure("expected at least 1800 accesses and 500 of them across pages")
+
+
+def check_affinity(bench, vm):
+    """Interrupts while their affinities move: none is lost."""
+    found = program(vm, f"accel-affinity --interrupts {bench.options.interrupts}")
+    print(f"  {found['interrupts']} interrupts, {found['moves']} moves, "
+          f"{found['twice']} twice, {found['taken_by_cpu0']} and {found['taken_by_cpu1']} taken "
+          "by the two CPUs")
+
+
+def check_d3hot(bench, vm):
+    """D3hot and back: nothing is answered meanwhile, nothing is lost."""
+    del bench
+    address = where(vm, SORT)[0]
+    scratch = f"accel-mmio --function {address}"
+    vm.ok("rmmod accel_sort")
+    vm.ok(f"setpci -s {address} COMMAND.w=6")
+    vm.ok(f"{scratch} write 4 0x14 0x600d expect 4 0x14 0x600d >/dev/null")
+    bar = setpci(vm, address, "BASE_ADDRESS_0")
+    for _ in range(20):
+        vm.ok(f"setpci -s {address} CAP_PM+4.w=3:3")
+        if setpci(vm, address, "CAP_PM+4.w") & 3 != 3:
+            raise Failure("the power state is not D3hot")
+        value = reports(vm.run(f"{scratch} read 4 0")[1])["value"]
+        if int(value, 16) not in (0, 0xffff_ffff):
+            raise Failure(f"a read in D3hot is {value}, expected no answer of the RTL")
+        vm.ok(f"{scratch} write 4 0x14 0xbad >/dev/null")
+        vm.ok(f"setpci -s {address} CAP_PM+4.w=0:3")
+        # No_Soft_Reset: configuration space and the RTL are as they were.
+        if setpci(vm, address, "BASE_ADDRESS_0") != bar or \
+                setpci(vm, address, "COMMAND.w") & 6 != 6:
+            raise Failure("configuration space has changed in D3hot")
+        vm.ok(f"{scratch} expect 4 0 0x54524f53 expect 4 0x14 0x600d >/dev/null")
+    vm.ok("insmod /modules/accel_sort.ko")
+    sort_works(vm)
+
+
+def check_flr(bench, vm):
+    """Function level resets while the card works."""
+    address = where(vm, SORT)[0]
+    vm.ok(f"echo flr >/sys/bus/pci/devices/{address}/reset_method")
+    traffic = Traffic(vm)
+    for _ in range(bench.options.resets):
+        vm.ok(f"echo 1 >/sys/bus/pci/devices/{address}/reset; usleep 30000")
+    statuses = traffic.end()
+    if 1 not in statuses:
+        raise Failure(f"no program noticed a reset; they ended with {statuses}")
+    sort_works(vm)
+
+
+CHECKS = {"widths": check_widths, "affinity": check_affinity, "d3hot": check_d3hot,
+          "flr": check_flr}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--qemu", required=True)
+    parser.add_argument("--guest", required=True)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--interrupts", type=int, default=4000)
+    parser.add_argument("--resets", type=int, default=20)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("checks", nargs="*")
+    options = parser.parse_args()
+    wanted = options.checks or list(CHECKS)
+    bench = Bench(options)
+    failed = True
+
+    def step(name, text, action):
+        begin = time.monotonic()
+        result = action()
+        print(f"ok      {name:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
+        return result
+
+    try:
+        names = [name for name in CHECKS if name in wanted]
+        if names:
+            vm = step("start", "the guest is at its prompt", lambda: bench.start(
+                "vm", [("endpoint", "endpoint")]))
+            for name in names:
+                check = CHECKS[name]
+
+                def checked(check=check):
+                    check(bench, vm)
+                    no_trouble(vm)
+                step(name, check.__doc__.strip().splitlines()[0], checked)
+            bench.finish(vm)
+        failed = False
+    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError,
+            KeyError) as e:
+        print(f"FAILED  {type(e).__name__}: {e}")
+    finally:
+        failed = bench.end(failed)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
