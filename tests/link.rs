@@ -594,7 +594,11 @@ fn nobody_there() {
 /// A server that is none of ours is not called nobody, whether it is silent or speaks first.
 #[test]
 fn somebody_else_there() {
-    for words in [&b""[..], b"SSH-2.0-OpenSSH_9.2p1\r\n", b"220 mail ESMTP\r\n"] {
+    for words in [
+        &b""[..],
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        b"220 mail ESMTP\r\n",
+    ] {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("tcp://{}", server.local_addr().unwrap());
         // It ends with the process.

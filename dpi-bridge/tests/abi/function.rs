@@ -206,15 +206,15 @@ fn with_an_earlier_host_all_is_enabled() {
     );
 }
 
-/// A host that tells again and again fills no memory.
+/// What a host tells again and again with no write in between is one event.
 #[test]
-fn many_changes_need_no_room() {
+fn many_changes_are_one_event() {
     let folder = Folder::new();
     let endpoint = folder.endpoint("s");
     let mut sim = Simulator::with_bridge(&endpoint);
     assert_eq!(sim.poll(ALL), NONE);
     let mut guest = connect(&mut sim, &endpoint);
-    for id in 0..20_000 {
+    for id in 0..200 {
         let function = Function {
             requester_id: id,
             ..at_work()
@@ -223,7 +223,7 @@ fn many_changes_need_no_room() {
     }
     all_here(&mut sim, &mut guest);
     let last = Function {
-        requester_id: 19_999,
+        requester_id: 199,
         ..at_work()
     };
     assert_eq!(fetched(&mut sim), seen(&last));
