@@ -218,7 +218,7 @@ fn arguments_out_of_range_are_named_with_their_range() {
     guest.close().unwrap();
 
     for (call, words) in [
-        ("poll 16", &["ready is 16", "0 to 0xf"][..]),
+        ("poll 32", &["ready is 32", "0 to 0x1f"][..]),
         ("poll -1", &["ready is -1"][..]),
         ("dma_read 0 0", &["bytes is 0", "1 to 0x1000"][..]),
         ("dma_read 0 4097", &["bytes is 4097"][..]),
