@@ -402,7 +402,7 @@ fn bad_headers() {
         (&|m| m.truncate(23), &["24 bytes", "23"]),
         (&|m| m.truncate(HEADER_LEN + 79), &["80 bytes", "79"]),
         (&|m| m[3] = 0, &["signature", "0x00435041", "0x49435041"]),
-        (&|m| m[4] = 0, &["version", "0.1", "1.2"]),
+        (&|m| m[4] = 0, &["version", "0.2", "1.2"]),
         (&|m| m[6] = 0, &["frame type", "0x00"]),
         (&|m| m[7] = 0x80, &["reserved header byte", "0x80"]),
         (
