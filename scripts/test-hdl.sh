@@ -282,7 +282,7 @@ waves_full() {
   ((EUID == 0)) || unshare=(unshare --mount --map-root-user)
   mkdir -p "$out/disk"
   # shellcheck disable=SC2016 # the inner shell expands
-  "${unshare[@]}" sh -c 'mount -t tmpfs -o size=2m tmpfs "$1" && shift && exec timeout 100 "$@"' \
+  "${unshare[@]}" sh -c 'mount -t tmpfs -o size=3m tmpfs "$1" && shift && exec timeout 100 "$@"' \
     sh "$out/disk" "$simulation-waves" "$endpoint" "+waves=$out/disk/waves.fst" \
     +max_clocks=1500000 >"$out/sim.out" 2>&1 || status=$?
   cat "$out/sim.out"

@@ -138,10 +138,11 @@ private:
     enum class State { kOff, kWaiting, kWriting };
 
     // Clocks between two looks at the disk.
-    static constexpr unsigned long long kLook = 1ULL << 18;
+    static constexpr unsigned long long kLook = 1ULL << 17;
     // Bytes for the names of all signals, which come at the end.
     static constexpr unsigned long long kReserve = 1ULL << 20;
-    // With less than this the writer is not even closed: it would abort().
+    // With less than this, and what a look's clocks take, the writer is not even closed: it would
+    // abort().
     static constexpr unsigned long long kFull = 1ULL << 16;
 
     // Bytes that the disk still takes.
@@ -173,7 +174,7 @@ private:
 
     void end() {
         m_state = State::kOff;
-        if (room() < kFull) {
+        if (room() < kFull + m_growth) {
             // Not destroyed, which would close it.
             [[maybe_unused]] const auto *lost = m_fst.release();
             std::fputs(s_last_words, stderr);
