@@ -17,9 +17,18 @@ use std::{
 use accelerator_pcie::link::{Link, LinkError, Root, Settings};
 use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint};
 use accelerator_protocol::{
+    config::Config,
     function::Function,
     wire::{Reason, ResetKind, Status},
 };
+
+/// With everything that a card can have.
+fn card() -> Config {
+    Config {
+        intx_pin: 1,
+        ..sample_config(4)
+    }
+}
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -173,7 +182,7 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
 }
 
 fn bench_at(directory: Directory, at: &str, change: impl FnOnce(&mut Settings)) -> Bench {
-    let mut endpoint = HdlEndpoint::bind(at, sample_config(4)).unwrap();
+    let mut endpoint = HdlEndpoint::bind(at, card()).unwrap();
     let state = Arc::new(State::default());
     *state.memory.lock().unwrap() = vec![0; 1 << 16];
     let mut settings = settings(at.to_owned());
@@ -457,7 +466,7 @@ fn a_dead_simulator_reads_all_ones_and_may_come_back() {
     link.write(0, 0, 8, 1);
     assert!(begin.elapsed() < Duration::from_secs(1));
 
-    let mut endpoint = HdlEndpoint::bind(&_directory.endpoint(), sample_config(4)).unwrap();
+    let mut endpoint = HdlEndpoint::bind(&_directory.endpoint(), card()).unwrap();
     endpoint.wait_for_session(SOON).unwrap();
     until("link up", || state.up.load(Ordering::SeqCst));
     let reader = {
@@ -515,11 +524,11 @@ fn restarts(endpoint: Option<String>, goodbye: bool) {
         if goodbye {
             b.endpoint.close().unwrap();
         }
-        b.endpoint = HdlEndpoint::bind(&nowhere, sample_config(4)).unwrap();
+        b.endpoint = HdlEndpoint::bind(&nowhere, card()).unwrap();
         let begin = Instant::now();
         b.endpoint = loop {
             // The port of the one before may be held a moment longer.
-            match HdlEndpoint::bind(&endpoint, sample_config(4)) {
+            match HdlEndpoint::bind(&endpoint, card()) {
                 Ok(endpoint) => break endpoint,
                 Err(e) => assert!(begin.elapsed() < SOON, "restart {n}: {e}"),
             }

@@ -31,7 +31,10 @@ const THREADS: usize = 3;
 /// context and three sockets, the connection; four times as many.
 const DESCRIPTORS: usize = 36;
 
-/// Bytes beside the stacks.
+/// Bytes of address space that malloc takes for each thread that allocates.
+const ARENA: usize = 128 << 20;
+
+/// Bytes beside these and the stacks.
 const MEMORY: usize = 64 << 20;
 
 /// A context with its threads.
@@ -156,24 +159,39 @@ fn set_own_scheduling() -> io::Result<()> {
 
 /// Maps memory that is not touched, and gives it back.
 fn try_memory() -> Result<(), LinkError> {
-    let size = MEMORY + THREADS * threads::STACK;
-    // SAFETY: a new mapping that nobody else knows, and nobody uses.
-    let failed = unsafe {
-        let at = libc::mmap(
-            std::ptr::null_mut(),
-            size,
+    let sizes = [
+        (libc::PROT_NONE, THREADS * ARENA),
+        (
             libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        at == libc::MAP_FAILED || libc::munmap(at, size) != 0
-    };
-    if failed {
-        return Err(LinkError::System(
-            "libzmq and the link need more memory than can be had",
-            io::Error::last_os_error(),
-        ));
+            MEMORY + THREADS * threads::STACK,
+        ),
+    ];
+    let mut result = Ok(());
+    let places = sizes.map(|(access, size)| {
+        // SAFETY: a new mapping that nobody else knows.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                access,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            result = Err(LinkError::System(
+                "libzmq and the link need more memory than can be had",
+                io::Error::last_os_error(),
+            ));
+        }
+        (at, size)
+    });
+    for (at, size) in places {
+        if at != libc::MAP_FAILED {
+            // SAFETY: mapped above, and nobody uses it.
+            unsafe { libc::munmap(at, size) };
+        }
     }
-    Ok(())
+    result
 }
