@@ -292,9 +292,8 @@ pub struct HostSession {
     writes_outstanding: u32,
     last_reset: u32,
     resets_outstanding: u32,
-    /// What each of them has voided: reads and writes that the device has still
-    /// to see.
-    voided: VecDeque<(usize, u32)>,
+    /// The reads that each of them has voided, which the device has still to see.
+    voided: VecDeque<usize>,
     /// A reset that was put off.
     next_reset: Option<ResetKind>,
     /// The device knows CLOCK, and has a clock to tell of.
@@ -355,15 +354,13 @@ impl HostSession {
         self.writes_outstanding
     }
 
-    /// Whether the window has room for another write. A write that a reset has
-    /// voided takes its place until the reset is answered.
+    /// Whether the window has room for another write.
     pub fn can_write(&self) -> bool {
-        let voided: u32 = self.voided.iter().map(|v| v.1).sum();
-        self.is_up() && self.next_reset.is_none() && self.writes_outstanding + voided < self.window
+        self.is_up() && self.next_reset.is_none() && self.writes_outstanding < self.window
     }
 
     fn can_read(&self) -> bool {
-        let voided: usize = self.voided.iter().map(|v| v.0).sum();
+        let voided: usize = self.voided.iter().sum();
         let outstanding = self.reads.len() + self.abandoned.len() + voided;
         self.is_up() && self.next_reset.is_none() && outstanding < MAX_READS
     }
@@ -413,9 +410,10 @@ impl HostSession {
     /// Tells the device what the guest has set in config space. To be called
     /// after [`HostSession::accept`] and [`HostSession::reset`], and after each
     /// change. False, and nothing appended, if the device knows it already or
-    /// cannot be told, or the link is down.
+    /// cannot be told, the link is down, or a reset was put off.
     pub fn function(&mut self, function: &Function, out: &mut Vec<u8>) -> bool {
-        if !self.is_up() || !self.has_function || self.function == Some(*function) {
+        let told = self.function == Some(*function) || self.next_reset.is_some();
+        if !self.is_up() || !self.has_function || told {
             return false;
         }
         self.function = Some(*function);
@@ -594,7 +592,7 @@ impl HostSession {
         self.last_reset = self.last_reset.wrapping_add(1);
         self.resets_outstanding += 1;
         let reads = self.reads.len() + self.abandoned.len();
-        self.voided.push_back((reads, self.writes_outstanding));
+        self.voided.push_back(reads);
         self.void();
         // After a reset it is told in any case.
         self.function = None;
