@@ -4,22 +4,23 @@
 //! endpoint of `accelerator-peers` on the other.
 
 use std::{
+    cell::{Cell, RefCell},
     io::Write,
     net::TcpListener,
     sync::{
         atomic::{AtomicBool, AtomicU32, Ordering},
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use accelerator_pcie::link::{Link, LinkError, Root, Settings};
-use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint};
+use accelerator_pcie::link::{Link, LinkError, Root, Settings, Waiter};
+use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint, RawEndpoint};
 use accelerator_protocol::{
     config::Config,
     function::Function,
-    wire::{Reason, ResetKind, Status},
+    wire::{Frame, Reason, ResetKind, Status},
 };
 
 /// With everything that a card can have.
@@ -41,6 +42,36 @@ struct State {
     other_cards: AtomicU32,
     quitting: AtomicBool,
     unlocked: AtomicU32,
+}
+
+/// The machine's lock, which all of them share, as QEMU's devices do.
+static LOCK: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// If this thread holds it.
+    static HELD: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+    /// This thread's accesses are no vCPU's.
+    static OTHER: Cell<bool> = const { Cell::new(false) };
+}
+
+fn holds_lock() -> bool {
+    HELD.with_borrow(Option::is_some)
+}
+
+fn locked<R>(f: impl FnOnce() -> R) -> R {
+    let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
+    HELD.set(Some(guard));
+    let result = f();
+    HELD.take();
+    result
+}
+
+/// An access in the middle of something that holds the machine's lock.
+fn as_other<R>(f: impl FnOnce() -> R) -> R {
+    OTHER.set(true);
+    let result = locked(f);
+    OTHER.set(false);
+    result
 }
 
 struct Machine(Arc<State>);
@@ -76,6 +107,7 @@ impl Root for Machine {
     }
 
     fn msix(&self, _vector: u16) {
+        assert!(holds_lock());
         self.0.interrupts.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -91,9 +123,30 @@ impl Root for Machine {
         self.0.other_cards.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn unlocked(&self, wait: &mut dyn FnMut()) {
-        self.0.unlocked.fetch_add(1, Ordering::SeqCst);
-        wait();
+    fn may_wait(&self) -> bool {
+        !OTHER.get()
+    }
+
+    fn waiting(&self, wait: &mut dyn FnMut(Waiter)) {
+        if OTHER.get() {
+            wait(Waiter::Other);
+            assert!(holds_lock());
+        } else {
+            self.0.unlocked.fetch_add(1, Ordering::SeqCst);
+            wait(Waiter::Vcpu);
+        }
+    }
+
+    fn holds_lock(&self) -> bool {
+        holds_lock()
+    }
+
+    fn with_lock(&self, f: &mut dyn FnMut()) {
+        locked(f);
+    }
+
+    fn dma_locks(&self) -> bool {
+        true
     }
 
     fn quitting(&self) -> bool {
@@ -171,6 +224,7 @@ fn settings(endpoint: String) -> Settings {
         write_window: 4,
         posted_writes: true,
         completion_timeout: None,
+        other_timeout: Duration::from_secs(1),
         warn_after: Duration::from_millis(200),
     }
 }
@@ -210,7 +264,7 @@ fn bench() -> Bench {
     bench_with(|_| ())
 }
 
-fn until(what: &str, done: impl Fn() -> bool) {
+fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
         assert!(begin.elapsed() < SOON, "{what} did not happen");
@@ -478,30 +532,6 @@ fn a_dead_simulator_reads_all_ones_and_may_come_back() {
     assert_eq!(reader.join().unwrap(), 9);
 }
 
-#[test]
-fn the_interrupt_pin_is_released_with_the_session_that_drove_it() {
-    let mut b = bench();
-    let levels = |b: &Bench| b.state.intx.lock().unwrap().clone();
-    b.endpoint.intx(true).unwrap();
-    until("the pin", || levels(&b) == [true]);
-    b.endpoint.close().unwrap();
-    until("its release", || levels(&b) == [true, false]);
-    // One that did not drive it leaves it alone.
-    b.endpoint.wait_for_session(SOON).unwrap();
-    until("the link", || b.state.up.load(Ordering::SeqCst));
-    b.endpoint.close().unwrap();
-    b.endpoint.wait_for_session(SOON).unwrap();
-    b.endpoint.intx(true).unwrap();
-    until("the pin again", || levels(&b) == [true, false, true]);
-    b.endpoint.intx(false).unwrap();
-    until("its own release", || {
-        levels(&b) == [true, false, true, false]
-    });
-    b.endpoint.close().unwrap();
-    b.endpoint.wait_for_session(SOON).unwrap();
-    assert_eq!(levels(&b).len(), 4);
-}
-
 /// A port of loopback that nobody has at the moment.
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -685,4 +715,270 @@ fn the_function_is_told() {
     b.endpoint.close().unwrap();
     b.endpoint.wait_for_session(SOON).unwrap();
     assert_eq!(told(&mut b), on);
+}
+
+/// The machine stands still while an access that is no vCPU's waits.
+#[test]
+fn another_device_waits_with_the_lock_held_and_not_for_long() {
+    let mut b = bench_with(|s| s.other_timeout = Duration::from_millis(300));
+    let read = |b: &Bench, offset| {
+        let link = b.link.clone();
+        thread::spawn(move || as_other(|| (link.read(0, offset, 4), holds_lock())))
+    };
+    let reader = read(&b, 0x10);
+    let late = b.endpoint.expect_read(0, 0x10, 4).unwrap();
+    let (value, held) = reader.join().unwrap();
+    assert_eq!((value, held), (0xffff_ffff, true));
+    assert_eq!(b.state.unlocked.load(Ordering::SeqCst), 0);
+
+    // As long as that one is not answered, nobody waits for another.
+    let begin = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(as_other(|| b.link.read(0, 0x14, 4)), 0xffff_ffff);
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(b
+        .endpoint
+        .try_event(Duration::from_millis(50))
+        .unwrap()
+        .is_none());
+
+    // A vCPU's own does.
+    let link = b.link.clone();
+    let vcpu = thread::spawn(move || link.read(0, 0x18, 4));
+    let tag = b.endpoint.expect_read(0, 0x18, 4).unwrap();
+    b.endpoint.read_done(late, 4, 1).unwrap();
+    b.endpoint.read_done(tag, 4, 2).unwrap();
+    assert_eq!(vcpu.join().unwrap(), 2);
+    let reader = read(&b, 0x1c);
+    let tag = b.endpoint.expect_read(0, 0x1c, 4).unwrap();
+    b.endpoint.read_done(tag, 4, 3).unwrap();
+    assert_eq!(reader.join().unwrap(), (3, true));
+}
+
+/// The answer comes after what needs the lock, which the thread that waits for
+/// the answer holds: it takes over from whoever leads.
+#[test]
+fn who_waits_with_the_lock_held_serves_what_needs_it() {
+    for vcpu_leads in [false, true] {
+        let mut b = bench_with(|s| s.other_timeout = SOON);
+        let vcpu = vcpu_leads.then(|| {
+            let link = b.link.clone();
+            let vcpu = thread::spawn(move || link.read(0, 0x20, 4));
+            (vcpu, b.endpoint.expect_read(0, 0x20, 4).unwrap())
+        });
+        for round in 0..50u64 {
+            let (link, begun) = (b.link.clone(), Arc::new(AtomicBool::new(false)));
+            let told = begun.clone();
+            let reader = thread::spawn(move || {
+                as_other(|| {
+                    told.store(true, Ordering::SeqCst);
+                    // Who leads comes to want the lock first.
+                    thread::sleep(Duration::from_millis(5));
+                    link.read(0, 0x10, 8)
+                })
+            });
+            until("the other access", || begun.load(Ordering::SeqCst));
+            b.endpoint.msix(1).unwrap();
+            let write = b.endpoint.start_dma_write(0x40, &[round as u8; 64], None);
+            b.endpoint.msix(2).unwrap();
+            let tag = b.endpoint.expect_read(0, 0x10, 8).unwrap();
+            b.endpoint.read_done(tag, 8, round).unwrap();
+            assert_eq!(reader.join().unwrap(), round);
+            assert_eq!(
+                b.state.memory.lock().unwrap()[0x40..0x80],
+                [round as u8; 64]
+            );
+            match b.endpoint.next_event(SOON).unwrap() {
+                Event::DmaWriteDone { tag, status } => {
+                    assert_eq!((tag, status), (write.unwrap(), Status::Ok));
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(
+                u64::from(b.state.interrupts.load(Ordering::SeqCst)),
+                2 * (round + 1)
+            );
+        }
+        if let Some((vcpu, tag)) = vcpu {
+            b.endpoint.read_done(tag, 4, 9).unwrap();
+            assert_eq!(vcpu.join().unwrap(), 9);
+        }
+    }
+}
+
+#[test]
+fn a_stopped_machine_sees_no_dma_and_no_interrupt_until_it_goes_on() {
+    let mut b = bench_with(|s| s.other_timeout = SOON);
+    locked(|| b.link.stop(true));
+    let tags: Vec<u32> = (0..8u64)
+        .map(|i| {
+            b.endpoint.msix(0).unwrap();
+            b.endpoint
+                .start_dma_write(8 * i, &[i as u8 + 1; 8], Some(&[0x0f]))
+                .unwrap()
+        })
+        .collect();
+    // Others have a look meanwhile, and are answered.
+    let link = b.link.clone();
+    let reader = thread::spawn(move || as_other(|| link.read(0, 0, 4)));
+    let tag = b.endpoint.expect_read(0, 0, 4).unwrap();
+    b.endpoint.read_done(tag, 4, 7).unwrap();
+    assert_eq!(reader.join().unwrap(), 7);
+    // Now all of it has come.
+    assert_eq!(b.state.interrupts.load(Ordering::SeqCst), 0);
+    assert!(b.state.memory.lock().unwrap().iter().all(|&m| m == 0));
+    assert!(b
+        .endpoint
+        .try_event(Duration::from_millis(50))
+        .unwrap()
+        .is_none());
+
+    locked(|| b.link.stop(false));
+    for expected in tags {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::DmaWriteDone { tag, status } => {
+                assert_eq!((tag, status), (expected, Status::Ok));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    until("the interrupts", || {
+        b.state.interrupts.load(Ordering::SeqCst) == 8
+    });
+    let memory = b.state.memory.lock().unwrap();
+    for i in 0..8 {
+        let byte = i as u8 + 1;
+        assert_eq!(
+            memory[8 * i..8 * i + 8],
+            [byte, byte, byte, byte, 0, 0, 0, 0]
+        );
+    }
+}
+
+/// More than is kept: the device is held up, and nothing is lost.
+#[test]
+fn what_a_stopped_machine_keeps_is_bounded() {
+    const COUNT: u32 = 20_000;
+    let mut b = bench();
+    locked(|| b.link.stop(true));
+    for _ in 0..COUNT {
+        b.endpoint.msix(0).unwrap();
+    }
+    let tag = b.endpoint.start_dma_write(0, &[1; 4], None).unwrap();
+    // That the link's thread does not spin shows in its CPU time only.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(b.state.interrupts.load(Ordering::SeqCst), 0);
+    // Such an access cannot be answered.
+    let link = b.link.clone();
+    let reader = thread::spawn(move || as_other(|| link.read(0, 0, 4)));
+    assert_eq!(reader.join().unwrap(), 0xffff_ffff);
+    locked(|| b.link.stop(false));
+    loop {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::DmaWriteDone { tag: done, .. } => break assert_eq!(done, tag),
+            Event::Read { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(b.state.interrupts.load(Ordering::SeqCst), COUNT);
+}
+
+#[test]
+fn a_reset_voids_what_a_stopped_machine_keeps() {
+    let mut b = bench();
+    locked(|| b.link.stop(true));
+    b.endpoint.msix(0).unwrap();
+    b.endpoint.start_dma_write(0, &[1; 4], None).unwrap();
+    let link = b.link.clone();
+    let reader = thread::spawn(move || as_other(|| link.read(0, 0, 4)));
+    let tag = b.endpoint.expect_read(0, 0, 4).unwrap();
+    b.endpoint.read_done(tag, 4, 7).unwrap();
+    assert_eq!(reader.join().unwrap(), 7);
+    locked(|| b.link.reset(ResetKind::Cold));
+    let tag = b.endpoint.expect_reset(ResetKind::Cold).unwrap();
+    b.endpoint.reset_done(tag).unwrap();
+    b.endpoint.msix(0).unwrap();
+    locked(|| b.link.stop(false));
+    until("the interrupt", || {
+        b.state.interrupts.load(Ordering::SeqCst) != 0
+    });
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(b.state.interrupts.load(Ordering::SeqCst), 1);
+    assert_eq!(b.state.memory.lock().unwrap()[0], 0);
+}
+
+/// It may be stopped in a debugger, and keeps the protocol.
+#[test]
+fn a_simulator_that_does_not_read_for_long_is_not_given_up() {
+    let mut b = bench_with(|s| s.completion_timeout = Some(Duration::from_micros(1)));
+    for i in 0..10_000u64 {
+        match i % 3 {
+            0 => b.link.reset(ResetKind::Flr),
+            1 => b.link.write(0, 0, 4, i),
+            _ => assert_eq!(b.link.read(0, 0, 4), 0xffff_ffff),
+        }
+    }
+    for _ in 0..6000 {
+        assert_eq!(b.link.read(0, 0, 4), 0xffff_ffff);
+    }
+    b.link.reset(ResetKind::Hot);
+    assert!(b.state.up.load(Ordering::SeqCst));
+    // It goes on, and answers what it was asked.
+    let (mut resets, mut last) = (0, None);
+    while last != Some(ResetKind::Hot) {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Reset { tag, kind } => {
+                resets += 1;
+                last = Some(kind);
+                b.endpoint.reset_done(tag).unwrap();
+            }
+            Event::Read { .. } | Event::Write { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((2..=65).contains(&resets), "{resets} resets");
+    until("the end of the reset", || {
+        b.link.write(0, 4, 4, 5);
+        b.endpoint
+            .try_event(Duration::from_millis(10))
+            .unwrap()
+            .is_some_and(|e| matches!(e, Event::Write { data: 5, .. }))
+    });
+    assert!(b.state.up.load(Ordering::SeqCst));
+}
+
+/// The simulator dies after it has told its configuration, before it is told
+/// that it is accepted.
+#[test]
+fn a_simulator_that_dies_in_the_handshake_leaves_the_link_down() {
+    // What is sent to it is lost, or cannot be sent any more.
+    for pause in [0, 300] {
+        let directory = Directory::new();
+        let raw = RawEndpoint::bind(&directory.endpoint()).unwrap();
+        let state = Arc::new(State::default());
+        let link = Link::new(
+            settings(directory.endpoint()),
+            Box::new(Machine(state.clone())),
+        )
+        .unwrap();
+        let offering = thread::spawn(move || {
+            let (peer, session) = raw.wait_for_init(SOON).unwrap();
+            let mut message = Vec::new();
+            Frame::Config(sample_config(4)).encode(session, &mut message);
+            raw.send(&peer, &message).unwrap();
+            raw
+        });
+        let config = link.handshake(SOON).unwrap();
+        drop(offering.join().unwrap());
+        thread::sleep(Duration::from_millis(pause));
+        link.accept(config);
+        let server = Server::start(link.clone());
+        until("link down", || !state.up.load(Ordering::SeqCst));
+        assert_eq!(link.read(0, 0, 4), 0xffff_ffff);
+        let mut endpoint = HdlEndpoint::bind(&directory.endpoint(), sample_config(4)).unwrap();
+        endpoint.wait_for_session(SOON).unwrap();
+        until("link up", || state.up.load(Ordering::SeqCst));
+        drop(server);
+    }
 }

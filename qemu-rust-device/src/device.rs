@@ -36,13 +36,13 @@ use crate::{
     },
     keys,
     layout::Layout,
-    link::{Asked, Link, Root, Settings},
+    link::{Asked, Link, Root, Settings, Waiter},
     logger,
     nic::{self, Nic},
     pci::{
-        in_vcpu_thread, runs, told_to_stop, with_bql, without_bql, BarKind, DmaFault, Mmio,
-        MmioRegion, MsixPlace, PciDevice, PciDeviceClass, PciDeviceImpl, PciDeviceMethods,
-        PCI_EXPRESS,
+        bql_locked, in_rcu, in_vcpu_thread, is_live, is_own_access, runs, told_to_stop, unhindered,
+        with_bql, BarKind, DmaFault, Mmio, MmioRegion, MsixPlace, PciDevice, PciDeviceClass,
+        PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
     },
     replug::{self, Again},
     threads,
@@ -135,6 +135,7 @@ pub struct AcceleratorPcie {
     port: u16,
     handshake_timeout: u32,
     completion_timeout: u32,
+    other_timeout: u32,
     write_window: u32,
     posted_writes: bool,
     nic_endpoint: *mut c_char,
@@ -155,6 +156,8 @@ pub struct AcceleratorPcie {
     config: BqlRefCell<Option<Config>>,
     shutdown: EndNotifier,
     exit: EndNotifier,
+    /// Null before realize, and after.
+    state_change: AtomicPtr<bindings::VMChangeStateEntry>,
     /// QEMU is about to end.
     quitting: AtomicBool,
     /// Between the handshake and the loss of the simulator.
@@ -359,6 +362,7 @@ impl AcceleratorPcie {
             write_window: window,
             posted_writes: self.posted_writes,
             completion_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
+            other_timeout: Duration::from_millis(self.other_timeout.into()),
             warn_after,
         })
     }
@@ -428,6 +432,15 @@ impl AcceleratorPcie {
             .store(MACHINE_RESETS.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.link.borrow_mut() = Some(link.clone());
         *self.config.borrow_mut() = Some(config.clone());
+        // SAFETY: undone in `exit`, before the device goes away.
+        let entry = unsafe {
+            bindings::qemu_add_vm_change_state_handler(
+                Some(state_changed),
+                std::ptr::from_ref(self).cast_mut().cast(),
+            )
+        };
+        self.state_change.store(entry, Ordering::Relaxed);
+        link.stop(!is_live());
         self.serve(&link, &thread);
         self.refresh();
         link.accept(config);
@@ -705,6 +718,10 @@ impl AcceleratorPcie {
         unsafe {
             bindings::notifier_remove(self.shutdown.notifier.as_mut_ptr());
             bindings::notifier_remove(self.exit.notifier.as_mut_ptr());
+            bindings::qemu_del_vm_change_state_handler(
+                self.state_change
+                    .swap(std::ptr::null_mut(), Ordering::Relaxed),
+            );
         }
         self.bus_master.store(false, Ordering::Relaxed);
         *self.registers.borrow_mut() = None;
@@ -880,6 +897,15 @@ unsafe extern "C" fn shutdown(notifier: *mut bindings::Notifier, _data: *mut c_v
     }
 }
 
+/// The machine is stopped or goes on: called while no vCPU runs.
+unsafe extern "C" fn state_changed(opaque: *mut c_void, running: bool, _state: bindings::RunState) {
+    // SAFETY: the handler is removed before the device goes away.
+    let device = unsafe { &*opaque.cast::<AcceleratorPcie>() };
+    if let Some(link) = device.link() {
+        link.stop(!running);
+    }
+}
+
 /// Says goodbye, so that the simulator need not find out by itself.
 unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c_void) {
     // SAFETY: as in `shutdown`.
@@ -895,11 +921,12 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
 ///
 /// The link may be served by a vCPU without the big QEMU lock. The device then
 /// is alive all the same: the vCPU is in a callback of one of its memory
-/// regions, under RCU, and the flat view that it found the region in holds a
-/// reference to the device until a grace period after it was replaced. The device's
-/// address space is only taken down after such a period too. The link's thread has
-/// a reference of its own, which keeps the device but not its address space: there
-/// DMA takes the lock.
+/// regions, and the flat view that it found the region in holds a reference to
+/// the device. A vCPU that waits is outside of RCU, but a reference keeps the view
+/// (`unhindered`). Any other access holds the lock. The device's address space is
+/// taken down a grace period after the device is unplugged, so that DMA enters
+/// RCU, or takes the lock, and then looks whether bus mastering is on. The link's
+/// thread has a reference of its own.
 struct Machine {
     device: NonNull<AcceleratorPcie>,
 }
@@ -915,8 +942,7 @@ impl Machine {
         unsafe { self.device.as_ref() }
     }
 
-    /// Calls `access`, with the big QEMU lock where an access needs it: behind an
-    /// IOMMU, and in a thread that is not in a callback of the device.
+    /// Calls `access` if the device may access memory.
     fn dma(
         &self,
         access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaFault>,
@@ -932,11 +958,8 @@ impl Machine {
                 Err(DmaFault) => Status::Fault,
             }
         };
-        if !in_vcpu_thread() || device.is_behind_iommu() {
-            with_bql(status)
-        } else {
-            status()
-        }
+        // The link has taken the lock where it is needed (`dma_locks`).
+        in_rcu(status)
     }
 }
 
@@ -1012,8 +1035,26 @@ impl Root for Machine {
         }
     }
 
-    fn unlocked(&self, wait: &mut dyn FnMut()) {
-        without_bql(wait);
+    fn may_wait(&self) -> bool {
+        is_own_access()
+    }
+
+    fn waiting(&self, wait: &mut dyn FnMut(Waiter)) {
+        if unhindered(|| wait(Waiter::Vcpu)).is_none() {
+            wait(Waiter::Other);
+        }
+    }
+
+    fn holds_lock(&self) -> bool {
+        bql_locked()
+    }
+
+    fn with_lock(&self, f: &mut dyn FnMut()) {
+        with_bql(f);
+    }
+
+    fn dma_locks(&self) -> bool {
+        !in_vcpu_thread() || self.device().is_behind_iommu()
     }
 
     fn asked(&self) -> Asked {

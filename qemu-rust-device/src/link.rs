@@ -10,9 +10,11 @@
 //! * `wire` is the socket and the watch over its connection, `descriptors` what
 //!   else a thread can sleep on;
 //! * `peer` is how a session begins, ends and begins anew;
-//! * `lead` is who serves the socket, `frames` what each frame does;
+//! * `lead` is who serves the socket, `frames` what each frame does, `deeds` what
+//!   of it concerns the machine;
 //! * `access` is an access to a BAR, `wait` what ends its wait;
-//! * `send` is what goes out at once, or with what follows.
+//! * `send` is what goes out at once, or with what follows, `voice` what is
+//!   logged no more than so often.
 //!
 //! # Who serves the socket
 //!
@@ -41,6 +43,7 @@
 //! to go on until there is nothing to receive or wake the next one to do so.
 
 mod access;
+mod deeds;
 mod descriptors;
 mod difference;
 mod error;
@@ -50,6 +53,7 @@ mod lead;
 mod peer;
 mod send;
 mod vanished;
+mod voice;
 mod wait;
 mod wire;
 
@@ -61,28 +65,32 @@ use std::{
 
 use accelerator_protocol::{
     config::Config,
+    device::MAX_DMA,
     function::Function,
-    host::{HostSession, State},
+    host::{HostSession, State, MAX_READS, MAX_RESETS},
     wire::{ResetKind, Status},
 };
-use log::{debug, error, info};
+use log::{debug, info};
 
 pub use self::error::LinkError;
+use self::{
+    deeds::Waiting,
+    descriptors::{signal, watch},
+    lead::{END, LATE, RETRY, WAKE, WIRE},
+    voice::Voice,
+};
 pub(crate) use self::{
     descriptors::{drain, epoll, owned, set_timer},
     wire::{random, Wire},
-};
-use self::{
-    descriptors::{signal, watch},
-    lead::{END, LATE, RETRY, WAKE, WIRE},
 };
 use crate::{context, keys::Keys};
 
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// Bad vectors and the like are logged this many times per session.
-const COMPLAINTS: u32 = 16;
+/// Messages that may be on their way beside those that the protocol bounds: those
+/// of the handshake, and changes of the clock and of config space.
+const OTHERS: usize = 16_384;
 
 /// What is asked of the machine that has to wait until this thread is back
 /// from its access.
@@ -97,6 +105,15 @@ pub enum Asked {
     Reset,
 }
 
+/// Whose access waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiter {
+    /// A vCPU's own. Nobody else waits for it.
+    Vcpu,
+    /// A monitor's or a debugger's, or of another device. The machine waits for it.
+    Other,
+}
+
 /// What the link needs of the machine that it is plugged into.
 pub trait Root: Send + Sync {
     /// Reads guest memory as the device does, filling `data`.
@@ -107,14 +124,24 @@ pub trait Root: Send + Sync {
     fn msix(&self, vector: u16);
     /// Drives the INTx pin.
     fn intx(&self, level: bool);
-    /// The link went up or down. Called while the link is locked: it must
-    /// neither wait nor call back.
+    /// The link went up or down, and nobody drives the INTx pin any more, or yet.
+    /// Called while the link is locked: it must neither wait nor call back.
     fn link(&self, up: bool);
     /// The simulator is back as another card than the guest was shown, and has
     /// been refused. Called like [`Root::link`], again and again while it is so.
     fn other_card(&self);
-    /// Calls `wait` with the machine's lock released, if this thread holds it.
-    fn unlocked(&self, wait: &mut dyn FnMut());
+    /// Whether the access that this thread makes is a vCPU's own.
+    fn may_wait(&self) -> bool;
+    /// Calls `wait` with whose access it is. For a vCPU's own the machine's lock is
+    /// released meanwhile, and whatever else others may wait for. Any other keeps it:
+    /// its caller is in the middle of something.
+    fn waiting(&self, wait: &mut dyn FnMut(Waiter));
+    /// Whether this thread holds the machine's lock.
+    fn holds_lock(&self) -> bool;
+    /// Calls `f` with the machine's lock, which this thread does not hold.
+    fn with_lock(&self, f: &mut dyn FnMut());
+    /// Whether DMA by this thread needs the machine's lock. Interrupts always do.
+    fn dma_locks(&self) -> bool;
     /// The machine is about to end: waiting makes no sense any more.
     fn quitting(&self) -> bool;
     /// What is asked of the machine that has to wait for this thread. Looked at
@@ -145,15 +172,18 @@ pub struct Settings {
     /// After this a read returns all ones; `None` waits as long as the
     /// simulator is there.
     pub completion_timeout: Option<Duration>,
+    /// An access that is no vCPU's own waits no longer than this.
+    pub other_timeout: Duration,
     /// A wait longer than this is logged.
     pub warn_after: Duration,
 }
 
 impl Settings {
-    /// A peer that does not read is given up when this many messages wait for
-    /// it; one that keeps the protocol never has so many outstanding.
+    /// Messages that may wait for a peer that does not read. One that keeps the
+    /// protocol never has more outstanding, stopped as it may be.
     fn queue(&self) -> i32 {
-        self.write_window as i32 + 1024
+        let writes = self.write_window as usize * (MAX_RESETS + 1);
+        (writes + MAX_READS + MAX_DMA + MAX_RESETS + OTHERS) as i32
     }
 }
 
@@ -206,6 +236,8 @@ struct Shared {
     /// epoch is answered by nobody.
     epoch: u64,
     leader: bool,
+    /// Counts who has led.
+    lead: u64,
     /// Threads that wait for the leader.
     followers: u32,
     /// The monitor may have events that were not taken.
@@ -213,7 +245,11 @@ struct Shared {
     /// The link's thread watches `outer`.
     watched: bool,
     seen: Option<Seen>,
-    complaints: u32,
+    /// An access that is no vCPU's own was given up, and no read has been answered
+    /// since.
+    deaf: bool,
+    waiting: Waiting,
+    voice: Voice,
     counters: Counters,
     /// Each so many simulated nanoseconds the simulator tells its time; 0 never.
     interval: u64,
@@ -230,10 +266,6 @@ struct Shared {
     answered: u32,
     /// Writes since the device has last caught up with all of them.
     streak: u32,
-    /// The device drives its INTx pin.
-    intx: bool,
-    /// It did when its session ended.
-    lower_intx: bool,
     /// The timer that sends them runs.
     gather_timer: bool,
 }
@@ -337,11 +369,14 @@ impl Link {
                 up: false,
                 epoch: 0,
                 leader: false,
+                lead: 0,
                 followers: 0,
                 monitor_ready: true,
                 watched: false,
                 seen: None,
-                complaints: 0,
+                deaf: false,
+                waiting: Waiting::default(),
+                voice: Voice::default(),
                 counters: Counters::default(),
                 interval: 0,
                 function: Function::default(),
@@ -350,8 +385,6 @@ impl Link {
                 held: false,
                 answered: 0,
                 streak: 0,
-                intx: false,
-                lower_intx: false,
                 gather_timer: false,
             }),
             turn: Condvar::new(),
@@ -392,10 +425,24 @@ impl Link {
         shared.session.reset(kind, &mut out);
         shared.answers.clear();
         shared.epoch += 1;
+        shared.deaf = false;
+        let full = shared.waiting.is_full();
+        shared.waiting.reset();
         self.send(&mut shared, &mut out);
         shared.out = out;
         self.turn.notify_all();
-        self.wake();
+        self.resume(&shared, full);
+    }
+
+    /// Tells the device of a reset that had to wait for the answers to others.
+    fn put_off(&self, shared: &mut Shared) {
+        let mut out = std::mem::take(&mut shared.out);
+        if shared.session.put_off(&mut out) {
+            let function = shared.function;
+            shared.session.function(&function, &mut out);
+            self.send(shared, &mut out);
+        }
+        shared.out = out;
     }
 
     /// Ends every wait, since the machine is about to end.
@@ -423,7 +470,7 @@ impl Link {
         let c = shared.counters;
         info!(
             "{}: closed: {} reads, {} writes, {} bytes DMA from and {} to the host, \
-             {} DMA errors, {} interrupts, {} timeouts, {} stale frames",
+             {} DMA errors, {} interrupts, {} timeouts, {} stale frames, {} lines left out",
             self.name(),
             c.reads,
             c.writes,
@@ -432,7 +479,8 @@ impl Link {
             c.dma_errors,
             c.interrupts,
             c.timeouts,
-            c.stale
+            c.stale,
+            shared.voice.left_out()
         );
         self.drop_wire(&mut shared);
         shared.up = false;
@@ -442,18 +490,5 @@ impl Link {
         drop(shared);
         // Waits for the goodbye to leave, as long as the socket lingers.
         drop(context);
-    }
-
-    /// Logs something that a faulty device may cause over and over.
-    fn complain(&self, shared: &mut Shared, text: impl FnOnce() -> String) {
-        shared.complaints = shared.complaints.saturating_add(1);
-        if shared.complaints <= COMPLAINTS {
-            let last = if shared.complaints == COMPLAINTS {
-                " (further ones of this session are not logged)"
-            } else {
-                ""
-            };
-            error!("{}: {}{last}", self.name(), text());
-        }
     }
 }

@@ -319,6 +319,51 @@ pub fn with_bql<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether the access to a memory region that this thread is in was made by its
+/// vCPU itself, rather than by a device or a monitor; and if so whether it is in an
+/// RCU critical section.
+fn own_access() -> Option<bool> {
+    let mut in_rcu = false;
+    // SAFETY: looks at variables of this thread.
+    let own = unsafe { bindings::cpu_access_is_own(&mut in_rcu) };
+    own.then_some(in_rcu)
+}
+
+/// Whether the access to a memory region that this thread is in is its vCPU's own.
+pub fn is_own_access() -> bool {
+    own_access().is_some()
+}
+
+/// Calls `f` without the big QEMU lock and outside of RCU, if the access to a
+/// memory region that this thread is in is its vCPU's own; `None` if it is not.
+/// Neither goes away meanwhile: the region, nor the device that it is part of.
+pub fn unhindered<R>(f: impl FnOnce() -> R) -> Option<R> {
+    let in_rcu = own_access()?;
+    Some(without_bql(|| {
+        if in_rcu {
+            // SAFETY: this thread is in RCU once, in a callback of a region. What the
+            // caller uses after it is kept by references (`cpu_access_is_own`).
+            unsafe { bindings::cpu_access_rcu_unlock() };
+        }
+        let result = f();
+        if in_rcu {
+            // SAFETY: a vCPU's thread is registered with RCU.
+            unsafe { bindings::cpu_access_rcu_lock() };
+        }
+        result
+    }))
+}
+
+/// Calls `f` under RCU. Only for threads that are registered with it.
+pub fn in_rcu<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: left below.
+    unsafe { bindings::cpu_access_rcu_lock() };
+    let result = f();
+    // SAFETY: entered above.
+    unsafe { bindings::cpu_access_rcu_unlock() };
+    result
+}
+
 /// Whether this thread is that of a vCPU.
 pub fn in_vcpu_thread() -> bool {
     // SAFETY: looks at variables of this thread.
@@ -331,15 +376,24 @@ pub fn runs() -> bool {
     unsafe { bindings::runstate_is_running() }
 }
 
+/// Whether the machine runs or sleeps, since the guest has it so.
+pub fn is_live() -> bool {
+    // SAFETY: looks at a variable.
+    runs() || unsafe { bindings::runstate_check(bindings::RUN_STATE_SUSPENDED) }
+}
+
 /// Whether somebody waits for the vCPU of this thread to stop, and the vCPU is
-/// not just unplugged. To be called in a callback of a memory region.
+/// not just unplugged. To be called in the thread of a vCPU.
 pub fn told_to_stop() -> bool {
+    in_rcu(is_told_to_stop)
+}
+
+fn is_told_to_stop() -> bool {
     // The variable with this thread's vCPU cannot be reached from Rust, its
     // number can be any below the largest that a machine allows.
     const MOST: c_int = 4096;
     for index in 0..MOST {
-        // SAFETY: walks the list of vCPUs, which is under RCU, as callbacks of
-        // memory regions are.
+        // SAFETY: walks the list of vCPUs, under RCU.
         let cpu = unsafe { bindings::qemu_get_cpu(index) };
         // SAFETY: a vCPU of the list, under RCU.
         if !cpu.is_null() && unsafe { bindings::qemu_cpu_is_self(cpu) } {

@@ -82,6 +82,12 @@ device_impl!(
             Some(0)
         ),
         property(
+            c"other-timeout",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, other_timeout),
+            Some(1000)
+        ),
+        property(
             c"posted-writes",
             addr_of!(c::qdev_prop_bool),
             offset_of!(AcceleratorPcie, posted_writes),
@@ -159,6 +165,11 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
         c"completion-timeout",
         c"milliseconds after which a read returns all ones; 0 waits as long as the simulator is \
           there",
+    ),
+    (
+        c"other-timeout",
+        c"milliseconds after which a read that no vCPU makes, but a monitor, a debugger or another \
+          device, returns all ones; QEMU stands still meanwhile",
     ),
     (
         c"posted-writes",

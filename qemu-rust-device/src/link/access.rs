@@ -5,13 +5,14 @@
 use std::{fmt, time::Duration};
 
 use accelerator_protocol::wire::Status;
-use log::{debug, error, trace, warn};
+use log::{debug, error, trace};
 
 use super::{
     descriptors::set_timer,
     frames::{NESTED, SERVING},
+    voice::Kind,
     wait::{Got, Want},
-    Link,
+    Link, Shared,
 };
 
 /// A write is sent at once, unless it is part of a stream: so many were written
@@ -65,6 +66,9 @@ impl Link {
             return ones(len);
         }
         let mut shared = self.lock();
+        if self.hopeless(&mut shared, access) {
+            return ones(len);
+        }
         let mut out = std::mem::take(&mut shared.out);
         let tag = shared.session.read(bar, offset, len, &mut out);
         self.send(&mut shared, &mut out);
@@ -110,6 +114,9 @@ impl Link {
                 return;
             }
             if !shared.session.can_write() {
+                if self.hopeless(&mut shared, access) {
+                    return;
+                }
                 // Full: a thread that waits for room serves the link, so that
                 // it can come.
                 match self.wait(shared, Want::Window, access) {
@@ -161,12 +168,28 @@ impl Link {
         let nested = SERVING.get();
         if nested {
             NESTED.set(true);
-            warn!(
-                "{}: {access} comes from DMA of a simulated device, which is not supported: \
-                 it is not forwarded",
-                self.name()
-            );
+            self.say(&mut self.lock(), Kind::Refused, || {
+                format!(
+                    "{access} comes from DMA of a simulated device, which is not supported: it \
+                     is not forwarded"
+                )
+            });
         }
         nested
+    }
+
+    /// An access that all of QEMU would wait for, of a device that has just not
+    /// answered such an access.
+    fn hopeless(&self, shared: &mut Shared, access: Access) -> bool {
+        let hopeless = shared.deaf && !self.root.may_wait();
+        if hopeless {
+            self.say(shared, Kind::Refused, || {
+                format!(
+                    "{access} is not forwarded: it is no vCPU's own, and the simulator still \
+                     owes the answer to one that was given up"
+                )
+            });
+        }
+        hopeless
     }
 }

@@ -6,13 +6,15 @@ use std::{cell::Cell, time::Instant};
 
 use accelerator_protocol::{
     host::{HostEvent, Ignored, State},
-    wire::{Reason, Status, MAX_DATA},
+    wire::{Reason, Status},
 };
-use log::{debug, trace};
+use log::debug;
 
 use super::{
+    deeds::Deed,
     lead::{LATE, MONITOR},
-    Link, Seen, Shared,
+    voice::Kind,
+    Link, Seen,
 };
 
 thread_local! {
@@ -23,31 +25,36 @@ thread_local! {
     pub(super) static NESTED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What became of a leader that has served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Served {
+    /// There may be more.
+    More,
+    /// There is no more.
+    All,
+    /// Another thread has taken the lead.
+    Lost,
+}
+
 impl Link {
-    /// Serves what has come, at most `limit` messages. Only for the leader.
-    /// `ready` is what [`Link::poll`] returned. Returns whether there may be
-    /// more.
-    pub(super) fn serve(&self, limit: usize, ready: u64) -> bool {
+    /// Serves what has come, at most `limit` messages. Only for the leader, with
+    /// the number of its lead. `ready` is what [`Link::poll`] returned.
+    pub(super) fn serve(&self, lead: u64, limit: usize, ready: u64) -> Served {
         SERVING.set(true);
-        let more = self.serve_messages(limit, ready);
+        let served = self.serve_messages(lead, limit, ready);
         SERVING.set(false);
-        more
+        served
     }
 
-    fn serve_messages(&self, limit: usize, ready: u64) -> bool {
-        let mut message = zmq::Message::new();
+    fn serve_messages(&self, lead: u64, limit: usize, ready: u64) -> Served {
         let mut served = 0;
         loop {
-            if served >= limit {
-                self.let_go(&mut self.lock());
-                return true;
-            }
+            let mut message = zmq::Message::new();
             {
                 let mut shared = self.lock();
-                if std::mem::take(&mut shared.lower_intx) {
-                    drop(shared);
-                    self.root.intx(false);
-                    shared = self.lock();
+                if served >= limit {
+                    self.let_go(&mut shared);
+                    return Served::More;
                 }
                 shared.monitor_ready |= ready & MONITOR != 0;
                 if served == 0 {
@@ -59,11 +66,23 @@ impl Link {
                         }
                     }
                 }
+                if shared.waiting.is_ready() {
+                    drop(shared);
+                    served += 1;
+                    if !self.go_on(lead) {
+                        return Served::Lost;
+                    }
+                    continue;
+                }
+                if shared.waiting.is_full() {
+                    self.let_go(&mut shared);
+                    return Served::All;
+                }
                 if shared.wire.is_none() {
                     self.connect_again(&mut shared);
                 }
                 let Some(wire) = &shared.wire else {
-                    return false;
+                    return Served::All;
                 };
                 match wire.socket.recv(&mut message, zmq::DONTWAIT) {
                     Ok(()) => {}
@@ -80,12 +99,12 @@ impl Link {
                             }
                             shared.monitor_ready = false;
                         }
-                        return false;
+                        return Served::All;
                     }
                     Err(zmq::Error::EINTR) => continue,
                     Err(e) => {
                         self.fail(&mut shared, format!("receiving failed: {e}"), None);
-                        return false;
+                        return Served::All;
                     }
                 }
                 if message.get_more() {
@@ -94,37 +113,57 @@ impl Link {
                         "its message has several parts, expected one".into(),
                         Some(Reason::Protocol),
                     );
-                    return false;
+                    return Served::All;
                 }
             }
             served += 1;
-            let mut rest: &[u8] = &message;
-            if rest.is_empty() {
+            if message.is_empty() {
                 self.fail(
                     &mut self.lock(),
                     "it sent an empty message, expected at least a frame of 24 bytes".into(),
                     Some(Reason::Protocol),
                 );
             }
-            while !rest.is_empty() {
-                rest = self.serve_frame(rest);
+            if !self.serve_frames(lead, message, 0) {
+                return Served::Lost;
             }
         }
     }
 
-    /// Serves the first frame and returns the rest; nothing if the session is
-    /// over.
-    fn serve_frame<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+    /// Serves the frames of a message from `at` on. Returns whether this thread
+    /// still leads.
+    pub(super) fn serve_frames(&self, lead: u64, mut message: zmq::Message, mut at: usize) -> bool {
+        while at < message.len() {
+            let (deed, rest) = self.serve_frame(&message, at);
+            at = rest;
+            if let Some(deed) = deed {
+                match self.perform(lead, message, deed, at, false) {
+                    Some(back) => message = back,
+                    None => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Serves the frame at `at`. Returns what it asks of the machine, and where
+    /// the next one is; there is none if the session is over.
+    fn serve_frame(&self, message: &[u8], at: usize) -> (Option<Deed>, usize) {
         let mut shared = self.lock();
         if shared.session.state() == State::Closed {
-            return &[];
+            return (None, message.len());
         }
-        let (event, rest) = match shared.session.frame(message) {
+        let (event, rest) = match shared.session.frame(&message[at..]) {
             Ok(ok) => ok,
             Err(e) => {
                 self.violation(&mut shared, &e);
-                return &[];
+                return (None, message.len());
             }
+        };
+        let next = message.len() - rest.len();
+        let range = |part: &[u8]| {
+            let begin = part.as_ptr() as usize - message.as_ptr() as usize;
+            begin..begin + part.len()
         };
         if !matches!(event, HostEvent::Ignored(Ignored::Stale { .. })) {
             shared.seen = Some(Seen {
@@ -134,12 +173,13 @@ impl Link {
         }
         match event {
             HostEvent::ReadDone { tag, status, data } => {
+                shared.deaf = false;
                 shared.answers.push((tag, status, data));
                 self.next(&shared);
             }
             HostEvent::WritesDone { status, .. } => {
                 if status != Status::Ok {
-                    self.complain(&mut shared, || {
+                    self.say(&mut shared, Kind::Frame, || {
                         format!("a posted write ended with {status:?} (AXI error response)")
                     });
                 }
@@ -149,8 +189,7 @@ impl Link {
                 self.next(&shared);
             }
             HostEvent::DmaRead { tag, addr, len } => {
-                drop(shared);
-                self.dma_read(tag, addr, len);
+                return (Some(Deed::DmaRead { tag, addr, len }), next);
             }
             HostEvent::DmaWrite {
                 tag,
@@ -158,35 +197,35 @@ impl Link {
                 data,
                 enables,
             } => {
-                drop(shared);
-                self.dma_write(tag, addr, data, enables);
+                let deed = Deed::DmaWrite {
+                    tag,
+                    addr,
+                    data: range(data),
+                    enables: enables.map(range),
+                };
+                return (Some(deed), next);
             }
             HostEvent::Msix { vector } => {
                 shared.counters.interrupts += 1;
-                // Answers to DMA requests do not wait for the machine's lock.
-                self.let_go(&mut shared);
-                drop(shared);
-                trace!("{}: MSI-X vector {vector}", self.name());
-                self.root.msix(vector);
+                return (Some(Deed::Msix(vector)), next);
             }
-            HostEvent::Intx { level } => {
-                shared.intx = level;
-                self.let_go(&mut shared);
-                drop(shared);
-                trace!("{}: INTx {level}", self.name());
-                self.root.intx(level);
-            }
-            HostEvent::BadVector { vector, vectors } => self.complain(&mut shared, || {
+            HostEvent::Intx { level } => return (Some(Deed::Intx(level)), next),
+            HostEvent::BadVector { vector, vectors } => self.say(&mut shared, Kind::Frame, || {
                 format!("MSI-X vector {vector} ignored, the function has {vectors} vectors")
             }),
             HostEvent::LateRead { tag } => {
+                shared.deaf = false;
                 debug!("{}: late completion of tag {tag} dropped", self.name());
             }
             HostEvent::Time { ns } => {
                 drop(shared);
                 self.root.time(ns);
             }
-            HostEvent::ResetDone => debug!("{}: reset done", self.name()),
+            HostEvent::ResetDone => {
+                debug!("{}: reset done", self.name());
+                self.put_off(&mut shared);
+                self.next(&shared);
+            }
             HostEvent::Configured(config) => self.configured(&mut shared, config),
             HostEvent::Refused { reason, text } => {
                 let why = format!("it refused the session ({reason:?}): {text}");
@@ -198,82 +237,17 @@ impl Link {
             HostEvent::Ignored(Ignored::Stale { session }) => {
                 shared.counters.stale += 1;
                 let ours = shared.session.session();
-                self.complain(&mut shared, || {
+                self.say(&mut shared, Kind::Frame, || {
                     format!("frame of session {session:016x} ignored, ours is {ours:016x}")
                 });
             }
-            HostEvent::Ignored(Ignored::Void | Ignored::Noop) => {}
+            HostEvent::Ignored(Ignored::Void) => {
+                self.put_off(&mut shared);
+                self.next(&shared);
+            }
+            HostEvent::Ignored(Ignored::Noop) => {}
         }
-        rest
-    }
-
-    fn dma_read(&self, tag: u32, addr: u64, len: u32) {
-        let mut data = vec![0; (len as usize).min(MAX_DATA)];
-        let status = refused_if_nested(|| self.root.dma_read(addr, &mut data));
-        trace!(
-            "{}: DMA read of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
-            self.name()
-        );
-        let mut shared = self.lock();
-        if status == Status::Ok {
-            shared.counters.dma_read_bytes += u64::from(len);
-        } else {
-            self.dma_failed(&mut shared, "read", addr, len, status);
-        }
-        if shared.session.is_up() && !shared.session.reset_pending() {
-            let mut out = std::mem::take(&mut shared.out);
-            shared.session.dma_read_done(tag, status, &data, &mut out);
-            shared.out = out;
-            self.answer(&mut shared);
-        }
-    }
-
-    fn dma_write(&self, tag: u32, addr: u64, data: &[u8], enables: Option<&[u8]>) {
-        let status = refused_if_nested(|| self.root.dma_write(addr, data, enables));
-        let len = data.len() as u32;
-        trace!(
-            "{}: DMA write of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
-            self.name()
-        );
-        let mut shared = self.lock();
-        if status == Status::Ok {
-            shared.counters.dma_write_bytes += match enables {
-                Some(e) => e.iter().map(|b| u64::from(b.count_ones())).sum(),
-                None => u64::from(len),
-            };
-        } else {
-            self.dma_failed(&mut shared, "write", addr, len, status);
-        }
-        if shared.session.is_up() && !shared.session.reset_pending() {
-            let mut out = std::mem::take(&mut shared.out);
-            shared.session.dma_write_done(tag, status, &mut out);
-            shared.out = out;
-            self.answer(&mut shared);
-        }
-    }
-
-    fn dma_failed(&self, shared: &mut Shared, what: &str, addr: u64, len: u32, status: Status) {
-        shared.counters.dma_errors += 1;
-        let refused = shared.why_refused();
-        self.complain(shared, || {
-            let why = match status {
-                Status::Fault => "no memory there, or an IOMMU fault",
-                _ => refused,
-            };
-            format!("DMA {what} of {len} bytes at {addr:#x} refused: {why}")
-        });
-    }
-}
-
-/// QEMU's answer for DMA that reaches a BAR of a simulated card says that all is
-/// well, but nothing was done there.
-fn refused_if_nested(dma: impl FnOnce() -> Status) -> Status {
-    NESTED.set(false);
-    let status = dma();
-    if NESTED.get() && status == Status::Ok {
-        Status::Refused
-    } else {
-        status
+        (None, next)
     }
 }
 

@@ -8,6 +8,7 @@ use log::error;
 
 use super::{
     descriptors::{drain, epoll, signal},
+    frames::Served,
     Link, Shared,
 };
 
@@ -27,6 +28,16 @@ pub(super) const WIRE: [u64; 2] = [SOCKET, MONITOR];
 
 /// Messages that are served before others get their turn.
 pub(super) const BATCH: usize = 16;
+
+impl Shared {
+    /// Makes this thread the leader. Returns the number of its lead, by which it
+    /// knows whether it still is.
+    pub(super) fn take_lead(&mut self) -> u64 {
+        self.leader = true;
+        self.lead += 1;
+        self.lead
+    }
+}
 
 impl Link {
     /// Sleeps until [`Link::service`] has something to do. False if the link is
@@ -64,20 +75,25 @@ impl Link {
     /// Serves what has come, if nobody else does. For the link's thread, after
     /// [`Link::wait_ready`].
     pub fn service(&self) {
-        {
+        let lead = {
             let mut shared = self.lock();
             if shared.leader || !shared.watched {
                 return;
             }
-            shared.leader = true;
-        }
+            shared.take_lead()
+        };
         let ready = self.poll(Duration::ZERO);
-        if self.serve(BATCH, ready) {
+        match self.serve(lead, BATCH, ready) {
             // More is there: let others have their turn first.
-            self.wake();
+            Served::More => self.wake(),
+            Served::All => {}
+            Served::Lost => return,
         }
         let mut shared = self.lock();
         shared.leader = false;
+        if shared.waiting.is_full() {
+            self.arm(false);
+        }
         self.next(&shared);
     }
 

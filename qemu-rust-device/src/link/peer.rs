@@ -15,7 +15,9 @@ use super::{
     descriptors::{drain, set_timer, watch},
     difference::difference,
     error::LinkError,
+    frames::Served,
     lead::{ALL, BATCH, WIRE},
+    voice::Kind,
     wire::{random, Wire},
     Link, Shared, SLICE,
 };
@@ -39,7 +41,8 @@ impl Link {
         let mut told = begin + Duration::from_millis(500);
         let endpoint = || self.settings.endpoint.clone();
         loop {
-            let more = self.serve(BATCH, ALL);
+            let lead = self.lock().lead;
+            let more = self.serve(lead, BATCH, ALL) == Served::More;
             {
                 let mut shared = self.lock();
                 if let Some(why) = shared.failure.take() {
@@ -88,25 +91,41 @@ impl Link {
         let mut shared = self.lock();
         shared.accepted = Some(config);
         shared.watched = true;
-        self.go_up(&mut shared);
+        if shared.session.state() == State::Configured {
+            self.go_up(&mut shared);
+        } else {
+            self.say(&mut shared, Kind::Down, || {
+                format!(
+                    "the simulator at {} went away before its session began; reads return all \
+                     ones and writes are dropped until it is back",
+                    self.settings.endpoint
+                )
+            });
+        }
         // Frames may have come with the answer.
         self.wake();
     }
 
+    /// Begins the session whose configuration has come.
     fn go_up(&self, shared: &mut Shared) {
-        if shared.session.state() != State::Configured {
-            return;
-        }
         let mut out = std::mem::take(&mut shared.out);
         shared.session.accept(&mut out);
         let function = shared.function;
         shared.session.function(&function, &mut out);
         let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
+        shared.deaf = false;
+        shared.up = true;
+        self.root.link(true);
+        // If the simulator is gone already, this takes the link down again.
         self.send(shared, &mut out);
         shared.out = out;
-        shared.complaints = 0;
+        if !shared.up {
+            return;
+        }
         if timeless {
-            error!("{}: {TIMELESS}; guest time runs by itself", self.name());
+            self.say(shared, Kind::Session, || {
+                format!("{TIMELESS}; guest time runs by itself")
+            });
         }
         info!(
             "{}: link up, session {:016x} at {}",
@@ -114,8 +133,6 @@ impl Link {
             shared.session.session(),
             self.settings.endpoint
         );
-        shared.up = true;
-        self.root.link(true);
     }
 
     /// Has the simulator tell its time each `interval` nanoseconds of it, now and
@@ -154,7 +171,7 @@ impl Link {
             // realize takes it from here.
             None => shared.offered = Some(config),
             Some(accepted) if *accepted == config => {
-                warn!("{}: the simulator is back", self.name());
+                self.say(shared, Kind::Up, || "the simulator is back".into());
                 self.go_up(shared);
             }
             Some(accepted) => {
@@ -196,15 +213,18 @@ impl Link {
         }
         self.void(shared);
         if was_up {
-            error!(
-                "{}: link to the simulator at {} is down: {why}; reads return all ones and \
-                 writes are dropped until it is back",
-                self.name(),
-                self.settings.endpoint
-            );
+            self.say(shared, Kind::Down, || {
+                format!(
+                    "link to the simulator at {} is down: {why}; reads return all ones and \
+                     writes are dropped until it is back",
+                    self.settings.endpoint
+                )
+            });
             self.root.link(false);
         } else if shared.accepted.is_some() && reason.is_some() {
-            self.complain(shared, || format!("no session with the simulator: {why}"));
+            self.say(shared, Kind::Session, || {
+                format!("no session with the simulator: {why}")
+            });
         }
         if shared.context.is_none() {
             // Closed: there is nothing to go back to.
@@ -232,15 +252,14 @@ impl Link {
     pub(super) fn void(&self, shared: &mut Shared) {
         shared.session.disconnected();
         shared.answers.clear();
+        let full = shared.waiting.is_full();
+        shared.waiting.clear();
         shared.out.clear();
         shared.gathered = 0;
         shared.held = false;
-        // Nobody will release the pin any more. Whoever serves the link does it, before
-        // anything of a next session.
-        shared.lower_intx |= std::mem::take(&mut shared.intx);
         shared.epoch += 1;
         self.turn.notify_all();
-        self.wake();
+        self.resume(shared, full);
     }
 
     fn retry_in(&self, shared: &mut Shared, delay: Duration) {
@@ -276,7 +295,9 @@ impl Link {
                 shared.monitor_ready = true;
             }
             Err(e) => {
-                self.complain(shared, || format!("cannot connect again: {e}"));
+                self.say(shared, Kind::Session, || {
+                    format!("cannot connect again: {e}")
+                });
                 self.retry_in(shared, Duration::from_millis(900));
             }
         }
@@ -291,7 +312,9 @@ impl Link {
             None => {
                 let refusal = wire.refusal().filter(|_| shared.accepted.is_some());
                 if let (Some(why), State::Idle) = (refusal, shared.session.state()) {
-                    self.complain(shared, || format!("no session with the simulator: {why}"));
+                    self.say(shared, Kind::Session, || {
+                        format!("no session with the simulator: {why}")
+                    });
                     self.fail(shared, why.into(), None);
                 }
                 return false;

@@ -4,13 +4,14 @@
 
 use std::{
     sync::{MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use accelerator_protocol::wire::Status;
-use log::warn;
 
-use super::{access::Access, lead::BATCH, Asked, Link, Shared, SLICE};
+use super::{
+    access::Access, frames::Served, lead::BATCH, voice::Kind, Asked, Link, Shared, Waiter, SLICE,
+};
 
 /// What a thread waits for.
 #[derive(Clone, Copy)]
@@ -34,13 +35,13 @@ pub(super) enum Got {
 }
 
 impl Link {
-    /// Waits with the machine's lock released until `want` is there.
+    /// Waits until `want` is there, if this thread may wait.
     pub(super) fn wait(&self, shared: MutexGuard<'_, Shared>, want: Want, access: Access) -> Got {
         let mut got = None;
         let mut guard = Some(shared);
-        self.root.unlocked(&mut || {
+        self.root.waiting(&mut |waiter| {
             if let Some(shared) = guard.take() {
-                got = Some(self.wait_unlocked(shared, want, access));
+                got = Some(self.wait_as(waiter, shared, want, access));
             }
         });
         let got = got.unwrap_or(Got::Void);
@@ -50,19 +51,26 @@ impl Link {
         got
     }
 
-    fn wait_unlocked<'a>(
+    fn wait_as<'a>(
         &'a self,
+        waiter: Waiter,
         mut shared: MutexGuard<'a, Shared>,
         want: Want,
         access: Access,
     ) -> Got {
         let begin = Instant::now();
         let epoch = shared.epoch;
-        let deadline = self.settings.completion_timeout.map(|t| begin + t);
+        let vcpu = waiter == Waiter::Vcpu;
+        let completion = self.settings.completion_timeout;
+        let other = (!vcpu).then_some(self.settings.other_timeout);
+        let deadline = [completion, other].into_iter().flatten().min();
+        // Which of them it is.
+        let for_others = !vcpu && deadline < completion.or(Some(Duration::MAX));
+        let deadline = deadline.map(|t| begin + t);
         let mut warn_at = begin + self.settings.warn_after;
         let mut ask_at = begin + SLICE;
         let mut stopping = false;
-        let mut leading = false;
+        let mut lead = None;
         let mut more = false;
         let got = loop {
             if let Some(got) = Self::check(&mut shared, want, epoch) {
@@ -76,43 +84,38 @@ impl Link {
                 break Got::Void;
             }
             let now = Instant::now();
-            if now >= ask_at {
+            if vcpu && now >= ask_at {
                 ask_at = now + SLICE;
                 self.look_for_the_host(&mut shared, now);
                 match self.root.asked() {
                     Asked::Nothing => stopping = false,
                     Asked::Stop => {
                         if !std::mem::replace(&mut stopping, true) {
-                            self.warn_stopping(&shared, want, access, begin);
+                            self.warn_stopping(&mut shared, want, access, begin);
                         }
                     }
                     Asked::Reset => {
-                        warn!(
-                            "{}: {} by the simulator at {} since {:.1} s; given up, since the \
-                             machine is reset",
-                            self.name(),
-                            Self::waits_for(&shared, want, access),
-                            self.settings.endpoint,
-                            begin.elapsed().as_secs_f32()
-                        );
-                        if let Want::Read(tag) = want {
-                            shared.session.abandon(tag);
-                        }
+                        self.give_up_for_reset(&mut shared, want, access, begin);
                         break Got::Void;
                     }
                 }
             }
-            if deadline.is_some_and(|d| now >= d) {
+            let over = deadline.is_some_and(|d| now >= d);
+            if !vcpu && (shared.waiting.is_full() || over && for_others) {
+                self.give_up_for_others(&mut shared, want, access, begin);
+                break Got::Void;
+            }
+            if over {
                 break self.give_up(&mut shared, want, access, begin);
             }
             if now >= warn_at {
-                self.warn_waiting(&shared, want, access, begin);
+                self.warn_waiting(&mut shared, want, access, begin);
                 // Less and less often, but it goes on.
                 warn_at = now + begin.elapsed().max(self.settings.warn_after);
             }
             let until = deadline.map_or(warn_at, |d| d.min(warn_at));
             let slice = SLICE.min(until.saturating_duration_since(now));
-            if leading {
+            if let Some(number) = lead {
                 drop(shared);
                 let ready = if more { 0 } else { self.poll(slice) };
                 // One message, and then a look whether the completion was in
@@ -122,9 +125,13 @@ impl Link {
                 } else {
                     1
                 };
-                more = self.serve(limit, ready);
+                match self.serve(number, limit, ready) {
+                    Served::More => more = true,
+                    Served::All => more = false,
+                    Served::Lost => lead = None,
+                }
                 shared = self.lock();
-            } else if shared.leader {
+            } else if shared.leader && !(shared.waiting.is_parked() && self.root.holds_lock()) {
                 shared.followers += 1;
                 shared = self
                     .turn
@@ -133,8 +140,8 @@ impl Link {
                     .0;
                 shared.followers -= 1;
             } else {
-                shared.leader = true;
-                leading = true;
+                // There is no leader, or it waits for the lock that we hold.
+                lead = Some(shared.take_lead());
                 // What came before is there without a wake-up.
                 more = true;
                 if shared.watched {
@@ -142,7 +149,7 @@ impl Link {
                 }
             }
         };
-        if leading {
+        if lead.is_some() {
             shared.leader = false;
             if shared.watched {
                 self.arm(true);
@@ -173,22 +180,6 @@ impl Link {
         }
     }
 
-    fn give_up(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) -> Got {
-        shared.counters.timeouts += 1;
-        warn!(
-            "{}: completion timeout after {:.3} s: {} by the simulator at {}; {}",
-            self.name(),
-            begin.elapsed().as_secs_f32(),
-            Self::waits_for(shared, want, access),
-            self.settings.endpoint,
-            Self::last_seen(shared)
-        );
-        if let Want::Read(tag) = want {
-            shared.session.abandon(tag);
-        }
-        Got::Timeout
-    }
-
     fn last_seen(shared: &Shared) -> String {
         match shared.seen {
             Some(seen) => format!(
@@ -212,27 +203,75 @@ impl Link {
         }
     }
 
-    fn warn_waiting(&self, shared: &Shared, want: Want, access: Access, begin: Instant) {
-        warn!(
-            "{}: {} by the simulator at {} since {:.1} s; {}",
-            self.name(),
+    fn warn_waiting(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) {
+        let text = format!(
+            "{} by the simulator at {} since {:.1} s; {}",
             Self::waits_for(shared, want, access),
             self.settings.endpoint,
             begin.elapsed().as_secs_f32(),
             Self::last_seen(shared)
         );
+        self.say(shared, Kind::Wait, || text);
     }
 
-    fn warn_stopping(&self, shared: &Shared, want: Want, access: Access, begin: Instant) {
-        warn!(
-            "{}: the machine is asked to stop; that and the monitors wait, since {} by the \
+    fn warn_stopping(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) {
+        let text = format!(
+            "the machine is asked to stop; that and the monitors wait, since {} by the \
              simulator at {} since {:.1} s; {}. It goes on with the completion, the end of the \
              simulator, the property completion-timeout, or SIGTERM",
-            self.name(),
             Self::waits_for(shared, want, access),
             self.settings.endpoint,
             begin.elapsed().as_secs_f32(),
             Self::last_seen(shared)
         );
+        self.say(shared, Kind::Wait, || text);
+    }
+
+    fn give_up(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) -> Got {
+        shared.counters.timeouts += 1;
+        let text = format!(
+            "completion timeout after {:.3} s: {} by the simulator at {}; {}",
+            begin.elapsed().as_secs_f32(),
+            Self::waits_for(shared, want, access),
+            self.settings.endpoint,
+            Self::last_seen(shared)
+        );
+        self.say(shared, Kind::GivenUp, || text);
+        if let Want::Read(tag) = want {
+            shared.session.abandon(tag);
+        }
+        Got::Timeout
+    }
+
+    fn give_up_for_reset(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) {
+        let text = format!(
+            "{} by the simulator at {} since {:.1} s; given up, since the machine is reset",
+            Self::waits_for(shared, want, access),
+            self.settings.endpoint,
+            begin.elapsed().as_secs_f32()
+        );
+        self.say(shared, Kind::GivenUp, || text);
+        if let Want::Read(tag) = want {
+            shared.session.abandon(tag);
+        }
+    }
+
+    /// Gives up an access that all of QEMU waits for. Others are not waited for
+    /// before the device has answered a read again.
+    fn give_up_for_others(&self, shared: &mut Shared, want: Want, access: Access, begin: Instant) {
+        let text = format!(
+            "{} by the simulator at {} since {:.1} s; given up, since it is no vCPU's own and \
+             all of QEMU waits for it; {}",
+            Self::waits_for(shared, want, access),
+            self.settings.endpoint,
+            begin.elapsed().as_secs_f32(),
+            Self::last_seen(shared)
+        );
+        self.say(shared, Kind::GivenUp, || text);
+        shared.counters.timeouts += 1;
+        if let Want::Read(tag) = want {
+            shared.session.abandon(tag);
+        }
+        shared.deaf = true;
     }
 }

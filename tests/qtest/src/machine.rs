@@ -41,12 +41,19 @@ pub struct Machine {
     scratch: Scratch,
 }
 
-/// The arguments that plug a root port with a card in.
+/// The arguments that plug a root port with a card in. An access of qtest's is no
+/// vCPU's; it may take as long as a test has patience, unless the properties say
+/// otherwise.
 pub fn device_args(endpoint: &str, properties: &str) -> String {
     let comma = if properties.is_empty() { "" } else { "," };
+    let patience = if properties.contains("other-timeout=") {
+        String::new()
+    } else {
+        format!(",other-timeout={}", PATIENCE.as_millis())
+    };
     format!(
         "-device pcie-root-port,id=rp0,bus=pcie.0,addr=4.0 \
-         -device accelerator-pcie,id=card,bus=rp0,endpoint={endpoint}{comma}{properties}"
+         -device accelerator-pcie,id=card,bus=rp0,endpoint={endpoint}{patience}{comma}{properties}"
     )
 }
 
