@@ -544,7 +544,7 @@ fn restarts(endpoint: Option<String>, goodbye: bool) {
     let count = if std::env::var_os("TEST_LONG").is_some() {
         1000
     } else {
-        25
+        100
     };
     let directory = Directory::new();
     let endpoint = endpoint.unwrap_or_else(|| directory.endpoint());
