@@ -80,7 +80,8 @@ fi
 cleanup() {
   local status=$?
   trap '' INT TERM HUP
-  userdel "$NAME" 2>/dev/null || true
+  # Also while a process of it still ends.
+  userdel --force "$NAME" 2>/dev/null || true
   rm -rf "$UNDER" "$CACHE_COPY" "$TREE_COPY"
   ! getent passwd "$NAME" >/dev/null || warn "the user $NAME is left"
   exit "$status"
