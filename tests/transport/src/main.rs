@@ -40,7 +40,7 @@ use std::{
 mod wire;
 
 use accelerator_dpi::ffi;
-use accelerator_pcie::link::{Link, Root, Settings};
+use accelerator_pcie::link::{Link, Root, Settings, Waiter};
 use accelerator_protocol::wire::Status;
 
 const BYTES: usize = 64;
@@ -390,8 +390,20 @@ impl Root for Nobody {
     fn intx(&self, _: bool) {}
     fn link(&self, _: bool) {}
     fn other_card(&self) {}
-    fn unlocked(&self, wait: &mut dyn FnMut()) {
-        wait();
+    fn may_wait(&self) -> bool {
+        true
+    }
+    fn waiting(&self, wait: &mut dyn FnMut(Waiter)) {
+        wait(Waiter::Vcpu);
+    }
+    fn holds_lock(&self) -> bool {
+        true
+    }
+    fn with_lock(&self, f: &mut dyn FnMut()) {
+        f();
+    }
+    fn dma_locks(&self) -> bool {
+        false
     }
     fn quitting(&self) -> bool {
         false
@@ -410,6 +422,7 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             write_window: 256,
             posted_writes: true,
             completion_timeout: Some(Duration::from_secs(30)),
+            other_timeout: Duration::from_secs(1),
             warn_after: Duration::from_secs(5),
         },
         Box::new(Nobody),
