@@ -87,9 +87,13 @@ fn too_few_threads_are_told_and_end_nothing() {
     let (mut refused, mut whole) = (0, 0);
     for limit in 1..=if root { 16 } else { 1 } {
         let folder = Folder::new();
-        // The folders on the way to the program may be closed to that user.
+        // The folders on the way to the program may be closed to that user. A copy
+        // that this process made would stay open for writing, and so not be run, in
+        // what other tests start meanwhile.
         let copy = folder.path("simulator");
-        fs::copy(program(Language::C99, false), &copy).unwrap();
+        let program = program(Language::C99, false);
+        let copied = Command::new("cp").arg(program).arg(&copy).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o777)).unwrap();
         let mut sim = Simulator::start_command(&copy, |command| {
             command
