@@ -221,7 +221,7 @@ fn a_card_that_reaches_into_its_own_bar_does_not_hang() {
     m.qemu.expect_line(&["WARN", "card", "not supported"]);
     // Each is many accesses, and the log is not flooded with them.
     for _ in 0..20 {
-        assert_eq!(ok(m.hdl.dma_read(addr, 4096)), [0xff; 4096]);
+        assert!(m.hdl.dma_read(addr, 4096).is_err());
     }
     let lines = m.qemu.count_lines(&["not supported"]);
     assert!(lines < 20, "{lines} lines");
