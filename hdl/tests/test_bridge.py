@@ -429,6 +429,7 @@ async def outstanding_limits(dut):
     assert len(bench.aw.seen) == MMIO_WRITES + 10
 
     bench.slave.read_if.r_channel.pause = True
+    bench.slave.read_if.r_channel.queue_occupancy_limit = -1
     before = len(host.find(DELIVERED))
     for n in range(MMIO_READS + 10):
         host.push_read(8 * n, 4)
