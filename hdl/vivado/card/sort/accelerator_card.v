@@ -141,11 +141,11 @@ module accelerator_card (
   wire        wr_valid, wr_ready, rd_valid;
   wire [11:0] wr_addr, rd_addr;
   wire [31:0] wr_data, rd_data;
-  wire [3:0]  wr_strb;
+  wire [3:0]  wr_strb, rd_strb;
 
   // Bursts on BAR accesses come as accelerator_axi_regs takes them.
   /* verilator lint_off UNUSEDSIGNAL */
-  wire unused = &{1'b0, s_axi_awlen, s_axi_awburst, s_axi_arburst, m_axi_bid, m_axi_rid};
+  wire unused = &{1'b0, s_axi_awlen, s_axi_awburst, s_axi_arburst, rd_strb, m_axi_bid, m_axi_rid};
   /* verilator lint_on UNUSEDSIGNAL */
 
   accelerator_axi_regs u_axi_regs (
@@ -161,7 +161,8 @@ module accelerator_card (
     .s_axi_rvalid(s_axi_rvalid), .s_axi_rready(s_axi_rready),
     .reg_wr_valid_o(wr_valid), .reg_wr_ready_i(wr_ready), .reg_wr_addr_o(wr_addr),
     .reg_wr_data_o(wr_data), .reg_wr_strb_o(wr_strb), .reg_wr_error_i(1'b0),
-    .reg_rd_valid_o(rd_valid), .reg_rd_ready_i(1'b1), .reg_rd_addr_o(rd_addr), .reg_rd_strb_o(),
+    .reg_rd_valid_o(rd_valid), .reg_rd_ready_i(1'b1), .reg_rd_addr_o(rd_addr),
+    .reg_rd_strb_o(rd_strb),
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
 
