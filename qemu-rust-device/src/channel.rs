@@ -11,12 +11,13 @@
 use std::{
     collections::VecDeque,
     os::fd::{AsRawFd, OwnedFd, RawFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, HostChannel},
     host::{State, Violation},
+    limit::Limit,
     wire::Reason,
     WireError,
 };
@@ -68,8 +69,12 @@ pub struct Channel {
     frames: VecDeque<Vec<u8>>,
     bytes: VecDeque<u8>,
     out: Vec<u8>,
-    /// That there is no session was said.
+    /// That there is no session was said, or would have been.
     told: bool,
+    /// Of lines about sessions that begin, end, and break the protocol.
+    begun: Limit,
+    ended: Limit,
+    broken: Limit,
     closed: bool,
     keys: Option<Keys>,
     // The sockets, then their context, which waits for them.
@@ -123,6 +128,9 @@ impl Channel {
             bytes: VecDeque::new(),
             out: Vec::new(),
             told: false,
+            begun: Limit::default(),
+            ended: Limit::default(),
+            broken: Limit::default(),
             closed: false,
             keys: None,
             wire: None,
@@ -270,10 +278,15 @@ impl Channel {
                 self.frames.clear();
                 self.bytes.clear();
                 self.peer_link = link;
-                info!("{}: the simulator at {} is there", self.name, self.endpoint);
-                if self.told {
-                    warn!("{}: connected to {}", self.name, self.endpoint);
-                    self.told = false;
+                let told = std::mem::take(&mut self.told);
+                if let Some(note) = self.begun.admit(Instant::now()) {
+                    info!(
+                        "{}: the simulator at {} is there{note}",
+                        self.name, self.endpoint
+                    );
+                    if told {
+                        warn!("{}: connected to {}", self.name, self.endpoint);
+                    }
                 }
                 *news = News {
                     changed: true,
@@ -298,10 +311,12 @@ impl Channel {
     /// The session is over, or does not come up: says so once and begins anew.
     fn fail(&mut self, why: &str, reason: Option<Reason>, news: &mut News) {
         if let Some(reason) = reason {
-            error!(
-                "{}: the simulator at {} broke the protocol: {why}",
-                self.name, self.endpoint
-            );
+            if let Some(note) = self.broken.admit(Instant::now()) {
+                error!(
+                    "{}: the simulator at {} broke the protocol: {why}{note}",
+                    self.name, self.endpoint
+                );
+            }
             let mut out = Vec::new();
             self.session.refuse(reason, why, &mut out);
             if let Some(wire) = &self.wire {
@@ -316,10 +331,12 @@ impl Channel {
             debug!("{}: no session with {}: {why}", self.name, self.endpoint);
         } else {
             self.told = true;
-            warn!(
-                "{}: no connection with {}: {why}; it is tried again",
-                self.name, self.endpoint
-            );
+            if let Some(note) = self.ended.admit(Instant::now()) {
+                warn!(
+                    "{}: no connection with {}: {why}; it is tried again{note}",
+                    self.name, self.endpoint
+                );
+            }
         }
         if let Some(wire) = self.wire.take() {
             // A REFUSE may still have to leave.
@@ -355,11 +372,13 @@ impl Channel {
             } else {
                 "nobody listens there (does the RTL have such a bridge?)"
             };
-            warn!(
-                "{}: no connection with {}: {what}; the card works without, and it is tried \
-                 again",
-                self.name, self.endpoint
-            );
+            if let Some(note) = self.ended.admit(Instant::now()) {
+                warn!(
+                    "{}: no connection with {}: {what}; the card works without, and it is tried \
+                     again{note}",
+                    self.name, self.endpoint
+                );
+            }
         }
     }
 

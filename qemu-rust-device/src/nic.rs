@@ -13,9 +13,13 @@ use std::{
     ffi::{c_char, c_int, CString},
     mem::{size_of, MaybeUninit},
     sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
 
-use accelerator_protocol::wire::{MAX_NIC_FRAME, MIN_NIC_FRAME};
+use accelerator_protocol::{
+    limit::Limit,
+    wire::{MAX_NIC_FRAME, MIN_NIC_FRAME},
+};
 use log::{info, warn};
 
 use crate::{bindings, channel::Channel, glue::Opaque, threads};
@@ -49,6 +53,8 @@ pub struct Nic {
     sending: Cell<bool>,
     /// What QEMU keeps is thrown away, and nothing is to follow it.
     ending: Cell<bool>,
+    /// Of lines about frames that are longer than any.
+    too_long: RefCell<Limit>,
     counters: *const Counters,
     name: String,
     mac: [u8; 6],
@@ -97,6 +103,7 @@ impl Nic {
             guard: unsafe { Opaque::zeroed() },
             sending: Cell::new(false),
             ending: Cell::new(false),
+            too_long: RefCell::default(),
             counters,
             name,
             mac,
@@ -274,11 +281,14 @@ impl Nic {
             let drops = &self.counters().to_rtl_dropped;
             drops.fetch_add(1, Ordering::Relaxed);
             if too_long {
-                warn!(
-                    "{}: a frame of {} bytes is dropped, the RTL takes at most {MAX_NIC_FRAME}",
-                    self.name,
-                    data.len()
-                );
+                if let Some(note) = self.too_long.borrow_mut().admit(Instant::now()) {
+                    warn!(
+                        "{}: a frame of {} bytes is dropped, the RTL takes at most \
+                         {MAX_NIC_FRAME}{note}",
+                        self.name,
+                        data.len()
+                    );
+                }
             }
             return taken;
         }
