@@ -8,10 +8,12 @@ Each NAME is a suite of SUITES below, or the beginning of some; all of them unle
 
 import argparse
 import concurrent.futures
+import fcntl
 import hashlib
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -116,7 +118,14 @@ def run(name, args):
     key = hashlib.sha256(repr((suite["parameters"], args.waves, 5)).encode() + verilator.stdout)
     for file in [*files, HDL / "rtl/accelerator_axi.svh", TESTS / "standin.cpp"]:
         key.update(file.read_bytes())
+    pathlib.Path(args.cache).mkdir(parents=True, exist_ok=True)
     build = pathlib.Path(args.cache) / f"{name}-{key.hexdigest()[:16]}"
+    # One run at a time, which is over with its process.
+    lock = open(build.with_suffix(".lock"), "w")  # pylint: disable=consider-using-with
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not (build / "complete").exists():
+        # What an earlier run was killed in the middle of has files that only look done.
+        shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True, exist_ok=True)
 
     runner = get_runner("verilator")
