@@ -335,6 +335,7 @@ if ((${#suites[@]} == 0)); then
     MmioAddrWidth=20 "Bar2Size=64'h1000" "Bar2AxiBase=64'h100000"
   check 'takes a BAR that just fits' lint bridge.f accelerator_pcie_bridge MmioAddrWidth=16 \
     "Bar0Size=64'h10000"
+  check 'refuses BoardRules 2' refuses 'BoardRules is 2;' BoardRules=2
   check 'refuses CapCount 9' refuses 'CapCount is 9;' CapCount=9
   check 'refuses a capability without a body' refuses 'CapBytes[1] is 0;' CapCount=2 \
     "CapBytes=64'h4"
@@ -343,7 +344,7 @@ if ((${#suites[@]} == 0)); then
 
   say 'breaking the rules of the bridges, and trying the register port'
   cases misuse.cpp misuse-pcie MISUSE_PCIE accelerator_pcie_bridge -GDmaDataWidth=64 -GDmaWrites=2 \
-    -GDmaReads=2 -GStallClocks=200 -F "$hdl/bridge.f"
+    -GDmaReads=2 -GStallClocks=200 -GMsixVectors=17 -F "$hdl/bridge.f"
   cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
   cases misuse.cpp misuse-uart MISUSE_UART accelerator_uart_port -F "$hdl/bridge.f"
   cases axi_checker_test.cpp axi-checker CHECKER axi_checker -GDataWidth=64 -GIdWidth=4 \

@@ -27,6 +27,11 @@ package accelerator_axi_pkg;
            32'(addr) + burst_bytes(addr, len, size) > BoundaryBytes;
   endfunction
 
+  // Whether a board whose AXI bridge has addresses of 48 bits (PG194) would not know this one.
+  function automatic bit beyond_board(logic [63:0] addr);
+    return (addr >> 48) != '0;
+  endfunction
+
   // The next place in a ring of `slots` places.
   function automatic int unsigned next_slot(int unsigned slot, int unsigned slots);
     return (slot + 1 == slots) ? 0 : slot + 1;

@@ -20,6 +20,8 @@ module accelerator_dma_reads
 ) (
   input  logic                 clk_i,
   input  logic                 rst_ni,
+  // Tell what a board's bridge would not take.
+  input  logic                 board_rules_i,
 
   input  logic [IdWidth-1:0]   s_axi_arid,
   input  logic [AddrWidth-1:0] s_axi_araddr,
@@ -62,6 +64,10 @@ module accelerator_dma_reads
   logic [LaneWidth-1:0]  r_lane_q;
   logic [7:0]            r_left_q;
 
+  // What a board's bridge would not take, and was told: a narrow size, an address that it does not
+  // have. Two-state, so that they begin as 0.
+  bit                    told_narrow_q, told_address_q;
+
   assign s_axi_arready = rst_ni && count_q != CountWidth'(Depth) && !retry_q;
   assign idle_o        = count_q == '0;
 
@@ -90,6 +96,20 @@ module accelerator_dma_reads
         end
       end
       if (drop && kind == 0) drop_data(handle, tag, bytes);
+    end
+  endtask
+
+  // What is told of a request that is carried out here.
+  task automatic tell_request();
+    if (32'(s_axi_arsize) != LaneWidth && !told_narrow_q) begin
+      told_narrow_q <= 1'b1;
+      $warning("%m: %s: the s_axi read of %0d beats at 0x%0h has size %0d: a board's PCIe bridge takes no beats that are narrower than the bus; told once",
+               Name, 32'(s_axi_arlen) + 1, s_axi_araddr, s_axi_arsize);
+    end
+    if (beyond_board(64'(s_axi_araddr)) && !told_address_q) begin
+      told_address_q <= 1'b1;
+      $warning("%m: %s: the s_axi read of %0d beats is at 0x%0h: a board's PCIe bridge has addresses of 48 bits; told once",
+               Name, 32'(s_axi_arlen) + 1, s_axi_araddr);
     end
   endtask
 
@@ -143,6 +163,8 @@ module accelerator_dma_reads
           error = 1'b1;
           $warning("%m: %s: s_axi read of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible",
                    Name, 32'(s_axi_arlen) + 1, s_axi_araddr, s_axi_arsize, s_axi_arburst);
+        end else if (board_rules_i) begin
+          tell_request();
         end
       end
       bytes = int'(burst_bytes(addr[11:0], ar_take ? s_axi_arlen : len_q[slot],

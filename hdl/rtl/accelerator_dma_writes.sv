@@ -19,6 +19,8 @@ module accelerator_dma_writes
 ) (
   input  logic                   clk_i,
   input  logic                   rst_ni,
+  // Tell what a board's bridge would not take.
+  input  logic                   board_rules_i,
 
   input  logic [IdWidth-1:0]     s_axi_awid,
   input  logic [AddrWidth-1:0]   s_axi_awaddr,
@@ -64,6 +66,12 @@ module accelerator_dma_writes
   logic [LaneWidth-1:0]  w_lane_q;
   logic [7:0]            w_left_q;
 
+  // What a board's bridge would not take, and was told: strobes with a hole, a narrow size, an
+  // address that it does not have. Two-state, so that they begin as 0.
+  bit                    told_hole_q, told_narrow_q, told_address_q;
+  // The burst on W has written a byte, and left one out after that.
+  logic                  w_begun_q, w_gap_q;
+
   assign s_axi_awready = rst_ni && count_q != CountWidth'(Depth);
   assign s_axi_wready  = rst_ni && w_open_q;
   assign idle_o        = count_q == '0;
@@ -92,6 +100,46 @@ module accelerator_dma_writes
           error_q[i] <= kind != 0;
         end
       end
+    end
+  endtask
+
+  // Bytes that the host gets are all of those from the first to the last, over the whole of a
+  // burst: PG194, "AXI Transactions for PCIe". Those before and behind them may be left out. `strb`
+  // has the `count` lanes of the beat from bit 0 on.
+  task automatic tell_holes(input logic [StrbWidth-1:0] strb, input int unsigned count);
+    automatic logic [StrbWidth:0] wide, lowest;
+    automatic bit                 begun, gap;
+    begun = w_begun_q;
+    gap   = w_gap_q;
+    if (strb == '0) begin
+      gap = begun;
+    end else begin
+      // Ones without a hole become a single one above them, or none, with the lowest added.
+      wide   = {1'b0, strb};
+      lowest = wide & (~wide + 1'b1);
+      if (!told_hole_q && ((begun && (gap || !strb[0])) || (wide & (wide + lowest)) != '0)) begin
+        told_hole_q <= 1'b1;
+        $warning("%m: %s: the s_axi write at 0x%0h has the strobes 0x%0h with %0d beats to come: there are bytes left out between others, which a board's PCIe bridge does not take; told once",
+                 Name, addr_q[w_ptr_q], s_axi_wstrb, w_left_q);
+      end
+      begun = 1'b1;
+      gap   = !strb[count-1];
+    end
+    w_begun_q <= begun && w_left_q != 8'd0;
+    w_gap_q   <= gap && w_left_q != 8'd0;
+  endtask
+
+  // What is told of a request that is carried out here.
+  task automatic tell_request();
+    if (32'(s_axi_awsize) != LaneWidth && !told_narrow_q) begin
+      told_narrow_q <= 1'b1;
+      $warning("%m: %s: the s_axi write of %0d beats at 0x%0h has size %0d: a board's PCIe bridge takes no beats that are narrower than the bus; told once",
+               Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize);
+    end
+    if (beyond_board(64'(s_axi_awaddr)) && !told_address_q) begin
+      told_address_q <= 1'b1;
+      $warning("%m: %s: the s_axi write of %0d beats is at 0x%0h: a board's PCIe bridge has addresses of 48 bits; told once",
+               Name, 32'(s_axi_awlen) + 1, s_axi_awaddr);
     end
   endtask
 
@@ -151,6 +199,10 @@ module accelerator_dma_writes
           drop = 1'b1;
         end
       end
+      if (board_rules_i && !bad_q[slot]) begin
+        tell_holes((s_axi_wstrb & lanes(lane, size - (lane & (size - 1)))) >> lane,
+                   size - (lane & (size - 1)));
+      end
       w_left_q <= w_left_q - 8'd1;
       w_lane_q <= LaneWidth'((lane & ~(size - 1)) + size);
       w_drop_q <= drop;
@@ -204,6 +256,8 @@ module accelerator_dma_writes
       if (drop) begin
         $warning("%m: %s: s_axi write of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible",
                  Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize, s_axi_awburst);
+      end else if (board_rules_i) begin
+        tell_request();
       end
     end
 
@@ -259,6 +313,8 @@ module accelerator_dma_writes
     wait_q       <= '0;
     w_open_q     <= 1'b0;
     w_drop_q     <= 1'b0;
+    w_begun_q    <= 1'b0;
+    w_gap_q      <= 1'b0;
     stall_q      <= 0;
     s_axi_bvalid <= 1'b0;
   endtask

@@ -13,6 +13,8 @@ module accelerator_interrupts
 ) (
   input  logic        clk_i,
   input  logic        rst_ni,
+  // Tell what a board's PCIe block would not take.
+  input  logic        board_rules_i,
 
   input  logic        msix_valid,
   output logic        msix_ready,
@@ -27,6 +29,12 @@ module accelerator_interrupts
   logic        wait_q;
   logic [10:0] vector_q;
   logic        intx_sent_q;
+  // Two-state, so that it begins as 0.
+  bit          told_vector_q;
+
+  // User interrupts that AMD's PCIe block has (PG194, "DMA/Bridge Subsystem for PCIe in Bridge
+  // Mode Interrupt Signals").
+  localparam logic [10:0] BoardVectors = 11'd16;
 
   assign msix_ready = rst_ni && !wait_q;
   assign idle_o     = !wait_q;
@@ -36,6 +44,11 @@ module accelerator_interrupts
     automatic logic [10:0] vector;
     if ((msix_valid && msix_ready) || wait_q) begin
       vector = wait_q ? vector_q : msix_vector;
+      if (board_rules_i && vector >= BoardVectors && !told_vector_q) begin
+        told_vector_q <= 1'b1;
+        $warning("%m: %s: MSI-X vector %0d is raised: a board's PCIe block has %0d; told once", Name,
+                 vector, BoardVectors);
+      end
       status = link ? acc_msix(handle, 32'(vector)) : 0;
       if (status < 0 && status != -ErrAgain) begin
         complain(handle, Name, status, $sformatf("raising MSI-X vector %0d", vector));

@@ -102,7 +102,10 @@ module accelerator_pcie_bridge
   parameter int unsigned DmaReads        = 16,
   // A burst on s_axi that stands still for so many clocks is told of, and what it waits for. 0:
   // none is.
-  parameter int unsigned StallClocks     = 1_000_000
+  parameter int unsigned StallClocks     = 1_000_000,
+  // 1: what RTL does that works here and not behind the AXI bridge of AMD's PCIe blocks (PG194) is
+  // told of, each kind once: docs/vivado.md has what. The plusarg +accelerator_board_rules=N wins.
+  parameter int unsigned BoardRules      = 0
 ) (
   input  logic                       aclk,
   input  logic                       aresetn,
@@ -260,6 +263,9 @@ module accelerator_pcie_bridge
     $error("DmaWrites is %0d, DmaReads is %0d; at least 2 each and %0d together are possible",
            DmaWrites, DmaReads, MaxDmaOutstanding);
   end
+  if (BoardRules > 1) begin : gen_bad_board_rules
+    $error("BoardRules is %0d; 0 and 1 are possible", BoardRules);
+  end
   if (ResetClocks < 1 || ResetClocks > 65535) begin : gen_bad_reset_clocks
     $error("ResetClocks is %0d; 1 to 65535 are possible", ResetClocks);
   end
@@ -359,6 +365,14 @@ module accelerator_pcie_bridge
   ///////////
 
   // Each owns its ports and what is under way on them. p_host calls their tasks.
+  logic board_rules;
+
+  initial begin : p_board_rules
+    automatic int unsigned rules = BoardRules;
+    void'($value$plusargs("accelerator_board_rules=%d", rules));
+    board_rules = rules != 0;
+  end
+
   logic can_write, can_read, accesses_idle, writes_idle, reads_idle, interrupts_idle;
 
   accelerator_guest_accesses #(
@@ -380,7 +394,7 @@ module accelerator_pcie_bridge
     .Name(Name), .AddrWidth(DmaAddrWidth), .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth),
     .Depth(DmaWrites), .StallClocks(StallClocks)
   ) u_dma_writes (
-    .clk_i(aclk), .rst_ni(user_resetn), .idle_o(writes_idle),
+    .clk_i(aclk), .rst_ni(user_resetn), .board_rules_i(board_rules), .idle_o(writes_idle),
     .s_axi_awid, .s_axi_awaddr, .s_axi_awlen, .s_axi_awsize, .s_axi_awburst, .s_axi_awvalid,
     .s_axi_awready,
     .s_axi_wdata, .s_axi_wstrb, .s_axi_wlast, .s_axi_wvalid, .s_axi_wready,
@@ -391,7 +405,7 @@ module accelerator_pcie_bridge
     .Name(Name), .AddrWidth(DmaAddrWidth), .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth),
     .Depth(DmaReads), .StallClocks(StallClocks)
   ) u_dma_reads (
-    .clk_i(aclk), .rst_ni(user_resetn), .idle_o(reads_idle),
+    .clk_i(aclk), .rst_ni(user_resetn), .board_rules_i(board_rules), .idle_o(reads_idle),
     .s_axi_arid, .s_axi_araddr, .s_axi_arlen, .s_axi_arsize, .s_axi_arburst, .s_axi_arvalid,
     .s_axi_arready,
     .s_axi_rid, .s_axi_rdata, .s_axi_rresp, .s_axi_rlast, .s_axi_rvalid, .s_axi_rready
@@ -400,7 +414,7 @@ module accelerator_pcie_bridge
   accelerator_interrupts #(
     .Name(Name), .IntxPin(IntxPin)
   ) u_interrupts (
-    .clk_i(aclk), .rst_ni(user_resetn), .idle_o(interrupts_idle),
+    .clk_i(aclk), .rst_ni(user_resetn), .board_rules_i(board_rules), .idle_o(interrupts_idle),
     .msix_valid, .msix_ready, .msix_vector, .intx
   );
 

@@ -66,6 +66,7 @@ private:
         {"waves_clocks", Known::kNumber},
         {"waves_trigger", Known::kFlag},
         {"accelerator_idle", Known::kNumber},
+        {"accelerator_board_rules", Known::kNumber},
         {"accelerator_no_event", Known::kNumber},
         {"accelerator_endpoint", Known::kTextByName},
         {"accelerator_nic_endpoint", Known::kTextByName},

@@ -70,11 +70,11 @@ void aw(int len, int size = 3, uint64_t addr = kBase, int burst = 1) {
     top->s_axi_awvalid = 0;
 }
 
-void ar(int len) {
+void ar(int len, int size = 3, uint64_t addr = kBase) {
     top->s_axi_arvalid = 1;
-    top->s_axi_araddr = kBase;
+    top->s_axi_araddr = addr;
     top->s_axi_arlen = len;
-    top->s_axi_arsize = 3;
+    top->s_axi_arsize = size;
     top->s_axi_arburst = 1;
     until([] { return top->s_axi_arready; });
     step();
@@ -142,8 +142,109 @@ void in_order() {
     step(2 * kStall);
 }
 
+constexpr const char *kBoard = "+accelerator_board_rules=1";
+
+void take_answers() { top->s_axi_bready = top->s_axi_rready = 1; }
+
+void write(std::vector<int> strobes, uint64_t addr = kBase, int size = 3) {
+    take_answers();
+    const int last = static_cast<int>(strobes.size()) - 1;
+    aw(last, size, addr);
+    for (int n = 0; n <= last; ++n) w(n == last, strobes[static_cast<std::size_t>(n)]);
+    until([] { return top->s_axi_bvalid; });
+    step();
+}
+
+void read(uint64_t addr, int size = 3) {
+    take_answers();
+    ar(0, size, addr);
+    until([] { return top->s_axi_rvalid; });
+    step();
+}
+
+// Each form of a hole, in a simulation of its own.
+void hole_in_a_beat() { write({0xfb}); }
+void hole_between_beats() { write({0x7f, 0xff}); }
+void hole_of_a_beat() { write({0xff, 0, 1}); }
+void hole_after_the_first() { write({0x80, 0xfe}); }
+
+// Twice, and the second time is not told.
+template <void (*once)()> void twice() {
+    once();
+    once();
+}
+
+void narrow_write() { write({0x0f, 0xf0}, kBase, 2); }
+void narrow_read() { read(kBase + 4, 2); }
+// The stand-in has no memory there and refuses, which is none of the matter here.
+void far_write() { write({0xff}, uint64_t{1} << 48); }
+void far_read() { read(uint64_t{0xffff} << 48); }
+void vector(int number) {
+    top->msix_valid = 1;
+    top->msix_vector = number;
+    until([] { return top->msix_ready; });
+    step();
+    top->msix_valid = 0;
+    step(4);
+}
+void vector_16() { vector(16); }
+
+// What a board takes, up to its limits.
+void for_a_board() {
+    in_order();
+    write({0});
+    write({0, 0xe0, 0xff, 0x01, 0});
+    write({0xf8, 0x03}, kBase + 3);
+    // None of these begins in the other.
+    write({0x80});
+    write({0x01});
+    write({0x10, 0});
+    write({0, 0x10});
+    write({0xff}, (uint64_t{1} << 48) - 8);
+    read((uint64_t{1} << 48) - 8);
+    vector(15);
+}
+
 const std::vector<Case> cases = {
     {"traffic as it should be", End::quiet, "", in_order},
+
+    // What works here and not on a board.
+    {"a hole in a beat", End::warns, "the s_axi write at 0x10000 has the strobes 0xfb with 0 beats to come",
+     twice<hole_in_a_beat>, true, kBoard},
+    {"a hole between two beats", End::warns, "has the strobes 0xff with 0 beats to come",
+     twice<hole_between_beats>, true, kBoard},
+    {"a beat without a byte between others", End::warns, "has the strobes 0x1 with 0 beats to come",
+     twice<hole_of_a_beat>, true, kBoard},
+    {"a hole at the begin of a beat", End::warns, "has the strobes 0xfe with 0 beats to come",
+     twice<hole_after_the_first>, true, kBoard},
+    {"a narrow write", End::warns, "the s_axi write of 2 beats at 0x10000 has size 2",
+     twice<narrow_write>, true, kBoard},
+    {"a narrow read", End::warns, "the s_axi read of 1 beats at 0x10004 has size 2",
+     twice<narrow_read>, true, kBoard},
+    {"a write beyond 48 bits", End::warns, "the s_axi write of 1 beats is at 0x1000000000000",
+     twice<far_write>, true, kBoard},
+    {"a read beyond 48 bits", End::warns, "the s_axi read of 1 beats is at 0xffff000000000000",
+     twice<far_read>, true, kBoard},
+    {"a vector beyond a board's", End::warns, "MSI-X vector 16 is raised",
+     twice<vector_16>, true, kBoard},
+    {"what a board takes", End::quiet, "", for_a_board, true, kBoard},
+    // FIXED is told as always, and no second time.
+    {"FIXED and a board's rules", End::warns, "with size 2 and burst 0 is answered SLVERR",
+     [] {
+         take_answers();
+         aw(0, 2, kBase, 0);
+         w(1, 5);
+         step(4);
+     }, true, kBoard},
+    {"none of it without being asked for", End::quiet, "",
+     [] {
+         hole_in_a_beat();
+         narrow_write();
+         narrow_read();
+         far_write();
+         far_read();
+         vector_16();
+     }},
 
     // The slave on m_axi.
     {"B without a write", End::stops, "a write response without a write",
@@ -342,12 +443,7 @@ const std::vector<Case> cases = {
          aw(1, 3, kBase, 0);
          step(2);
      }},
-    {"a vector that there is not", End::warns, "vector 7 is none of 1",
-     [] {
-         top->msix_valid = 1;
-         top->msix_vector = 7;
-         step(2);
-     }},
+    {"a vector that there is not", End::warns, "vector 99 is none of 17", [] { vector(99); }},
 
     // What stands still.
     {"BREADY stays low", End::warns, "s_axi_bready has been low for 200 clocks",

@@ -19,7 +19,6 @@ module accelerator_card_top (
 
   // The card has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           (`CARD_NAME),
     .VendorId       (`CARD_VENDOR_ID),
@@ -34,7 +33,9 @@ module accelerator_card_top (
     .MsixTableBar   (0),
     .MsixTableOffset(`CARD_MSIX_TABLE),
     .MsixPbaBar     (0),
-    .MsixPbaOffset  (`CARD_MSIX_PBA)
+    .MsixPbaOffset  (`CARD_MSIX_PBA),
+    // A card is for a board.
+    .BoardRules     (1)
   ) u_bridge (
     .aclk, .aresetn, .user_resetn, .user_link_up(),
     `ACCELERATOR_AXI_BAR(bar),
@@ -43,7 +44,6 @@ module accelerator_card_top (
     `ACCELERATOR_NO_CFG
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   accelerator_card u_card (
     .aclk, .aresetn(user_resetn),

@@ -90,6 +90,7 @@ set ip_groups [list \
       {DmaIdWidth {ID width} {Bits of the IDs on s_axi.} range 1 32}
       {DmaWrites {Writes outstanding} {DMA writes that may be under way; 64 together with the reads.} range 2 62}
       {DmaReads {Reads outstanding} {DMA reads that may be under way; 64 together with the writes.} range 2 62}
+      {BoardRules {Board rules} {1 warns, once of each kind, of what works in the simulation and not behind the AXI bridge of a board's PCIe block (PG194).} range 0 1}
     } \
   ] \
   accelerator_nic_bridge [list \

@@ -115,6 +115,7 @@ proc sim_platform {identity} {
     CONFIG.MsixTableOffset [dict get $identity CARD_MSIX_TABLE] \
     CONFIG.MsixPbaBar 0 \
     CONFIG.MsixPbaOffset [dict get $identity CARD_MSIX_PBA] \
+    CONFIG.BoardRules 1 \
   ] [get_bd_cells host]
   create_bd_cell -type ip -vlnv xilinx.com:ip:xlconstant:1.1 no_intx
   set_property CONFIG.CONST_VAL 0 [get_bd_cells no_intx]
