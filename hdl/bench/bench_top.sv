@@ -24,7 +24,6 @@ module bench_top (
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           ("bench"),
     .VendorId       (16'h10EE),
@@ -73,7 +72,6 @@ module bench_top (
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   bench #(
     .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth)

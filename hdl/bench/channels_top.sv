@@ -18,7 +18,6 @@ module channels_top (
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name       ("channels"),
     .VendorId   (16'h10EE),
@@ -58,7 +57,6 @@ module channels_top (
     .s_axis_tvalid(tx_valid), .s_axis_tready(tx_ready)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   channels_nic u_nic (
     .clk_i(aclk), .rst_ni(user_resetn),

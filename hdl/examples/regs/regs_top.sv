@@ -25,7 +25,6 @@ module regs_top #(
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           (Name),
     .VendorId       (16'h10EE),
@@ -57,7 +56,6 @@ module regs_top #(
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   regs u_regs (
     .clk_i(aclk), .rst_ni(user_resetn),

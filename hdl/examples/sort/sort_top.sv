@@ -26,7 +26,6 @@ module sort_top #(
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           ("sort"),
     .VendorId       (16'h10EE),
@@ -72,7 +71,6 @@ module sort_top #(
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   logic        enable, stop, stopped, busy, halted, error, block_done, irq_done;
   logic        read_issued, write_issued;

@@ -25,7 +25,6 @@ module uart_top (
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name       ("uart"),
     .VendorId   (16'h10EE),
@@ -52,7 +51,6 @@ module uart_top (
     .reg_rd_data_i((rd_addr[11:6] == '0) ? rd_data : '0), .reg_rd_error_i(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   logic       connected, rx_valid, rx_ready, tx_valid, tx_ready;
   logic [7:0] rx_byte, tx_byte;

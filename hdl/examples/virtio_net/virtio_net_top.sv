@@ -46,7 +46,6 @@ module virtio_net_top (
 
   // The example has no use for some outputs.
   /* verilator lint_off PINCONNECTEMPTY */
-  /* verilator lint_off PINMISSING */
   accelerator_pcie_bridge #(
     .Name           ("virtio_net"),
     .VendorId       (16'h1AF4),
@@ -96,7 +95,6 @@ module virtio_net_top (
     .reg_rd_data_i(rd_data), .reg_rd_error_i(1'b0)
   );
   /* verilator lint_on PINCONNECTEMPTY */
-  /* verilator lint_on PINMISSING */
 
   // The wire.
   logic         link_up;
