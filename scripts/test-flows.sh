@@ -371,6 +371,8 @@ part_slang() {
     'logic q; initial q = 1; always_ff @(posedge clk) q <= 0;'
   check 'a variable that is known at the start is taken' \
     analyse 'logic q = 1; always_ff @(posedge clk) q <= 0;'
+  check 'a warning is noticed' analysed 'overflows 8-bit operand' \
+    'logic [7:0] a; assign a = 8'\''d1 << 9;'
   check 'an open array is noticed' scanned 'an open array' \
     'import "DPI-C" function int f(input bit [7:0] a[]);'
   check 'a type of one'\''s own is noticed' scanned 'not in the common subset' 'import "DPI-C" function int f(input union_t u);'

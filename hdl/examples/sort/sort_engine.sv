@@ -167,13 +167,15 @@ module sort_engine #(
   // Write data: the network's while a block is written, else a register's. Each burst's beats
   // are counted from its address on.
   logic                  w_status_q, w_burst_q;
-  logic [127:0]          w_word_q;
+  logic [127:0]          w_word_q, w_word_next;
   logic [BusBytes-1:0]   w_strb_q;
   logic [DataWidth-1:0]  w_status_data;
-  if (DataWidth > 128) begin : gen_wide
+  if (DataWidth >= 128) begin : gen_wide
     assign w_status_data = {(DataWidth / 128){w_word_q}};
+    assign w_word_next   = '0;
   end else begin : gen_narrow
     assign w_status_data = w_word_q[DataWidth-1:0];
+    assign w_word_next   = w_word_q >> DataWidth;
   end
   assign m_axi_wvalid  = w_burst_q && (w_status_q || net_out_valid);
   assign m_axi_wdata   = w_status_q ? w_status_data : net_out_data;
@@ -226,7 +228,7 @@ module sort_engine #(
       // Data of the burst whose address was given last.
       if (m_axi_wvalid && m_axi_wready) begin
         beats_q  <= beats_q - 8'd1;
-        w_word_q <= w_word_q >> DataWidth;
+        w_word_q <= w_word_next;
         if (m_axi_wlast) w_burst_q <= 1'b0;
       end
 

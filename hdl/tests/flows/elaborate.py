@@ -6,7 +6,7 @@ usage: elaborate.py [NAME...]
        elaborate.py --analyse TOP FILE...
 
 Every example under the test bench, every supported width of the bridge, and the parts for
-Vivado: no error, its analysis of who drives what included, and nothing in the imports that
+Vivado: no error and no warning, its analysis of who drives what included, and nothing in the imports that
 Vivado's simulator does not take. A line for each; the last is: N passed, N failed. NAMEs choose by
 their beginning. --scan tells only what is wrong with the constructs in a file, --analyse tells
 only whether a design is taken.
@@ -78,10 +78,10 @@ def scan(file):
 
 
 def elaborate(arguments):
-    """Whether slang takes it."""
+    """Whether slang takes it, without a warning."""
     driver = Driver()
     driver.addStandardArgs()
-    if not driver.parseCommandLine("slang --timescale 1ns/1ps " + " ".join(arguments)):
+    if not driver.parseCommandLine("slang -Werror --timescale 1ns/1ps " + " ".join(arguments)):
         return False
     if not driver.processOptions() or not driver.parseAllSources():
         return False
