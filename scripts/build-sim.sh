@@ -114,6 +114,12 @@ read_list "$files"
 out=${out:-$REPO_DIR/build/sim/$name}
 make_folder "$out"
 out=$(cd "$out" && pwd)
+# What is between here and the program is in files that another build into this folder has too.
+exec 8<"$out"
+if ! flock -n 8; then
+  say "another build into $out is under way; waiting for it (at most an hour)"
+  flock -w 3600 8 || die "the build into $out is still under way after an hour"
+fi
 LOG_FILE=$out/build.log
 : >"$LOG_FILE"
 

@@ -53,9 +53,9 @@ version_ge() {
   [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
 }
 
-# A locale may have a comma in it.
+# A locale may have a comma in it, or another sign.
 clock_us() {
-  printf '%s\n' "${EPOCHREALTIME/[.,]/}"
+  printf '%s\n' "${EPOCHREALTIME//[!0-9]/}"
 }
 
 seconds_between() {

@@ -14,6 +14,7 @@ usage: scripts/test-build.sh [PART...]
 Builds small designs with scripts/build-sim.sh. The last line is: N passed, N failed.
 
   PART   edit     the build for editing, and what it spares
+         together builds of one design at once
          errors   what elaboration refuses, and the warnings that are shown
          lists    what a file list may have, and how it is told what is not there
 
@@ -29,12 +30,12 @@ while (($#)); do
       usage
       exit 0
       ;;
-    edit | errors | lists) parts+=("$1") ;;
+    edit | together | errors | lists) parts+=("$1") ;;
     *) die "unknown argument '$1'; see --help" ;;
   esac
   shift
 done
-((${#parts[@]})) || parts=(edit errors lists)
+((${#parts[@]})) || parts=(edit together errors lists)
 
 out=$REPO_DIR/build/test-build
 rm -rf "$out"
@@ -131,6 +132,53 @@ CODE
   check 'it runs as well' runs edited edited 'edited: version of the edit'
   check 'nothing is built twice' build edited --edit
   check 'as it says' silent edited 'building the simulation'
+}
+
+######## Several at once ########
+
+part_together() {
+  design together <<'CODE'
+module together (input logic aclk, input logic aresetn, output logic [31:0] count);
+  initial $display("together: version UNIQUE");
+  always_ff @(posedge aclk) count <= aresetn ? count + 1 : 0;
+endmodule
+CODE
+  check 'a build waits for another into its folder' waits together
+  check 'it runs' runs together together-edit 'together: version'
+  check 'four builds at once' at_once together 4
+  check 'it runs after that' runs together together-edit 'together: version'
+}
+
+# waits NAME: a build tells that the folder is in use, and goes on once it is not.
+waits() {
+  local name=$1 fd pid i status=0
+  exec {fd}<"$out/$name"
+  flock "$fd"
+  build "$name" --edit {fd}<&- &
+  pid=$!
+  for ((i = 0; i < 300; i++)); do
+    ! grep -q 'another build into' "$out/$name/said" 2>/dev/null || break
+    sleep 0.1
+  done
+  # It has not begun.
+  ((i < 300)) && kill -0 "$pid" && silent "$name" 'building the DPI library' || status=1
+  exec {fd}<&-
+  wait "$pid" || status=$?
+  return "$status"
+}
+
+# at_once NAME COUNT
+at_once() {
+  local name=$1 pids=() pid status=0
+  while ((${#pids[@]} < $2)); do
+    "$REPO_DIR/scripts/build-sim.sh" --top "$name" --files "$out/$name/$name.f" --out "$out/$name" \
+      --edit &
+    pids+=("$!")
+  done
+  for pid in "${pids[@]}"; do
+    wait "$pid" || status=$?
+  done
+  return "$status"
 }
 
 ######## Errors and warnings ########

@@ -73,7 +73,7 @@ trap 'exit 143' TERM
 STOP_SECONDS=10
 
 now_ms() {
-  printf '%s\n' $((${EPOCHREALTIME/./} / 1000))
+  printf '%s\n' $(($(clock_us) / 1000))
 }
 
 # boot NAME ACCELERATOR...: sets IDLE_WALL, IDLE_GUEST, WAIT_WALL (at most) and WAIT_GUEST.

@@ -36,13 +36,13 @@ number() {
 
 # ---- phases ----------------------------------------------------------------------
 
-PHASES=() PHASE_BEGIN=${EPOCHREALTIME/./}
+PHASES=() PHASE_BEGIN=$(clock_us)
 
 # Ends a phase and begins the next.
 phase() {
-  local now=${EPOCHREALTIME/./}
-  PHASES+=("$(printf '%-34s %8d.%03d s' "$1" $(((now - PHASE_BEGIN) / 1000000)) \
-    $(((now - PHASE_BEGIN) / 1000 % 1000)))")
+  local now
+  now=$(clock_us)
+  PHASES+=("$(printf '%-34s %12s s' "$1" "$(seconds_between "$PHASE_BEGIN" "$now")")")
   PHASE_BEGIN=$now
 }
 
