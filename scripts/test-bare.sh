@@ -56,5 +56,18 @@ cargo build --release --locked --package accelerator-peers --bin accelerator-end
 TARGET=$(cargo metadata --format-version 1 --no-deps |
   sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-exec python3 tests/vm/bare.py --qemu "$QEMU" --firmware build/bare/bare.bin \
-  --endpoint "$TARGET/release/accelerator-endpoint" "${ARGS[@]}"
+BARE=(python3 tests/vm/bare.py --firmware build/bare/bare.bin
+  --endpoint "$TARGET/release/accelerator-endpoint")
+
+# An error while a machine starts, here of a QEMU that is no program, leaves no process behind.
+FOLDER=$(mktemp -d)
+! TMPDIR=$FOLDER "${BARE[@]}" --qemu /dev/null --accel tcg >"$FOLDER/said" 2>&1 ||
+  die 'a QEMU that is no program was run'
+grep -q '^FAILED  tcg: PermissionError' "$FOLDER/said" || die "it says: $(<"$FOLDER/said")"
+for file in /proc/[0-9]*/cmdline; do
+  ! grep -qsF "$FOLDER/accbare-" "$file" || die "process ${file//[!0-9]/} is left: $(tr '\0' ' ' <"$file")"
+done
+rm -rf "$FOLDER"
+echo 'ok      an error while a machine starts leaves no process behind'
+
+exec "${BARE[@]}" --qemu "$QEMU" "${ARGS[@]}"

@@ -43,34 +43,41 @@ class Bare:
         self.endpoint = None
         self.started = 0
         self.received = ""
-        self.qmp = self.console = None
+        self.process = self.qmp = self.console = None
+        try:
+            self.start(accel, machine, properties)
+        except Failure as e:
+            self.kill()
+            text = self.process.text() if self.process else ""
+            raise Silent(f"{e}; QEMU says: {text[-500:] or 'nothing'}") from None
+        except BaseException:
+            # Nobody else has the object to end them by.
+            self.kill()
+            raise
+
+    def start(self, accel, machine, properties):
         self.start_endpoint()
-        console, qmp = folder / "console", folder / "qmp"
+        console, qmp = self.folder / "console", self.folder / "qmp"
         for path in (console, qmp):
             path.unlink(missing_ok=True)
         self.process = Process("qemu", [
-            options.qemu, "-M", f"q35{machine}", "-accel", accel,
+            self.options.qemu, "-M", f"q35{machine}", "-accel", accel,
             "-cpu", "host" if accel == "kvm" else "max", "-smp", "2", "-m", "64",
             "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-            "-bios", options.firmware,
+            "-bios", self.options.firmware,
             "-chardev", f"socket,id=console,path={console},server=on,wait=off",
             "-serial", "chardev:console",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
             "-qmp", f"unix:{qmp},server=on,wait=off",
             "-device", "pcie-root-port,id=rp0",
             "-device", f"accelerator-pcie,id=card,bus=rp0,endpoint={self.address()}{properties}",
-        ], folder, {"ACCELERATOR_LOG_LEVEL": "info"})
-        try:
-            self.console = wait_for("the console", lambda: self.dial(console), FIRST_LINE)
-            self.console.settimeout(0.2)
-            self.qmp = wait_for("the monitor", lambda: self.monitor(qmp), FIRST_LINE)
-            # It waits for us; what it said before nobody heard.
-            self.send("hello")
-            self.expect_line(r"error=no test hello", FIRST_LINE)
-        except Failure as e:
-            text = self.process.text()
-            self.end(kill=True)
-            raise Silent(f"{e}; QEMU says: {text[-500:] or 'nothing'}") from None
+        ], self.folder, {"ACCELERATOR_LOG_LEVEL": "info"})
+        self.console = wait_for("the console", lambda: self.dial(console), FIRST_LINE)
+        self.console.settimeout(0.2)
+        self.qmp = wait_for("the monitor", lambda: self.monitor(qmp), FIRST_LINE)
+        # It waits for us; what it said before nobody heard.
+        self.send("hello")
+        self.expect_line(r"error=no test hello", FIRST_LINE)
 
     def address(self):
         return f"ipc://{self.folder}/card"
@@ -162,18 +169,21 @@ class Bare:
                     raise Failure(f"{value}: {'; '.join(errors)}")
                 return said
 
-    def end(self, kill=False):
-        if self.console and not kill:
-            self.send("end")
-        if self.qmp:
-            self.qmp.close()
-        if kill:
-            self.process.kill()
+    def end(self):
+        self.send("end")
         status = self.process.process.wait(60)
         # What the firmware writes to isa-debug-exit, shifted, and 1.
-        if not kill and status != 1:
+        if status != 1:
             raise Failure(f"QEMU ended with status {status}, expected 1")
-        self.endpoint.kill()
+
+    def kill(self):
+        """Ends what of it runs."""
+        for connection in (self.console, self.qmp):
+            if connection:
+                connection.close()
+        for process in (self.process, self.endpoint):
+            if process:
+                process.kill()
 
 
 def run_tests(options, folder, accel, name, machine):
@@ -193,11 +203,12 @@ def run_tests(options, folder, accel, name, machine):
                             "of the monitor")
                 print(f"ok      {name}: {test}{told} ({time.monotonic() - begin:.1f} s)",
                       flush=True)
+            bare.end()
         except (Failure, QmpError, OSError):
             sys.stdout.write(bare.process.tail() + bare.endpoint.tail())
-            bare.end(kill=True)
             raise
-        bare.end()
+        finally:
+            bare.kill()
 
 
 def main():
