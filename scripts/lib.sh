@@ -20,6 +20,7 @@
 #   unlock_cache            until here or the end of the script
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
+#   compiler_cache          has Verilator's makefiles compile nothing twice that is the same
 #   clock_us                microseconds since the epoch
 #   seconds_between A B     what lies between two of them, as 1.234
 
@@ -116,6 +117,13 @@ run_logged() {
     tail -n 40 "$LOG_FILE" >&2
     die "$text failed with status $status; the whole log is $LOG_FILE"
   fi
+}
+
+# For builds of tests, most of which are of what was there at the last run as well.
+compiler_cache() {
+  need_packages ccache
+  CCACHE_DIR=$(cache_dir)/ccache
+  export OBJCACHE=ccache CCACHE_DIR CCACHE_MAXSIZE=1G
 }
 
 # Whether commands can be run as root without a question.

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Checks what is made for Vivado and other simulators, without having them.
+# Tests aside count in a shell of their own, which leaves what it counted in a file.
+# shellcheck disable=SC2030,SC2031
 set -euo pipefail
 SCRIPT_NAME=test-flows.sh
 # shellcheck source=scripts/lib.sh
@@ -82,6 +84,45 @@ refuses() {
   fi
   echo "$output"
   grep -qF -- "$text" <<<"$output"
+}
+
+# aside NAME COMMAND...: tests in the background, with a log of their own. Not more at once than
+# there are processors.
+ASIDE=()
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+aside() {
+  local name=$1
+  shift
+  local running
+  while mapfile -t running < <(jobs -rp) && ((${#running[@]} >= $(nproc))); do
+    # Which one ended and how is in its file.
+    wait -n || true
+  done
+  (
+    LOG_FILE=$out/$name.log
+    log=$LOG_FILE
+    : >"$log"
+    passed=0 failed=0
+    "$@"
+    printf '%s %s\n' "$passed" "$failed" >"$out/$name.count"
+  ) &
+  ASIDE+=("$name")
+}
+
+# Waits for all of them, and counts their tests.
+asides() {
+  local name p f
+  wait
+  for name in "${ASIDE[@]}"; do
+    if [[ -s $out/$name.count ]]; then
+      read -r p f <"$out/$name.count"
+      passed=$((passed + p)) failed=$((failed + f))
+    else
+      failed=$((failed + 1))
+      say "FAILED: $name did not come to its end; see $out/$name.log"
+    fi
+  done
+  ASIDE=()
 }
 
 # same NAME FILE: the file is the transcript of that name, or becomes it.
@@ -403,11 +444,11 @@ scanned() {
 
 part_bench() {
   need_packages g++ make perl
-  LOG_FILE=$log
+  compiler_cache
   python_env
   LOG_FILE=$log
   export PATH=$PYTHON_ENV/bin:$PATH
-  local example pids=() pid
+  local example
   for example in "$REPO_DIR"/hdl/examples/*/; do
     example=$(basename "$example")
     # An example without a script has nothing to compare.
@@ -415,19 +456,22 @@ part_bench() {
       say "$example has no script in hdl/tests/scripted.cpp: not run"
       continue
     fi
-    build_bench "$example" >"$out/bench-$example.log" 2>&1 &
-    pids+=("$!:$example")
+    aside "bench-of-$example" bench_of "$example"
   done
   # A card of a Vivado project, in place of the example that it is made from.
-  build_bench card >"$out/bench-card.log" 2>&1 &
-  pids+=("$!:card")
-  for pid in "${pids[@]}"; do
-    example=${pid#*:}
-    check "build of $example with --timing" wait "${pid%%:*}"
-    check "$example does the same with every clock" styles "$example"
-    check "$example does the same after any power-on" power_on "$example"
-    check "$example ends when the stop file is there" stops "$example"
-  done
+  aside bench-of-card bench_of card
+  aside bench-of-usr_irq bench_of_usr_irq
+  asides
+}
+
+bench_of() {
+  check "build of $1 with --timing" build_bench "$1"
+  check "$1 does the same with every clock" styles "$1"
+  check "$1 does the same after any power-on" power_on "$1"
+  check "$1 ends when the stop file is there" stops "$1"
+}
+
+bench_of_usr_irq() {
   check 'build of usr_irq_tb' verilator --binary --timing -Wall --assert \
     --timescale 1ns/1ps --prefix Vtop --Mdir "$out/bench-usr_irq" --top-module usr_irq_tb "$tests/usr_irq_tb.sv" \
     "$REPO_DIR/hdl/vivado/accelerator_usr_irq.v" -CFLAGS -std=gnu++20 \
@@ -515,7 +559,13 @@ stops() {
 
 for part in "${parts[@]}"; do
   say "$part"
-  "part_$part"
+  # The bench has some aside of its own.
+  if [[ $part == bench ]] || ((${#parts[@]} == 1)); then
+    "part_$part"
+  else
+    aside "$part" "part_$part"
+  fi
 done
+asides
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0 && passed > 0))

@@ -46,6 +46,7 @@ while (($#)); do
 done
 
 need_packages g++ make perl iverilog
+compiler_cache
 python_env
 export PATH=$PYTHON_ENV/bin:$PATH
 hdl=$REPO_DIR/hdl
@@ -94,22 +95,38 @@ refuses_in() {
   grep -qF -- "$text" <<<"$output"
 }
 
-# cases SOURCE NAME MACRO TOP FILES...: a program of hdl/tests/cases.h on a top module. Its runs
-# are short, so the compiler does not optimise; the linker leaves out the stand-in's functions
-# that the top module has no use for.
+# cases SOURCE NAME MACRO TOP FILES...: begins to build a program of hdl/tests/cases.h on a top
+# module, which cases_of NAME runs.
+CASES_PIDS=()
 cases() {
-  local source=$1 name=$2 folder=$out/$2 macro=$3 top=$4 line p f
+  # Not more at once than there are processors, with the rest of the tests.
+  ((${#CASES_PIDS[@]} < $(nproc))) || wait "${CASES_PIDS[-$(nproc)]}" || true
+  build_cases "$@" >"$out/$2.log" 2>&1 </dev/null &
+  CASES_PIDS+=("$!")
+}
+
+# Its runs are short, so the compiler does not optimise; the linker leaves out the stand-in's
+# functions that the top module has no use for.
+build_cases() {
+  local source=$1 folder=$out/$2 macro=$3 top=$4
   shift 4
+  rm -f "$folder/Vtop"
   verilator --cc --exe --build --no-timing --assert -Wall --timescale 1ns/1ps --prefix Vtop \
     --Mdir "$folder" --top-module "$top" "$@" "$hdl/tests/$source" \
     -CFLAGS "-std=gnu++20 -ffunction-sections -D$macro" -LDFLAGS -Wl,--gc-sections \
-    -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include' \
-    >>"$LOG_FILE" 2>&1 </dev/null || {
-    say "FAILED: $source cannot be built on $top; see $LOG_FILE"
+    -MAKEFLAGS 'OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0 CFG_CXXFLAGS_PCH_I=-include'
+}
+
+# cases_of NAME
+cases_of() {
+  local name=$1 line p f
+  if [[ ! -x $out/$name/Vtop ]]; then
+    say "FAILED: the cases of $name cannot be built; see $out/$name.log"
     failed=$((failed + 1))
     return
-  }
-  line=$(timeout 120 "$folder/Vtop" 2>&1 | tee -a "$LOG_FILE" | tail -n 1) || true
+  fi
+  printf '\n== cases of %s\n' "$name" >>"$LOG_FILE"
+  line=$(timeout 120 "$out/$name/Vtop" 2>&1 | tee -a "$LOG_FILE" | tail -n 1) || true
   read -r p _ f _ < <(tr -d , <<<"$line")
   if [[ ! $p =~ ^[0-9]+$ || ! $f =~ ^[0-9]+$ ]]; then
     p=0 f=1
@@ -292,6 +309,9 @@ waves_full() {
 
 cd "$REPO_DIR"
 if ((${#suites[@]} == 0)); then
+  cases misuse.cpp misuse-pcie MISUSE_PCIE accelerator_pcie_bridge -GDmaDataWidth=64 -GDmaWrites=2 \
+    -GDmaReads=2 -GStallClocks=200 -GMsixVectors=17 -F "$hdl/bridge.f"
+  cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
   say 'linting'
   for width in 32 64 128 256 512; do
     check "lint of the bridge, $width bits" lint bridge.f accelerator_pcie_bridge \
@@ -343,14 +363,15 @@ if ((${#suites[@]} == 0)); then
     "CapBytes=64'h41"
 
   say 'breaking the rules of the bridges, and trying the register port'
-  cases misuse.cpp misuse-pcie MISUSE_PCIE accelerator_pcie_bridge -GDmaDataWidth=64 -GDmaWrites=2 \
-    -GDmaReads=2 -GStallClocks=200 -GMsixVectors=17 -F "$hdl/bridge.f"
-  cases misuse.cpp misuse-nic MISUSE_NIC accelerator_nic_bridge -F "$hdl/bridge.f"
   cases misuse.cpp misuse-uart MISUSE_UART accelerator_uart_port -F "$hdl/bridge.f"
   cases axi_checker_test.cpp axi-checker CHECKER axi_checker -GDataWidth=64 -GIdWidth=4 \
     "$hdl/tests/axi_checker.sv"
   cases axi_regs_test.cpp axi-regs REGS accelerator_axi_regs -GDataWidth=64 \
     "$hdl/rtl/accelerator_axi_regs.sv"
+  wait "${CASES_PIDS[@]}" || true
+  for program in misuse-pcie misuse-nic misuse-uart axi-checker axi-regs; do
+    cases_of "$program"
+  done
   check 'what is unknown is told' unknowns
 
   say 'comparing the imports with the header of the DPI library'
