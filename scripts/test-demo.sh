@@ -8,7 +8,7 @@ SCRIPT_NAME='test-demo.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$REPO_DIR"
 
-TESTS=(refusals early shell middle complaints panic options waves interrupt own_guest)
+TESTS=(refusals early shell middle complaints panic options disk waves interrupt own_guest)
 
 usage() {
   cat <<EOF
@@ -21,6 +21,7 @@ usage: scripts/test-demo.sh [--qemu DIR] [TEST...]
   complaints  RTL that raises a vector which it has not: the summary has it
   panic       a guest's kernel that panics is named
   options     memory, CPUs, kernel arguments, a virtual IOMMU
+  disk        a disk image of the user's boots, sees the card, and is left alone with --snapshot
   waves       waves from when the driver comes
   interrupt   Ctrl-C leaves nothing behind
   own_guest   a plain demo leaves the user's own guest alone
@@ -172,6 +173,85 @@ test_options() {
   (($(value memory) > 600000)) || die "the guest has $(value memory) KiB, expected about 768 MiB"
   (($(value word) == 1)) || die "the kernel's command line lacks what was added"
   [[ $OUTPUT =~ kernel,\ vCPUs\ .*,\ 3$'\n' ]] || die "the guest has not 3 vCPUs"
+}
+
+# A boot sector that tells on the first serial port what it finds, writes itself to the sector
+# behind, and resets the machine.
+boot_sector() {
+  need_packages binutils
+  cat >"$WORK/boot.s" <<'BOOT'
+.code16
+.globl _start
+_start:
+  xorw %ax, %ax
+  movw %ax, %ds
+  movw %ax, %es
+  movw %ax, %ss
+  movw $0x7c00, %sp
+  movb %dl, drive
+  movw $boots, %si
+  call say
+  # PCI BIOS: find the first function with these ids.
+  movw $0xb102, %ax
+  movw $0x7011, %cx
+  movw $0x10ee, %dx
+  xorw %si, %si
+  int $0x1a
+  jc 1f
+  movw $card, %si
+  call say
+1: movw $0x0301, %ax
+  movw $0x0002, %cx
+  xorb %dh, %dh
+  movb drive, %dl
+  movw $_start, %bx
+  int $0x13
+  jc 2f
+  movw $wrote, %si
+  call say
+2: movb $0xfe, %al
+  outb %al, $0x64
+3: hlt
+  jmp 3b
+say:
+  movw $0x3fd, %dx
+4: inb %dx, %al
+  testb $0x20, %al
+  jz 4b
+  movw $0x3f8, %dx
+  lodsb
+  outb %al, %dx
+  cmpb $10, %al
+  jne say
+  ret
+boots: .ascii "DISK boots\r\n"
+card: .ascii "DISK sees the card\r\n"
+wrote: .ascii "DISK is written\r\n"
+drive: .byte 0
+.org 510
+  .word 0xaa55
+BOOT
+  as --32 -o "$WORK/boot.o" "$WORK/boot.s"
+  ld -m elf_i386 -Ttext 0x7c00 --oformat binary -o "$WORK/boot" "$WORK/boot.o"
+}
+
+test_disk() {
+  local disk=$WORK/disk.img
+  boot_sector
+  cp "$WORK/boot" "$disk"
+  truncate -s 1M "$disk"
+  cp "$disk" "$WORK/before.img"
+  ! OUTPUT=$(scripts/demo.sh --qemu "$QEMU_DIR" --sim build/sim/regs/regs --disk "$disk" 2>&1) ||
+    die "a disk image is taken without --shell"
+  says '--disk needs --shell'
+  demo 0 --sim build/sim/regs/regs --shell --disk "$disk" --snapshot
+  says 'DISK boots'
+  says 'DISK sees the card'
+  says 'DISK is written'
+  cmp "$disk" "$WORK/before.img" || die "--snapshot changes the disk image"
+  demo 0 --sim build/sim/regs/regs --shell --disk "$disk"
+  says 'DISK is written'
+  cmp --ignore-initial=512:0 --bytes=128 "$disk" "$WORK/boot" || die "the disk image is not written"
 }
 
 test_waves() {
