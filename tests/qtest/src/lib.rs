@@ -7,6 +7,7 @@
 //!   on standard error.
 //! * [`pci`] enumerates the bus, places BARs and programs MSI-X.
 //! * [`machine`] ties both to an endpoint.
+//! * [`guest`] has vCPUs that run, [`waits`] one of them wait for the RTL.
 //!
 //! The library is for tests: what goes wrong is a panic that says what was
 //! expected and what came, followed by what QEMU said. Every wait has an end.
@@ -22,6 +23,7 @@ pub mod guest;
 pub mod machine;
 pub mod pci;
 pub mod qemu;
+pub mod waits;
 
 pub use accelerator_peers::PATIENCE;
 pub use machine::{Machine, Options};

@@ -4,46 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use accelerator_peers::hdl::sample_config;
 use accelerator_protocol::wire::ResetKind;
-use accelerator_qtest::{guest::Vcpu, machine::ok, Machine, Options, PATIENCE};
+use accelerator_qtest::{
+    machine::ok,
+    waits::{start, timed, wait_in, FIRST, SECOND},
+    PATIENCE,
+};
 use serde_json::json;
-
-const FIRST: Vcpu = Vcpu(0);
-const SECOND: Vcpu = Vcpu(1);
-
-/// A machine with two vCPUs that run.
-fn start(properties: &str, args: &str) -> Machine {
-    let mut m = Machine::start_with(
-        sample_config(2),
-        &Options {
-            properties: properties.into(),
-            args: args.into(),
-            vcpus: 2,
-            ..Options::default()
-        },
-    );
-    FIRST.expect_progress(&mut m.qemu);
-    SECOND.expect_progress(&mut m.qemu);
-    m
-}
-
-/// Has the first vCPU read BAR 0 at `offset`; returns the tag of the read,
-/// which is not answered.
-#[track_caller]
-fn wait_in(m: &mut Machine, offset: u64) -> u32 {
-    let addr = m.bar(0) + offset;
-    FIRST.start_load(&mut m.qemu, addr);
-    ok(m.hdl.expect_read(0, offset, 4))
-}
-
-/// Runs something and says how long it took.
-fn timed<R>(what: &str, f: impl FnOnce() -> R) -> R {
-    let begin = Instant::now();
-    let result = f();
-    println!("{what}: {:.3} s", begin.elapsed().as_secs_f64());
-    result
-}
 
 #[test]
 fn all_else_goes_on_while_an_access_waits() {
