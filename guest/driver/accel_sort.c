@@ -17,6 +17,9 @@
  * The device may be reset, lose its state or vanish at any time. Whatever is in the
  * ring then comes back with an error, the driver's state is "stopped", and the next
  * request tries to start the device again.
+ *
+ * Where user space allows it (power/control is auto), a device that nobody has open is
+ * stopped and sleeps in D3hot; open() wakes it.
  */
 
 #include <linux/completion.h>
@@ -30,6 +33,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/pm_runtime.h>
 #include <linux/rwsem.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
@@ -84,6 +88,9 @@
 /* Blocks that one request has under way at most. */
 #define ACCEL_SORT_BATCH		16
 
+/* For so long nobody has a device open that is put to sleep. */
+#define ACCEL_SORT_IDLE_MS		500
+
 static unsigned int ring_log2 = 6;
 module_param(ring_log2, uint, 0444);
 MODULE_PARM_DESC(ring_log2, "log2 of the entries of the descriptor ring, 1 to 10 (default 6)");
@@ -133,21 +140,32 @@ struct accel_sort_job {
 	dma_addr_t dst_dma;
 };
 
+/**
+ * enum accel_sort_state - what may be done with a device; the order matters
+ * @ACCEL_SORT_STOPPED: the next request starts it
+ * @ACCEL_SORT_RUNNING: it works
+ * @ACCEL_SORT_FAILED: an error of PCI Express is being recovered from, or that has
+ *	failed: nobody touches the device, requests end with -EIO
+ * @ACCEL_SORT_GONE: the driver is not bound to it any more, or the machine goes down
+ */
 enum accel_sort_state {
 	ACCEL_SORT_STOPPED,
 	ACCEL_SORT_RUNNING,
+	ACCEL_SORT_FAILED,
 	ACCEL_SORT_GONE,
 };
 
 /**
  * struct accel_sort - a device
  * @ref: one of the driver's binding, one of each open file
- * @pdev: the PCI function; not used once @state is ACCEL_SORT_GONE
+ * @pdev: the PCI function, which stays until the last file is closed, unplugged or not;
+ *	its hardware is not used once @state is ACCEL_SORT_GONE
  * @misc: the character device
  * @number: N in its name
  * @regs: BAR 0
  * @gate: held for reading by who uses the hardware, for writing by who starts, stops
- *	or removes it
+ *	or removes it. Nobody who holds it waits for the device to wake up: what puts
+ *	it to sleep takes the gate
  * @state: changes under @gate
  * @starts: how often the device was started; changes under @gate
  * @counters: reading the low word of a counter holds the high word, of one at a time
@@ -207,7 +225,10 @@ static void accel_sort_write(struct accel_sort *accel, unsigned int offset, u32 
 
 static void accel_sort_free(struct kref *ref)
 {
-	kfree(container_of(ref, struct accel_sort, ref));
+	struct accel_sort *accel = container_of(ref, struct accel_sort, ref);
+
+	pci_dev_put(accel->pdev);
+	kfree(accel);
 }
 
 /* ---- jobs ---- */
@@ -610,8 +631,8 @@ static int accel_sort_submit(struct accel_sort *accel, struct accel_sort_job *jo
 		if (ret)
 			goto out;
 	}
-	ret = -ENODEV;
-	if (accel->state == ACCEL_SORT_GONE)
+	ret = accel->state == ACCEL_SORT_FAILED ? -EIO : -ENODEV;
+	if (accel->state != ACCEL_SORT_RUNNING)
 		goto out;
 	ret = -EAGAIN;
 	if (accel_sort_full(accel))
@@ -744,11 +765,13 @@ static int accel_sort_ioctl_info(struct accel_sort *accel, void __user *argument
 {
 	struct accel_sort_info info = {};
 	unsigned long flags;
+	int ret;
 
 	down_read(&accel->gate);
-	if (accel->state == ACCEL_SORT_GONE) {
+	if (accel->state == ACCEL_SORT_GONE || accel->state == ACCEL_SORT_FAILED) {
+		ret = accel->state == ACCEL_SORT_GONE ? -ENODEV : -EIO;
 		up_read(&accel->gate);
-		return -ENODEV;
+		return ret;
 	}
 	mutex_lock(&accel->counters);
 	info.version = accel_sort_read(accel, ACCEL_SORT_REG_VERSION);
@@ -784,6 +807,9 @@ static int accel_sort_open(struct inode *inode, struct file *file)
 	struct miscdevice *misc = file->private_data;
 	struct accel_sort *accel = container_of(misc, struct accel_sort, misc);
 
+	/* Counters are from the device's last reset, which sleep is as well. */
+	if (pm_runtime_resume_and_get(&accel->pdev->dev) < 0)
+		return -ENODEV;
 	kref_get(&accel->ref);
 	file->private_data = accel;
 	return 0;
@@ -793,6 +819,8 @@ static int accel_sort_release(struct inode *inode, struct file *file)
 {
 	struct accel_sort *accel = file->private_data;
 
+	pm_runtime_mark_last_busy(&accel->pdev->dev);
+	pm_runtime_put_autosuspend(&accel->pdev->dev);
 	kref_put(&accel->ref, accel_sort_free);
 	return 0;
 }
@@ -871,7 +899,7 @@ static int accel_sort_probe(struct pci_dev *pdev, const struct pci_device_id *id
 	if (!accel)
 		return -ENOMEM;
 	kref_init(&accel->ref);
-	accel->pdev = pdev;
+	accel->pdev = pci_dev_get(pdev);
 	init_rwsem(&accel->gate);
 	mutex_init(&accel->counters);
 	spin_lock_init(&accel->lock);
@@ -946,8 +974,32 @@ static int accel_sort_probe(struct pci_dev *pdev, const struct pci_device_id *id
 		accel_sort_halt(accel, -ENODEV);
 		return dev_err_probe(dev, ret, "no character device\n");
 	}
+	/* The PCI core holds one reference for us. remove() takes it back. */
+	pm_runtime_set_autosuspend_delay(dev, ACCEL_SORT_IDLE_MS);
+	pm_runtime_use_autosuspend(dev);
+	pm_runtime_mark_last_busy(dev);
+	pm_runtime_put_autosuspend(dev);
 	dev_info(dev, "/dev/%s: %u ring entries\n", accel->misc.name, accel->mask + 1);
 	return 0;
+}
+
+/*
+ * Stops the device and leaves it in @state, or in a later one if it is there already: a
+ * device that failed does not recover by going to sleep.
+ */
+static void accel_sort_leave(struct accel_sort *accel, enum accel_sort_state state, int error)
+{
+	down_write(&accel->gate);
+	accel_sort_halt(accel, error);
+	accel->state = max(accel->state, state);
+	up_write(&accel->gate);
+}
+
+/* A device that failed is as good as new. With the gate held for writing. */
+static void accel_sort_recovered(struct accel_sort *accel)
+{
+	if (accel->state == ACCEL_SORT_FAILED)
+		accel->state = ACCEL_SORT_STOPPED;
 }
 
 /*
@@ -959,52 +1011,68 @@ static void accel_sort_remove(struct pci_dev *pdev)
 	struct accel_sort *accel = pci_get_drvdata(pdev);
 
 	misc_deregister(&accel->misc);
-	down_write(&accel->gate);
-	accel_sort_halt(accel, -ENODEV);
-	accel->state = ACCEL_SORT_GONE;
-	up_write(&accel->gate);
+	pm_runtime_get_noresume(&pdev->dev);
+	pm_runtime_dont_use_autosuspend(&pdev->dev);
+	accel_sort_leave(accel, ACCEL_SORT_GONE, -ENODEV);
 }
 
-/* The next request starts the device again. */
-static void accel_sort_quiesce(struct pci_dev *pdev, int error)
-{
-	struct accel_sort *accel = pci_get_drvdata(pdev);
-
-	down_write(&accel->gate);
-	accel_sort_halt(accel, error);
-	up_write(&accel->gate);
-}
-
+/*
+ * Programs run on while the machine goes down, as for a kexec: none of them may start the
+ * device again, or its DMA would go on into the next kernel.
+ */
 static void accel_sort_shutdown(struct pci_dev *pdev)
 {
-	accel_sort_quiesce(pdev, -ENODEV);
+	accel_sort_leave(pci_get_drvdata(pdev), ACCEL_SORT_GONE, -ENODEV);
 }
 
+/* Before the machine sleeps or the device. The next request starts the device again. */
 static int accel_sort_suspend(struct device *dev)
 {
-	accel_sort_quiesce(to_pci_dev(dev), -ECANCELED);
+	accel_sort_leave(dev_get_drvdata(dev), ACCEL_SORT_STOPPED, -ECANCELED);
 	return 0;
 }
 
 static int accel_sort_resume(struct device *dev)
 {
+	/* The PCI core has restored what it had saved, which can be done once. */
+	pci_save_state(to_pci_dev(dev));
 	return 0;
 }
 
-static DEFINE_SIMPLE_DEV_PM_OPS(accel_sort_pm_ops, accel_sort_suspend, accel_sort_resume);
+static const struct dev_pm_ops accel_sort_pm_ops = {
+	SYSTEM_SLEEP_PM_OPS(accel_sort_suspend, accel_sort_resume)
+	RUNTIME_PM_OPS(accel_sort_suspend, accel_sort_resume, NULL)
+};
 
 static pci_ers_result_t accel_sort_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
 {
-	accel_sort_quiesce(pdev, -EIO);
+	accel_sort_leave(pci_get_drvdata(pdev), ACCEL_SORT_FAILED, -EIO);
 	return state == pci_channel_io_perm_failure ? PCI_ERS_RESULT_DISCONNECT :
 						      PCI_ERS_RESULT_NEED_RESET;
 }
 
 static pci_ers_result_t accel_sort_slot_reset(struct pci_dev *pdev)
 {
+	u32 id;
+
+	/* What was saved can be restored once: it is saved for the next time. */
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
-	return PCI_ERS_RESULT_RECOVERED;
+	/* Only a device that answers is back. */
+	id = accel_sort_read(pci_get_drvdata(pdev), ACCEL_SORT_REG_ID);
+	if (id == ACCEL_SORT_ID)
+		return PCI_ERS_RESULT_RECOVERED;
+	pci_err(pdev, "register ID is %#x after the reset, expected %#x\n", id, ACCEL_SORT_ID);
+	return PCI_ERS_RESULT_DISCONNECT;
+}
+
+static void accel_sort_error_resume(struct pci_dev *pdev)
+{
+	struct accel_sort *accel = pci_get_drvdata(pdev);
+
+	down_write(&accel->gate);
+	accel_sort_recovered(accel);
+	up_write(&accel->gate);
 }
 
 /* Nobody touches the hardware between these two, which run in the same thread. */
@@ -1020,12 +1088,17 @@ static void accel_sort_reset_done(struct pci_dev *pdev)
 {
 	struct accel_sort *accel = pci_get_drvdata(pdev);
 
+	/* The PCI core has restored what it had saved, which can be done once. */
+	pci_save_state(pdev);
+	/* That may have helped a device for which the recovery from an error has not. */
+	accel_sort_recovered(accel);
 	up_write(&accel->gate);
 }
 
 static const struct pci_error_handlers accel_sort_error_handlers = {
 	.error_detected = accel_sort_error_detected,
 	.slot_reset = accel_sort_slot_reset,
+	.resume = accel_sort_error_resume,
 	.reset_prepare = accel_sort_reset_prepare,
 	.reset_done = accel_sort_reset_done,
 };
@@ -1043,7 +1116,7 @@ static struct pci_driver accel_sort_driver = {
 	.remove = accel_sort_remove,
 	.shutdown = accel_sort_shutdown,
 	.err_handler = &accel_sort_error_handlers,
-	.driver.pm = pm_sleep_ptr(&accel_sort_pm_ops),
+	.driver.pm = pm_ptr(&accel_sort_pm_ops),
 };
 module_pci_driver(accel_sort_driver);
 
