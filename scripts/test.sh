@@ -35,6 +35,7 @@ SUITES=(
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
+  'power:runtime PM, errors by AER, suspend to RAM and kexec under a real guest'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
   'vanished:a host that vanishes from the network is noticed, one that is stopped is not'
   'restarts:simulators that end by each signal come back, on every channel and carrier'
@@ -240,6 +241,10 @@ suite_guest_os() {
   local long=()
   [[ -z ${TEST_LONG:-} ]] || long=(--interrupts 64000 --resets 200)
   scripts/test-guest-os.sh --qemu "$QEMU_DIR" "${long[@]}"
+}
+
+suite_power() {
+  scripts/test-power.sh --qemu "$QEMU_DIR"
 }
 
 suite_hosts() {

@@ -21,19 +21,20 @@ TROUBLE = "BUG: kernel|BUG: unable|Oops|WARNING: CPU|nobody cared|No irq handler
 
 
 class Bench:
-    """A VM with the sorter, the probe and the card without a simulator."""
+    """VMs with the sorter, the probe and what else is asked for."""
 
-    def __init__(self, options):
+    def __init__(self, options, prefix="accos-"):
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="accos-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix))
         self.processes = []
         self.vms = []
 
-    def start(self, name, peers=()):
-        """Starts a VM with simulators and endpoints of its own, and waits for its prompt."""
+    def start(self, name, peers=(), **more):
+        """Starts a VM with simulators and endpoints of its own, and waits for its prompt. What
+        else is given is the VM's."""
         cards = []
         for card, what in (("sort", "sort"), ("probe", "probe"), *peers):
-            endpoint = f"ipc://{self.folder}/{name}-{card}"
+            endpoint = self.endpoint(name, card)
             program = ROOT / f"build/sim/{what}/{what}"
             if what == "endpoint":
                 self.processes.append(Process(f"{name}-{card}", [
@@ -42,7 +43,8 @@ class Bench:
                 self.processes.append(Simulator(f"{name}-{card}", program, self.folder,
                                                 {None: endpoint}))
             cards.append((card, endpoint))
-        vm = Vm(name, self.folder, self.options.qemu, self.options.guest, cards)
+        vm = Vm(name, self.folder, self.options.qemu, more.pop("guest", self.options.guest),
+                cards, **more)
         self.processes.append(vm)
         self.vms.append(vm)
         vm.boot()
@@ -57,6 +59,14 @@ class Bench:
             self.processes.remove(process)
             self.end_process(process)
         self.vms.remove(vm)
+
+    def endpoint(self, name, card):
+        """Where the simulator of a card listens that is in the VM with this name."""
+        return f"ipc://{self.folder}/{name}-{card}"
+
+    def simulator(self, vm, card):
+        """The simulator of a card."""
+        return next(p for p in self.processes if p.name == f"{vm.name}-{card}")
 
     @staticmethod
     def end_process(process):
@@ -118,6 +128,12 @@ def program(vm, line):
     if status != 0 or reports(output).get("result") != "PASS":
         raise Failure(f"{vm.name}: '{line}' ended with status {status}:\n{output[-2000:]}")
     return reports(output)
+
+
+def said(vm, text):
+    """How often the kernel has said it."""
+    # On the console it may say it in the middle of the answer.
+    return int(vm.ok(f"echo 1 >/proc/sys/kernel/printk; dmesg | grep -c '{text}'; true").split()[-1])
 
 
 def no_trouble(vm):
@@ -193,6 +209,38 @@ CHECKS = {"widths": check_widths, "affinity": check_affinity, "d3hot": check_d3h
           "flr": check_flr}
 
 
+def step(name, text, action):
+    """Does something and prints how long it took."""
+    begin = time.monotonic()
+    result = action()
+    print(f"ok      {name:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
+    return result
+
+
+def run_checks(bench, vm, checks, wanted):
+    """Does those of the checks that are wanted, in their order, in one VM."""
+    for name, check in checks.items():
+        if name in wanted:
+            def checked(check=check):
+                check(bench, vm)
+                no_trouble(vm)
+            step(name, check.__doc__.strip().splitlines()[0], checked)
+
+
+def run(bench, action):
+    """Does everything that is to be done and ends the bench; returns the program's status."""
+    failed = True
+    try:
+        action()
+        failed = False
+    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError,
+            KeyError) as e:
+        print(f"FAILED  {type(e).__name__}: {e}")
+    finally:
+        failed = bench.end(failed)
+    return int(failed)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--qemu", required=True)
@@ -203,36 +251,14 @@ def main():
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("checks", nargs="*")
     options = parser.parse_args()
-    wanted = options.checks or list(CHECKS)
     bench = Bench(options)
-    failed = True
 
-    def step(name, text, action):
-        begin = time.monotonic()
-        result = action()
-        print(f"ok      {name:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
-        return result
-
-    try:
-        names = [name for name in CHECKS if name in wanted]
-        if names:
-            vm = step("start", "the guest is at its prompt", lambda: bench.start(
-                "vm", [("endpoint", "endpoint")]))
-            for name in names:
-                check = CHECKS[name]
-
-                def checked(check=check):
-                    check(bench, vm)
-                    no_trouble(vm)
-                step(name, check.__doc__.strip().splitlines()[0], checked)
-            bench.finish(vm)
-        failed = False
-    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError,
-            KeyError) as e:
-        print(f"FAILED  {type(e).__name__}: {e}")
-    finally:
-        failed = bench.end(failed)
-    return int(failed)
+    def everything():
+        vm = step("start", "the guest is at its prompt", lambda: bench.start(
+            "vm", [("endpoint", "endpoint")]))
+        run_checks(bench, vm, CHECKS, options.checks or CHECKS)
+        bench.finish(vm)
+    return run(bench, everything)
 
 
 if __name__ == "__main__":
