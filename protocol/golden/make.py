@@ -21,6 +21,8 @@ TYPES = {
     "REFUSE": 0x04,
     "BYE": 0x05,
     "NOOP": 0x06,
+    "SHARE": 0x07,
+    "ATTACH": 0x08,
     "MMIO_READ": 0x10,
     "MMIO_WRITE": 0x11,
     "MMIO_READ_DONE": 0x12,
@@ -127,6 +129,10 @@ def payload(name, f):
         return struct.pack("<II", f["reason"], len(text)) + text
     if name == "BYE":
         return struct.pack("<II", f["reason"], 0)
+    if name == "SHARE":
+        return f["name"].encode()
+    if name == "ATTACH":
+        return struct.pack("<II", int(f["attached"]), 0)
     if name == "MMIO_READ":
         return struct.pack("<BB6xQ", f["bar"], f["len"], number(f["offset"]))
     if name == "MMIO_WRITE":
@@ -321,6 +327,9 @@ good("no, without a word", "device", "REFUSE", reason=1, text="")
 bye = good("goodbye", "host", "BYE", reason=0)
 good("goodbye because of the protocol", "device", "BYE", reason=2)
 noop = good("nothing", "device", "NOOP")
+share = good("shared memory", "device", "SHARE", name="0123456789abcdef" * 2)
+attach = good("which is used", "host", "ATTACH", attached=True)
+good("which is not used", "host", "ATTACH", attached=False)
 read = good(
     "four bytes", "host", "MMIO_READ", tag=1, bar=0, len=4, offset="0x14"
 )
@@ -619,6 +628,9 @@ bad(
 )
 bad("a level of two", change(intx, 24, u32(2)), "INTx level is 2 (0x2), expected 0 or 1")
 bad("a reason that does not exist", change(bye, 24, u32(5)), "reason is 5 (0x5), expected 0 to 4")
+bad("a name of other letters", change(share, 24, b"A"), "SHARE name byte is 65 (0x41), expected 0 to 9 or a to f")
+bad("an attachment of two", change(attach, 24, u32(2)), "attached is 2 (0x2), expected 0 or 1")
+bad("reserved bytes", change(attach, 31, b"\x01"), "reserved ATTACH bytes is 1 (0x1), expected 0")
 bad("no window", change(init, 32, u32(0)), "write window is 0 (0x0), expected 1 to 4096")
 bad("too small a request", change(init, 36, u32(63)), "max_data is 63 (0x3f), expected 64 to 65536")
 bad("a name too long", change(init, 40, u32(65)), "name length is 65 (0x41), expected at most 64")

@@ -12,7 +12,10 @@ use crate::{
     function::Function,
     host::{mask, Violation},
     said::Said,
-    wire::{split, Frame, Reason, ResetKind, Status, WireError, HEADER_LEN, MAX_DATA, SIGNATURE},
+    wire::{
+        split, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, HEADER_LEN,
+        MAX_DATA, SIGNATURE,
+    },
 };
 
 /// DMA requests that may be outstanding at once.
@@ -24,14 +27,21 @@ pub const MAX_READS: usize = 4096;
 /// What a frame from the host asks of the device, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceEvent<'a> {
-    /// A host wants a session; CONFIG was appended to the reply. An earlier
-    /// session, if `replaced`, is over with everything outstanding in it.
+    /// A host wants a session; CONFIG was appended to the reply, unless it is asked
+    /// whether there is shared memory. An earlier session, if `replaced`, is over with
+    /// everything outstanding in it.
     Offered {
         /// Who it is.
         host: Said<'a>,
         /// Whether a session was up.
         replaced: bool,
+        /// The host can use shared memory, and [`DeviceSession::shares`] has said that so
+        /// may we: answer with [`DeviceSession::answer`].
+        asked: bool,
     },
+    /// The host has answered SHARE: what follows its READY, which comes next, goes through
+    /// shared memory if so, in both directions.
+    Attached(bool),
     /// The host accepted the configuration; the link is up.
     Up,
     /// The session is over.
@@ -106,6 +116,8 @@ pub enum DeviceEvent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
+    /// INIT has come, CONFIG is not sent.
+    Asked,
     Offered,
     Up,
 }
@@ -138,6 +150,10 @@ pub struct DeviceSession {
     timed: bool,
     /// Minor version of the host.
     minor: u8,
+    /// Shared memory may be used.
+    shares: bool,
+    /// SHARE was sent and not answered.
+    shared: bool,
     /// Session of the message that was looked at last, for [`Self::fail`].
     heard: u64,
     stale: u64,
@@ -187,9 +203,34 @@ impl DeviceSession {
             resets_outstanding: 0,
             timed: false,
             minor: 0,
+            shares: false,
+            shared: false,
             heard: 0,
             stale: 0,
         })
+    }
+
+    /// Whether shared memory may be used, where a host asks.
+    pub fn shares(&mut self, shares: bool) {
+        self.shares = shares;
+    }
+
+    /// Answers a host that has asked for shared memory: appends SHARE, if there is some to
+    /// be had under that name, and CONFIG.
+    pub fn answer(&mut self, name: Option<&str>, reply: &mut Vec<u8>) {
+        if self.state != State::Asked {
+            return;
+        }
+        if let Some(name) = name {
+            self.shared = true;
+            Frame::Share { name }.encode(self.session, reply);
+        }
+        self.offer(reply);
+    }
+
+    fn offer(&mut self, reply: &mut Vec<u8>) {
+        self.state = State::Offered;
+        Frame::Config(self.config.clone()).encode(self.session, reply);
     }
 
     /// What the device says in the handshake.
@@ -268,11 +309,17 @@ impl DeviceSession {
                 self.resets_outstanding = 0;
                 self.timed = false;
                 self.minor = header.minor;
-                self.state = State::Offered;
-                Frame::Config(self.config.clone()).encode(self.session, reply);
+                self.shared = false;
+                let asked = self.shares && init.features & FEATURE_SHARED_MEMORY != 0;
+                if asked {
+                    self.state = State::Asked;
+                } else {
+                    self.offer(reply);
+                }
                 DeviceEvent::Offered {
                     host: Said::new(init.name),
                     replaced,
+                    asked,
                 }
             }
             frame => self.event(frame)?,
@@ -285,6 +332,7 @@ impl DeviceSession {
             frame: frame.name(),
             state: match self.state {
                 State::Idle => crate::host::State::Idle,
+                State::Asked => crate::host::State::Init,
                 State::Offered => crate::host::State::Configured,
                 State::Up => crate::host::State::Up,
             },
@@ -305,7 +353,11 @@ impl DeviceSession {
                     text: Said::default(),
                 })
             }
-            (State::Offered, Frame::Ready) => {
+            (State::Offered, Frame::Attach { attached }) if self.shared => {
+                self.shared = false;
+                Ok(DeviceEvent::Attached(attached))
+            }
+            (State::Offered, Frame::Ready) if !self.shared => {
                 self.state = State::Up;
                 Ok(DeviceEvent::Up)
             }

@@ -13,8 +13,8 @@ use crate::{
     function::Function,
     said::Said,
     wire::{
-        split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError, MAX_DATA,
-        MAX_INTERVAL,
+        split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError,
+        FEATURE_SHARED_MEMORY, MAX_DATA, MAX_INTERVAL,
     },
 };
 
@@ -175,6 +175,12 @@ pub enum HostEvent<'a> {
     /// The device's configuration, checked. Answer with
     /// [`HostSession::accept`] or [`HostSession::refuse`].
     Configured(Config),
+    /// The device offers shared memory, which the host has offered to use. Its
+    /// configuration comes next; say with [`HostSession::attach`] whether it is used.
+    Share {
+        /// Where it is to be had: hexadecimal digits.
+        name: &'a str,
+    },
     /// The device does not want this session.
     Refused {
         /// Machine readable.
@@ -304,6 +310,10 @@ pub struct HostSession {
     has_function: bool,
     /// What it was told last.
     function: Option<Function>,
+    /// [`FEATURE_SHARED_MEMORY`] was offered.
+    shares: bool,
+    /// The device has taken that up; whether the memory is used.
+    share: Option<bool>,
 }
 
 impl HostSession {
@@ -331,6 +341,8 @@ impl HostSession {
             time: None,
             has_function: false,
             function: None,
+            shares: false,
+            share: None,
         }
     }
 
@@ -425,12 +437,29 @@ impl HostSession {
         frame.encode(self.session, out);
     }
 
+    /// Offers in INIT to use shared memory, or not.
+    pub fn share(&mut self, shares: bool) {
+        self.shares = shares;
+    }
+
+    /// Tells with [`HostSession::accept`] whether the shared memory that the device has
+    /// offered is used; without this it is not.
+    pub fn attach(&mut self, attached: bool) {
+        if let Some(share) = &mut self.share {
+            *share = attached;
+        }
+    }
+
     /// Begins the session: appends INIT.
     pub fn init(&mut self, name: &str, out: &mut Vec<u8>) {
         self.state = State::Init;
         self.put(
             &Frame::Init(Init {
-                features: 0,
+                features: if self.shares {
+                    FEATURE_SHARED_MEMORY
+                } else {
+                    0
+                },
                 write_window: self.window,
                 max_data: MAX_DATA as u32,
                 name,
@@ -439,10 +468,14 @@ impl HostSession {
         );
     }
 
-    /// Accepts the configuration: appends READY.
+    /// Accepts the configuration: appends READY. If [`HostSession::attach`] was called,
+    /// everything after it goes through shared memory, in both directions.
     pub fn accept(&mut self, out: &mut Vec<u8>) {
         debug_assert_eq!(self.state, State::Configured);
         self.state = State::Up;
+        if let Some(attached) = self.share {
+            self.put(&Frame::Attach { attached }, out);
+        }
         self.put(&Frame::Ready, out);
     }
 
@@ -671,6 +704,10 @@ impl HostSession {
             (_, Frame::Bye { reason }) => {
                 self.disconnected();
                 Ok(HostEvent::Closed { reason })
+            }
+            (State::Init, Frame::Share { name }) if self.shares && self.share.is_none() => {
+                self.share = Some(false);
+                Ok(HostEvent::Share { name })
             }
             (State::Init, Frame::Config(config)) => {
                 config.check()?;

@@ -52,6 +52,13 @@ pub const MAX_NIC_FRAME: usize = 9216;
 /// Longest interval of [`Frame::Clock`]: a second, in nanoseconds.
 pub const MAX_INTERVAL: u64 = 1_000_000_000;
 
+/// Bit of [`Init::features`], added in 1.2: the host is on the device's machine, as far as it
+/// can tell, and can go on with the session through shared memory.
+pub const FEATURE_SHARED_MEMORY: u64 = 1;
+
+/// Bytes of the name in [`Frame::Share`].
+pub const SHARE_NAME: usize = 32;
+
 /// Most bytes of one [`Frame::Serial`].
 pub const MAX_SERIAL: usize = 4096;
 
@@ -72,6 +79,8 @@ pub mod frame_type {
     pub const REFUSE: u8 = 0x04;
     pub const BYE: u8 = 0x05;
     pub const NOOP: u8 = 0x06;
+    pub const SHARE: u8 = 0x07;
+    pub const ATTACH: u8 = 0x08;
     pub const MMIO_READ: u8 = 0x10;
     pub const MMIO_WRITE: u8 = 0x11;
     pub const MMIO_READ_DONE: u8 = 0x12;
@@ -113,7 +122,7 @@ pub struct Header {
 /// First frame of a session, from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Init<'a> {
-    /// Optional abilities of the host; none are defined in version 1.0.
+    /// Optional abilities of the host, [`FEATURE_SHARED_MEMORY`].
     pub features: u64,
     /// Posted writes that the host keeps outstanding at most, 1 to 4096.
     pub write_window: u32,
@@ -287,6 +296,17 @@ pub enum Frame<'a> {
     },
     /// Either way: nothing; tells whether the peer can still be reached.
     Noop,
+    /// D→H before CONFIG, added in 1.2: the session can go on through shared memory.
+    Share {
+        /// Where the host gets it: [`SHARE_NAME`] hexadecimal digits.
+        name: &'a str,
+    },
+    /// H→D before READY, added in 1.2: answers SHARE. What follows READY, in both
+    /// directions, goes through shared memory if so.
+    Attach {
+        /// Whether the host has it.
+        attached: bool,
+    },
     /// H→D: read from a BAR.
     MmioRead {
         /// Chosen by the host.
@@ -914,6 +934,27 @@ impl<'a> Frame<'a> {
                 exactly("NOOP", payload, 0)?;
                 Frame::Noop
             }
+            t::SHARE => {
+                exactly("SHARE", payload, SHARE_NAME)?;
+                let name = reader("SHARE").text(SHARE_NAME, "SHARE name")?;
+                let bad = |b: &u8| !b.is_ascii_digit() && !(b'a'..=b'f').contains(b);
+                if let Some(bad) = name.bytes().find(bad) {
+                    return Err(field("SHARE name byte", bad, "0 to 9 or a to f"));
+                }
+                Frame::Share { name }
+            }
+            t::ATTACH => {
+                exactly("ATTACH", payload, 8)?;
+                let mut r = reader("ATTACH");
+                let attached = r.u32()?;
+                r.zero(4, "reserved ATTACH bytes")?;
+                if attached > 1 {
+                    return Err(field("attached", attached, "0 or 1"));
+                }
+                Frame::Attach {
+                    attached: attached != 0,
+                }
+            }
             t::MMIO_READ => {
                 let (bar, len, offset, _) = decode_mmio("MMIO_READ", payload, false)?;
                 Frame::MmioRead {
@@ -1155,6 +1196,8 @@ impl<'a> Frame<'a> {
                 | Frame::Refuse { .. }
                 | Frame::Bye { .. }
                 | Frame::Noop
+                | Frame::Share { .. }
+                | Frame::Attach { .. }
                 | Frame::Msix { .. }
                 | Frame::Intx { .. }
                 | Frame::Clock { .. }
@@ -1178,6 +1221,8 @@ impl<'a> Frame<'a> {
             Frame::Refuse { .. } => "REFUSE",
             Frame::Bye { .. } => "BYE",
             Frame::Noop => "NOOP",
+            Frame::Share { .. } => "SHARE",
+            Frame::Attach { .. } => "ATTACH",
             Frame::MmioRead { .. } => "MMIO_READ",
             Frame::MmioWrite { .. } => "MMIO_WRITE",
             Frame::MmioReadDone { .. } => "MMIO_READ_DONE",
@@ -1212,6 +1257,8 @@ impl<'a> Frame<'a> {
             Frame::Refuse { .. } => (t::REFUSE, 0),
             Frame::Bye { .. } => (t::BYE, 0),
             Frame::Noop => (t::NOOP, 0),
+            Frame::Share { .. } => (t::SHARE, 0),
+            Frame::Attach { .. } => (t::ATTACH, 0),
             Frame::MmioRead { tag, .. } => (t::MMIO_READ, *tag),
             Frame::MmioWrite { tag, .. } => (t::MMIO_WRITE, *tag),
             Frame::MmioReadDone { tag, .. } => (t::MMIO_READ_DONE, *tag),
@@ -1274,6 +1321,8 @@ impl<'a> Frame<'a> {
                 out.extend_from_slice(text.as_bytes());
             }
             Frame::Bye { reason } => pair(out, *reason as u32, 0),
+            Frame::Share { name } => out.extend_from_slice(name.as_bytes()),
+            Frame::Attach { attached } => pair(out, u32::from(*attached), 0),
             Frame::MmioRead {
                 bar, len, offset, ..
             } => {

@@ -130,6 +130,12 @@ fn build<'a>(
             reason: reason(&f["reason"]),
         },
         "NOOP" => Frame::Noop,
+        "SHARE" => Frame::Share {
+            name: text(&f["name"]),
+        },
+        "ATTACH" => Frame::Attach {
+            attached: f["attached"].as_bool().unwrap(),
+        },
         "MMIO_READ" => Frame::MmioRead {
             tag,
             bar: small(&f["bar"]),
@@ -254,7 +260,7 @@ fn frames_encode_to_their_bytes_and_back() {
         assert!(rest.is_empty(), "{title}");
         assert_eq!(Frame::decode(&header, payload).expect(&title), frame);
     }
-    assert_eq!(names.len(), 27, "not every frame has a vector: {names:?}");
+    assert_eq!(names.len(), 29, "not every frame has a vector: {names:?}");
 }
 
 #[test]

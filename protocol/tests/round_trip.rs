@@ -245,6 +245,12 @@ fn plain() -> impl Strategy<Value = Owned> {
         }),
         any::<u16>().prop_map(|vector| F::Msix { vector }),
         any::<bool>().prop_map(|level| F::Intx { level }),
+        any::<bool>().prop_map(|attached| F::Attach { attached }),
+        select(vec![
+            "00112233445566778899aabbccddeeff",
+            "abcdef7890abcdef7890abcdef789012"
+        ])
+        .prop_map(|name| F::Share { name }),
         (
             any::<u32>(),
             select(vec![ResetKind::Flr, ResetKind::Hot, ResetKind::Cold])

@@ -284,6 +284,7 @@ impl World {
                 HostEvent::Ignored(Ignored::Noop) => {}
                 HostEvent::Refused { .. }
                 | HostEvent::BadVector { .. }
+                | HostEvent::Share { .. }
                 | HostEvent::Time { .. } => {
                     panic!("{event:?} of an honest device")
                 }
@@ -354,6 +355,7 @@ impl World {
                     self.todo.push_back(Todo::Reset { tag });
                 }
                 DeviceEvent::Clock { .. } => panic!("nobody asks for the time"),
+                DeviceEvent::Attached(_) => panic!("nobody shares memory"),
                 DeviceEvent::Ignored => self.count("stale for the device"),
             }
             self.send(true, reply);
@@ -1028,6 +1030,85 @@ fn a_device_without_a_clock_is_not_asked_for_the_time() {
             );
         }
     }
+}
+
+/// Both sides have to want shared memory, and both know in time whether it is used.
+#[test]
+fn shared_memory_is_agreed_on_before_the_session_begins() {
+    const NAME: &str = "00112233445566778899aabbccddeeff";
+    for (host_shares, device_shares, there, attached) in [
+        (false, true, true, false),
+        (true, false, true, false),
+        (true, true, false, false),
+        (true, true, true, false),
+        (true, true, true, true),
+    ] {
+        let mut host = HostSession::new(5, 1);
+        let mut device = DeviceSession::new(config()).unwrap();
+        host.share(host_shares);
+        device.shares(device_shares);
+        let (mut to_device, mut to_host) = (Vec::new(), Vec::new());
+        host.init("", &mut to_device);
+        let (event, _) = device.frame(&to_device, &mut to_host).unwrap();
+        let both = host_shares && device_shares;
+        let DeviceEvent::Offered { asked, .. } = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!((asked, to_host.is_empty()), (both, both));
+        if both {
+            device.answer(there.then_some(NAME), &mut to_host);
+            // Once is enough.
+            let length = to_host.len();
+            device.answer(Some(NAME), &mut to_host);
+            assert_eq!(to_host.len(), length);
+        }
+        let (event, rest) = host.frame(&to_host).unwrap();
+        let mut rest = rest;
+        let shared = both && there;
+        if shared {
+            assert_eq!(event, HostEvent::Share { name: NAME });
+            // Not again.
+            let again = frame(&host, &Frame::Share { name: NAME });
+            let e = host.frame(&again).unwrap_err().to_string();
+            assert!(e.contains("SHARE may not come in state Init"), "{e}");
+            let event;
+            (event, rest) = host.frame(rest).unwrap();
+            assert!(matches!(event, HostEvent::Configured(_)));
+        } else {
+            assert!(matches!(event, HostEvent::Configured(_)));
+        }
+        assert!(rest.is_empty());
+        // Without SHARE it has no effect.
+        host.attach(attached || !shared);
+        if shared {
+            let early = frame(&host, &Frame::Ready);
+            let e = device.frame(&early, &mut to_host).unwrap_err().to_string();
+            assert!(e.contains("READY may not come"), "{e}");
+        } else {
+            let unasked = frame(&host, &Frame::Attach { attached: true });
+            let e = device.frame(&unasked, &mut to_host).unwrap_err();
+            assert!(e.to_string().contains("ATTACH may not come"), "{e}");
+        }
+        to_device.clear();
+        host.accept(&mut to_device);
+        let mut rest = &to_device[..];
+        if shared {
+            let (event, more) = device.frame(rest, &mut to_host).unwrap();
+            assert_eq!(event, DeviceEvent::Attached(attached));
+            rest = more;
+        }
+        let (event, rest) = device.frame(rest, &mut to_host).unwrap();
+        assert_eq!(event, DeviceEvent::Up);
+        assert!(rest.is_empty());
+        let late = frame(&host, &Frame::Attach { attached: true });
+        assert!(device.frame(&late, &mut to_host).is_err());
+    }
+    // A host that has not asked is not sent it.
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut Vec::new());
+    let share = frame(&host, &Frame::Share { name: NAME });
+    let e = host.frame(&share).unwrap_err().to_string();
+    assert!(e.contains("SHARE may not come in state Init"), "{e}");
 }
 
 /// What the guest sets in config space is told to a device that can be told, once,

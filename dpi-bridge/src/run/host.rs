@@ -468,7 +468,7 @@ impl Run {
             trace!(target: c.target, "{event:?}");
         }
         match event {
-            DeviceEvent::Offered { host, replaced } => {
+            DeviceEvent::Offered { host, replaced, .. } => {
                 if replaced {
                     self.link_down(c, "the host began another session");
                 }

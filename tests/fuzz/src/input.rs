@@ -13,13 +13,15 @@ use accelerator_protocol::{
 use crate::typed::{config, SESSION};
 
 /// Types of all frames, and some that there are none of.
-pub const TYPES: [u8; 29] = [
+pub const TYPES: [u8; 31] = [
     t::INIT,
     t::CONFIG,
     t::READY,
     t::REFUSE,
     t::BYE,
     t::NOOP,
+    t::SHARE,
+    t::ATTACH,
     t::MMIO_READ,
     t::MMIO_WRITE,
     t::MMIO_READ_DONE,
@@ -171,6 +173,12 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
         t::REFUSE => Frame::Refuse { reason, text },
         t::BYE => Frame::Bye { reason },
         t::NOOP => Frame::Noop,
+        t::SHARE => Frame::Share {
+            name: ["0123456789abcdef0123456789abcdef", "no name"][r.below(2) as usize],
+        },
+        t::ATTACH => Frame::Attach {
+            attached: r.one_in(2),
+        },
         t::MMIO_READ | t::MMIO_WRITE => {
             let (len, offset) = (access, r.number());
             let data = r.next() & (u64::MAX >> (64 - 8 * u32::from(len)));

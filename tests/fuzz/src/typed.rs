@@ -7,7 +7,10 @@ use accelerator_protocol::{
     config::{Bar, Config, Msix},
     device::{DeviceEvent, DeviceSession, MAX_DMA},
     host::{HostEvent, HostSession, State},
-    wire::{ChannelKind, Frame, Init, Reason, ResetKind, Status, MAX_DATA, MAX_MESSAGE},
+    wire::{
+        ChannelKind, Frame, Init, Reason, ResetKind, Status, FEATURE_SHARED_MEMORY, MAX_DATA,
+        MAX_MESSAGE,
+    },
 };
 
 /// Session of all targets.
@@ -90,7 +93,7 @@ pub fn typed(half: Half, input: &[u8]) -> Outcome {
     };
     match half {
         Half::Host => host(state % 6, message),
-        Half::Device => device(state % 5, message),
+        Half::Device => device(state % 6, message),
         Half::HostNic => host_channel(ChannelKind::Nic, state % 3, message),
         Half::HostSerial => host_channel(ChannelKind::Serial, state % 3, message),
         Half::DeviceNic => device_channel(ChannelKind::Nic, state % 2, message),
@@ -106,6 +109,7 @@ fn bounded(out: &[u8]) {
 fn host(state: u8, message: &[u8]) -> Outcome {
     let mut host = HostSession::new(SESSION, WINDOW);
     let mut out = Vec::new();
+    host.share(true);
     host.init("fuzz", &mut out);
     let mut reads = Vec::new();
     if state >= 1 {
@@ -157,6 +161,10 @@ fn host(state: u8, message: &[u8]) -> Outcome {
                 assert_eq!(state, 0);
                 assert!(config.check().is_ok());
             }
+            HostEvent::Share { name } => {
+                assert_eq!((state, name.len()), (0, 32));
+                host.attach(true);
+            }
             HostEvent::ReadDone { tag, .. } => {
                 let i = reads.iter().position(|&t| t == tag);
                 reads.remove(i.expect("a read that was not outstanding"));
@@ -205,15 +213,18 @@ fn device(state: u8, message: &[u8]) -> Outcome {
         device.frame(&message, &mut out).expect("a good frame");
     };
     if state >= 1 {
+        device.shares(state == 5);
         let init = Init {
-            features: 0,
+            features: FEATURE_SHARED_MEMORY,
             write_window: WINDOW,
             max_data: 4096,
             name: "fuzz",
         };
         give(&mut device, &Frame::Init(init));
     }
-    if state >= 2 {
+    if state == 5 {
+        device.answer(Some("0123456789abcdef0123456789abcdef"), &mut out);
+    } else if state >= 2 {
         give(&mut device, &Frame::Ready);
     }
     let mut wanted = Vec::new();
@@ -249,6 +260,14 @@ fn device(state: u8, message: &[u8]) -> Outcome {
             outcome = Outcome::Taken;
         }
         match event {
+            DeviceEvent::Offered { asked, .. } => {
+                assert!(!asked || state == 5);
+                if asked {
+                    out.clear();
+                    device.answer(None, &mut out);
+                    bounded(&out);
+                }
+            }
             DeviceEvent::Read {
                 bar, offset, len, ..
             }

@@ -741,7 +741,7 @@ fn unexpected(expected: &str, found: &Event) -> Error {
 
 fn own(event: &DeviceEvent<'_>) -> Option<Event> {
     Some(match *event {
-        DeviceEvent::Offered { host, replaced } => Event::Offered {
+        DeviceEvent::Offered { host, replaced, .. } => Event::Offered {
             host: host.raw().to_owned(),
             replaced,
         },

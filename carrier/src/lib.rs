@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Messages between two processes of one host, through memory that both have.
+//!
+//! The crate knows bytes and threads, no frame. What one end sends the other receives
+//! whole, once and in order; how much is under way is bounded; an end that sleeps is woken
+//! by the other, which makes a system call for that and for nothing else.
+//!
+//! * [`ring`] is one direction: a queue of messages with one producer and one consumer, and
+//!   the protocol by which either sleeps and is woken;
+//! * [`segment`] is the memory: two rings in a sealed memory file;
+//! * [`handover`] gives that file to the other process, through a Unix socket that only
+//!   processes of the same user get anything from. The connection stays, as the bell that
+//!   wakes;
+//! * [`end`](mod@end) is what a process uses: both rings and the bell;
+//! * [`patience`] is how long it is worth while to look before one sleeps.
+//!
+//! # Trust
+//!
+//! Neither end trusts the other. Each keeps its own position in private memory, and what the
+//! other has written is read once, copied and then checked. The other can write whatever it
+//! wants at any moment: that is told as [`Broken`], or gives a message that was never
+//! sent, which the reader of messages has to check in any case.
+
+pub mod ring;
+
+#[cfg(not(loom))]
+pub mod end;
+#[cfg(not(loom))]
+pub mod handover;
+#[cfg(not(loom))]
+pub mod patience;
+#[cfg(not(loom))]
+pub mod segment;
+
+use std::fmt;
+
+/// The other end has written what it may not write. What both share is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A position that claims more words in a ring than it has.
+    Position {
+        /// Words that would be in it.
+        found: u64,
+        /// Words that it has.
+        size: u64,
+    },
+    /// A part of a message that is longer than what was written, or may be.
+    Length {
+        /// Bytes of the part.
+        found: u64,
+        /// At most so many were possible.
+        limit: u64,
+    },
+    /// A message with more bytes than a message may have.
+    Message {
+        /// Most bytes of a message.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position { found, size } => write!(
+                f,
+                "a ring in shared memory would hold {found} words, it has {size}"
+            ),
+            Self::Length { found, limit } => write!(
+                f,
+                "a message in shared memory has a part of {found} bytes where {limit} are possible"
+            ),
+            Self::Message { limit } => {
+                write!(f, "a message in shared memory has more than {limit} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Broken {}

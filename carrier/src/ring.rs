@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One direction: a queue of messages in memory, with one producer and one consumer.
+//!
+//! # Layout
+//!
+//! [`Lines`], four cache lines with one word each, and the data, a power of two of words. A
+//! message is written as one part or several, each a word with its length in bytes (bit 63
+//! tells that another part follows) and its bytes, filled up to a whole word. Positions count
+//! words since the beginning and never turn back.
+//!
+//! # Order
+//!
+//! The producer writes a part with plain stores and then its position with release; the
+//! consumer reads that with acquire, so what it copies is what was written. The other way
+//! round the consumer publishes with release how far it has copied, and the producer reads
+//! that with acquire before it writes there again.
+//!
+//! # Sleep
+//!
+//! Who wants to sleep sets a flag, and then looks once more; the other one publishes and then
+//! looks at the flag. Between the two steps each side has a sequentially consistent fence, so
+//! at least one of them sees what the other did: either the sleeper finds work, or it is
+//! woken. Who wakes takes the flag away, so that a sleeper costs one system call and not one
+//! with each message.
+
+#[cfg(not(loom))]
+use std::sync::atomic::{fence, AtomicU64, Ordering};
+
+#[cfg(loom)]
+use loom::sync::atomic::{fence, AtomicU64, Ordering};
+
+use crate::Broken;
+
+/// A word that has a cache line for itself (two, since processors fetch pairs).
+#[repr(C, align(128))]
+#[derive(Default)]
+pub struct Line(AtomicU64);
+
+/// What the two sides tell each other beside the data.
+#[repr(C)]
+#[derive(Default)]
+pub struct Lines {
+    /// Words written, by the producer.
+    tail: Line,
+    /// Words read, by the consumer.
+    head: Line,
+    /// The consumer sleeps until something is written.
+    sleeps: Line,
+    /// The producer waits until something is read.
+    waits: Line,
+}
+
+impl Lines {
+    /// Whether there is something to read, for a thread that is not the consumer: a hint,
+    /// since it believes both positions.
+    #[inline]
+    pub fn may_have(&self) -> bool {
+        self.tail.0.load(Ordering::Acquire) != self.head.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a ring is.
+pub trait Memory {
+    /// Its lines.
+    fn lines(&self) -> &Lines;
+    /// Its data: a power of two of words, at least four.
+    fn data(&self) -> &[AtomicU64];
+}
+
+/// Another part of the message follows.
+const MORE: u64 = 1 << 63;
+
+/// The side that writes.
+pub struct Producer<M> {
+    memory: M,
+    /// Words written. The one in the shared memory is never read.
+    tail: u64,
+    /// Words read, as far as is known.
+    head: u64,
+}
+
+/// The side that reads.
+pub struct Consumer<M> {
+    memory: M,
+    /// Words read. The one in the shared memory is never read.
+    head: u64,
+}
+
+/// What [`Consumer::pop`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Popped {
+    /// Nothing.
+    Nothing,
+    /// A part of a message; others follow.
+    Part,
+    /// The last part of a message.
+    Last,
+}
+
+/// Words of a part of so many bytes.
+const fn words(bytes: usize) -> u64 {
+    // No buffer has so many that this overflows.
+    (1 + bytes.div_ceil(8)) as u64
+}
+
+/// The position in the data, whose length is a power of two.
+fn index(position: u64, data: &[AtomicU64]) -> usize {
+    (position & (data.len() as u64 - 1)) as usize
+}
+
+impl<M: Memory> Producer<M> {
+    /// Of a ring in which nothing was written.
+    pub fn new(memory: M) -> Self {
+        debug_assert!(memory.data().len().is_power_of_two());
+        Self {
+            memory,
+            tail: 0,
+            head: 0,
+        }
+    }
+
+    /// Bytes of the longest part: a quarter of the ring, so that a long message is written
+    /// while it is read.
+    pub fn longest(&self) -> usize {
+        self.memory.data().len() / 4 * 8 - 8
+    }
+
+    /// Whether a part of `bytes` has room.
+    fn has_room(&mut self, bytes: usize) -> Result<bool, Broken> {
+        let size = self.memory.data().len() as u64;
+        let needed = words(bytes);
+        if size - (self.tail - self.head) >= needed {
+            return Ok(true);
+        }
+        let head = self.memory.lines().head.0.load(Ordering::Acquire);
+        let used = self.tail.wrapping_sub(head);
+        if used > size {
+            return Err(Broken::Position { found: used, size });
+        }
+        self.head = head;
+        Ok(size - used >= needed)
+    }
+
+    /// Writes a part of a message, at most [`Self::longest`] bytes, if it has room. `more`
+    /// says that another part follows. Whether it was written.
+    ///
+    /// # Errors
+    ///
+    /// The other end has broken the ring.
+    pub fn push(&mut self, bytes: &[u8], more: bool) -> Result<bool, Broken> {
+        debug_assert!(bytes.len() <= self.longest());
+        if !self.has_room(bytes.len())? {
+            return Ok(false);
+        }
+        let data = self.memory.data();
+        let mut at = self.tail;
+        let head = bytes.len() as u64 | if more { MORE } else { 0 };
+        data[index(at, data)].store(head, Ordering::Relaxed);
+        let mut whole = bytes.chunks_exact(8);
+        for chunk in &mut whole {
+            at += 1;
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            data[index(at, data)].store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+        let rest = whole.remainder();
+        if !rest.is_empty() {
+            at += 1;
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            data[index(at, data)].store(u64::from_le_bytes(word), Ordering::Relaxed);
+        }
+        self.tail = at + 1;
+        self.memory
+            .lines()
+            .tail
+            .0
+            .store(self.tail, Ordering::Release);
+        Ok(true)
+    }
+
+    /// After something was pushed: whether the other side sleeps and has to be woken. Says so
+    /// once for each sleep.
+    pub fn must_wake(&self) -> bool {
+        take_flag(&self.memory.lines().sleeps.0)
+    }
+
+    /// Asks to be woken when something is read, since a part of `bytes` has no room. False
+    /// if it has by now; then nobody wakes.
+    ///
+    /// # Errors
+    ///
+    /// The other end has broken the ring.
+    pub fn wait_for_room(&mut self, bytes: usize) -> Result<bool, Broken> {
+        self.memory.lines().waits.0.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let room = self.has_room(bytes)?;
+        if room {
+            self.memory.lines().waits.0.store(0, Ordering::Relaxed);
+        }
+        Ok(!room)
+    }
+}
+
+impl<M: Memory> Consumer<M> {
+    /// Of a ring from which nothing was read.
+    pub fn new(memory: M) -> Self {
+        debug_assert!(memory.data().len().is_power_of_two());
+        Self { memory, head: 0 }
+    }
+
+    /// Where the ring is.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.memory.lines().tail.0.load(Ordering::Acquire) == self.head
+    }
+
+    /// Appends the next part of a message to `to`, which has at most `limit` bytes then.
+    ///
+    /// # Errors
+    ///
+    /// The other end has broken the ring, or the message would be too long.
+    pub fn pop(&mut self, to: &mut Vec<u8>, limit: usize) -> Result<Popped, Broken> {
+        let lines = self.memory.lines();
+        let data = self.memory.data();
+        let size = data.len() as u64;
+        let there = lines.tail.0.load(Ordering::Acquire).wrapping_sub(self.head);
+        if there == 0 {
+            return Ok(Popped::Nothing);
+        }
+        if there > size {
+            return Err(Broken::Position { found: there, size });
+        }
+        let mut at = self.head;
+        let head = data[index(at, data)].load(Ordering::Relaxed);
+        let length = head & !MORE;
+        let possible = (there - 1) * 8;
+        if length > possible {
+            return Err(Broken::Length {
+                found: length,
+                limit: possible,
+            });
+        }
+        // At most what the ring has.
+        let length = length as usize;
+        if to.len() + length > limit {
+            return Err(Broken::Message { limit });
+        }
+        to.reserve(length);
+        let mut left = length;
+        while left != 0 {
+            at += 1;
+            let word = data[index(at, data)].load(Ordering::Relaxed).to_le_bytes();
+            let count = left.min(8);
+            to.extend_from_slice(&word[..count]);
+            left -= count;
+        }
+        self.head = at + 1;
+        lines.head.0.store(self.head, Ordering::Release);
+        Ok(if head & MORE != 0 {
+            Popped::Part
+        } else {
+            Popped::Last
+        })
+    }
+
+    /// After something was popped: whether the other side waits for room and has to be
+    /// woken. Says so once for each wait.
+    pub fn must_wake(&self) -> bool {
+        take_flag(&self.memory.lines().waits.0)
+    }
+
+    /// Asks to be woken when something is pushed. False if something is there; then nobody
+    /// wakes.
+    pub fn sleep(&self) -> bool {
+        let lines = self.memory.lines();
+        lines.sleeps.0.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let empty = self.is_empty();
+        if !empty {
+            self.awake();
+        }
+        empty
+    }
+
+    /// Sleeps no more, whoever woke it. A wake-up may still come.
+    pub fn awake(&self) {
+        self.memory.lines().sleeps.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Takes the flag of a sleeper, after what it may wait for was published.
+fn take_flag(flag: &AtomicU64) -> bool {
+    fence(Ordering::SeqCst);
+    // The flag is seldom set, and to look does not take the line from its owner.
+    flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0
+}
