@@ -96,6 +96,11 @@ impl End {
         Ok(true)
     }
 
+    /// Whether something of a message is left.
+    pub fn has_rest(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     /// Goes on with what is left of a message. Whether nothing is.
     ///
     /// # Errors

@@ -58,6 +58,18 @@ impl Lines {
     pub fn may_have(&self) -> bool {
         self.tail.0.load(Ordering::Acquire) != self.head.0.load(Ordering::Relaxed)
     }
+
+    /// The consumer asks to be woken when something is pushed. It has to look once more before
+    /// it sleeps.
+    pub fn sleep(&self) {
+        self.sleeps.0.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The consumer sleeps no more, whoever woke it. A wake-up may still come.
+    pub fn awake(&self) {
+        self.sleeps.0.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Where a ring is.
@@ -278,9 +290,7 @@ impl<M: Memory> Consumer<M> {
     /// Asks to be woken when something is pushed. False if something is there; then nobody
     /// wakes.
     pub fn sleep(&self) -> bool {
-        let lines = self.memory.lines();
-        lines.sleeps.0.store(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.memory.lines().sleep();
         let empty = self.is_empty();
         if !empty {
             self.awake();
@@ -290,7 +300,7 @@ impl<M: Memory> Consumer<M> {
 
     /// Sleeps no more, whoever woke it. A wake-up may still come.
     pub fn awake(&self) {
-        self.memory.lines().sleeps.0.store(0, Ordering::Relaxed);
+        self.memory.lines().awake();
     }
 }
 

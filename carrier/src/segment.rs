@@ -38,7 +38,7 @@ pub enum Direction {
 }
 
 /// Addresses that are never given back: a thread may look there at any time. There is a
-/// segment, or zeros.
+/// segment, or memory of our own.
 #[derive(Debug)]
 pub struct Window {
     base: NonNull<u8>,
@@ -65,15 +65,11 @@ unsafe impl Send for Segment {}
 // SAFETY: as above.
 unsafe impl Sync for Segment {}
 
-/// Maps `BYTES` bytes, of `file` or of zeros that nobody can write, at `at` or anywhere.
+/// Maps `BYTES` bytes, of `file` or of zeros, at `at` or anywhere.
 fn map(file: Option<BorrowedFd<'_>>, at: Option<NonNull<u8>>) -> io::Result<NonNull<u8>> {
-    let (fd, protection, flags) = match file {
-        Some(file) => (
-            file.as_raw_fd(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-        ),
-        None => (-1, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
+    let (fd, flags) = match file {
+        Some(file) => (file.as_raw_fd(), libc::MAP_SHARED),
+        None => (-1, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS),
     };
     let fixed = if at.is_some() { libc::MAP_FIXED } else { 0 };
     // SAFETY: without MAP_FIXED nothing that is there is touched; with it, `at` is the base of
@@ -82,7 +78,7 @@ fn map(file: Option<BorrowedFd<'_>>, at: Option<NonNull<u8>>) -> io::Result<NonN
         libc::mmap(
             at.map_or(std::ptr::null_mut(), |at| at.as_ptr().cast()),
             BYTES,
-            protection,
+            libc::PROT_READ | libc::PROT_WRITE,
             flags | fixed,
             fd,
             0,
@@ -114,6 +110,19 @@ impl Window {
         // SAFETY: the window is mapped for good and aligned, and what is in there are atomics.
         let lines = unsafe { lines(self.base, Direction::ToDevice) };
         lines.may_have()
+    }
+
+    /// Asks the host to ring when it writes something, for a thread that looks with
+    /// [`Self::may_have`] once more before it sleeps.
+    pub fn sleep(&self) {
+        // SAFETY: as in `may_have`.
+        unsafe { lines(self.base, Direction::ToDevice) }.sleep();
+    }
+
+    /// Sleeps no more.
+    pub fn awake(&self) {
+        // SAFETY: as in `may_have`.
+        unsafe { lines(self.base, Direction::ToDevice) }.awake();
     }
 }
 

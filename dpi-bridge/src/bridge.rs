@@ -9,6 +9,7 @@ use accelerator_protocol::{
     config::MAX_CAPABILITIES,
     device::DeviceSession,
     function::Function,
+    is_local,
     wire::{ResetKind, Status},
     Capability, Config, Msix,
 };
@@ -16,6 +17,7 @@ use log::{info, warn};
 
 use crate::{
     error::{fail, within, Code, Error, Result},
+    memory::{Memory, Wanted},
     order::{Kind, READY_ALL},
     registry::Words,
     run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
@@ -38,6 +40,7 @@ pub struct Bridge {
     endpoint: String,
     config: Config,
     warn: Option<Duration>,
+    shared_memory: Wanted,
     words: &'static Words,
     run: Option<Run>,
     stats: [u64; STATS],
@@ -83,6 +86,7 @@ impl Bridge {
                 ..Config::default()
             },
             warn,
+            shared_memory: Wanted::default(),
             words,
             run: None,
             stats: [0; STATS],
@@ -246,23 +250,41 @@ impl Bridge {
         Ok(())
     }
 
+    /// `acc_set_shared_memory`.
+    pub fn set_shared_memory(&mut self, mode: i32) -> Result<()> {
+        self.setting()?;
+        self.shared_memory = match within("mode", mode, 0, 2)? {
+            0 => Wanted::Off,
+            1 => Wanted::Auto,
+            _ if is_local(&self.endpoint) => Wanted::On,
+            _ => fail!(
+                Invalid,
+                "mode is 2 (on), but endpoint {} is not on this machine, where shared memory \
+                 could be",
+                self.endpoint
+            ),
+        };
+        Ok(())
+    }
+
     /// `acc_start`.
     pub fn start(&mut self) -> Result<()> {
         self.setting()?;
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-        let transport = Transport::bind(
-            &self.endpoint,
-            &self.words.attention,
-            self.warn,
-            &self.target,
-        )?;
+        let transport = Transport::bind(&self.endpoint, self.words, self.warn, &self.target)?;
+        let wanted = if is_local(&self.endpoint) {
+            self.shared_memory
+        } else {
+            Wanted::Off
+        };
+        let memory = Memory::new(wanted, &self.words.window);
         info!(
             target: &self.target,
             "function {:04x}:{:04x} waits for QEMU at {}",
             self.config.vendor, self.config.device, self.endpoint
         );
-        self.run = Some(Run::new(transport, session));
+        self.run = Some(Run::new(transport, session, memory));
         Ok(())
     }
 

@@ -93,7 +93,7 @@ impl Port {
         let target = format!("accelerator[{name}]");
         // Waits for the host's credit are normal here; those for a simulator
         // that stands still are told by the bridge.
-        let transport = Transport::bind(endpoint, &words.attention, None, &target)?;
+        let transport = Transport::bind(endpoint, words, None, &target)?;
         info!(target: &target, "{kind:?} channel waits for QEMU at {endpoint}");
         words.attention.fetch_or(LOCAL, Ordering::AcqRel);
         Ok(Self {

@@ -540,6 +540,21 @@ pub extern "C" fn acc_start(h: *mut c_void) -> c_int {
     })
 }
 
+/// Says whether sessions go through shared memory instead of the socket, which only
+/// ends on one machine can (an ipc:// endpoint or loopback). Before `acc_start`.
+///
+/// `mode`: 0 never; 1 if the host can, which is the default; 2 refuses a host that
+/// cannot.
+///
+/// Returns 0, -ACC_EINVAL, for 2 also if the endpoint reaches beyond this machine,
+/// or -ACC_ESTATE.
+#[no_mangle]
+pub extern "C" fn acc_set_shared_memory(h: *mut c_void, mode: c_int) -> c_int {
+    call(h, "acc_set_shared_memory", |b| {
+        b.set_shared_memory(mode).map(|()| 0)
+    })
+}
+
 /// Takes in what the host sent and says what comes next. To be called at every
 /// clock; costs a few nanoseconds and makes no system call if nothing is there.
 ///

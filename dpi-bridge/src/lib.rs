@@ -33,6 +33,7 @@ pub mod error;
 pub mod ffi;
 mod limited;
 pub mod logger;
+mod memory;
 mod monitor;
 pub mod nic;
 pub mod order;

@@ -11,10 +11,12 @@ use std::{
     panic::{catch_unwind, AssertUnwindSafe},
     sync::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
     },
     time::Duration,
 };
+
+use accelerator_carrier::segment::Window;
 
 use crate::{
     bridge::Bridge,
@@ -167,11 +169,31 @@ pub struct Words {
     pub timing: Timing,
     /// A poll has come that did not take the fast path.
     pub polled: AtomicBool,
+    /// Of a bridge: where shared memory is while a session goes through it. There for good
+    /// once a session of the slot had one.
+    pub window: OnceLock<&'static Window>,
 }
 
 impl Words {
-    /// As of a slot in which nothing ever was. Whoever was there before has ended
-    /// its threads, so that nobody else writes them.
+    /// Of a slot in which nothing ever was.
+    pub const fn new() -> Self {
+        Self {
+            attention: AtomicU32::new(0),
+            status: AtomicU32::new(0),
+            timing: Timing::new(),
+            polled: AtomicBool::new(false),
+            window: OnceLock::new(),
+        }
+    }
+
+    /// Whether a host has written into shared memory what was not read.
+    #[inline]
+    fn has_memory(&self) -> bool {
+        self.window.get().is_some_and(|w| w.may_have())
+    }
+
+    /// As of a slot in which nothing ever was, but for an empty window. Whoever was there
+    /// before has ended its threads, so that nobody else writes them.
     fn reset(&self) {
         self.attention.store(0, Ordering::Release);
         self.status.store(0, Ordering::Release);
@@ -206,12 +228,7 @@ struct Slot {
 impl Slot {
     const fn new() -> Self {
         Self {
-            words: Words {
-                attention: AtomicU32::new(0),
-                status: AtomicU32::new(0),
-                timing: Timing::new(),
-                polled: AtomicBool::new(false),
-            },
+            words: Words::new(),
             generation: AtomicUsize::new(0),
             superseded: AtomicUsize::new(0),
             taken: AtomicBool::new(false),
@@ -264,13 +281,13 @@ pub fn quiet(handle: *mut c_void) -> bool {
     }
     let attention = slot.words.attention.load(Ordering::Acquire);
     if attention == 0 {
-        return true;
+        return !slot.words.has_memory();
     }
     if attention & TIMED == 0 {
         return false;
     }
     slot.words.timing.tick();
-    attention == TIMED && !slot.words.timing.is_due()
+    attention == TIMED && !slot.words.timing.is_due() && !slot.words.has_memory()
 }
 
 /// What the poll of a channel returns if it has nothing to do.
@@ -289,6 +306,11 @@ static BED: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 pub fn attend(attention: &AtomicU32, bit: u32) {
     // Either this sees the sleeper, or the sleeper sees the bit.
     attention.fetch_or(bit, Ordering::SeqCst);
+    wake();
+}
+
+/// Wakes a simulator that sleeps, to look whether there is something.
+pub fn wake() {
     if SLEEPERS.load(Ordering::SeqCst) != 0 {
         // Not between the sleeper's last look and its sleep.
         drop(BED.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -310,9 +332,10 @@ pub fn wait(handle: *mut c_void, limit: Duration) -> Result<bool> {
     let woken = || {
         SLOTS.iter().any(|s| {
             s.generation.load(Ordering::Acquire) != 0
-                && s.words.attention.load(Ordering::SeqCst) & !TIMED != 0
+                && (s.words.attention.load(Ordering::SeqCst) & !TIMED != 0 || s.words.has_memory())
         })
     };
+    let windows = || SLOTS.iter().filter_map(|s| s.words.window.get());
     // A channel has work if its word says so, and the RTL behind it is that of
     // a bridge.
     let idle = SLOTS.iter().all(|s| {
@@ -324,12 +347,15 @@ pub fn wait(handle: *mut c_void, limit: Duration) -> Result<bool> {
     });
     if idle {
         SLEEPERS.fetch_add(1, Ordering::SeqCst);
+        // Hosts that write from now on ring, which the watchers hear.
+        windows().for_each(|w| w.sleep());
         let bed = BED.0.lock().unwrap_or_else(PoisonError::into_inner);
         drop(
             BED.1
                 .wait_timeout_while(bed, limit, |()| !woken())
                 .unwrap_or_else(PoisonError::into_inner),
         );
+        windows().for_each(|w| w.awake());
         SLEEPERS.fetch_sub(1, Ordering::SeqCst);
     }
     Ok(woken())

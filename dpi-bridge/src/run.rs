@@ -31,6 +31,7 @@ use log::warn;
 
 use crate::{
     error::{Code, Error, Result},
+    memory::{Memory, Wanted},
     order::{Kind, Queue},
     registry::Timing,
     transport::{Sent, Transport},
@@ -205,6 +206,18 @@ struct Assembly {
     enabled: u32,
 }
 
+/// Messages taken out of shared memory at one poll, and when the host is lost: at least all
+/// that a ring holds.
+const MESSAGES_PER_POLL: usize = 8;
+const LAST_MESSAGES: usize = 32_768;
+
+/// Sends to the peer, by what its session goes through.
+fn send(memory: &mut Memory, transport: &Transport, id: &[u8], message: &[u8]) -> Result<Sent> {
+    memory
+        .send(message)
+        .unwrap_or_else(|| transport.send(id, message))
+}
+
 /// DMA requests in [`Run::out`] that wait for the next ones.
 #[derive(Debug)]
 struct Held {
@@ -260,11 +273,15 @@ struct Limits {
     link: Limit,
     clock: Limit,
     errors: Limit,
+    memory: Limit,
 }
 
 /// A bridge from `acc_start` on.
 pub struct Run {
     transport: Transport,
+    memory: Memory,
+    /// A message from there, for the next one to reuse.
+    message: Vec<u8>,
     session: DeviceSession,
     peer: Option<Peer>,
     candidate: Option<Candidate>,
@@ -326,9 +343,12 @@ impl Context<'_> {
 
 impl Run {
     /// A bridge without a host.
-    pub fn new(transport: Transport, session: DeviceSession) -> Self {
+    pub fn new(transport: Transport, mut session: DeviceSession, memory: Memory) -> Self {
+        session.shares(memory.wanted() != Wanted::Off);
         Self {
             transport,
+            memory,
+            message: Vec::new(),
             function: function::State::new(&session),
             session,
             peer: None,
@@ -367,7 +387,7 @@ impl Run {
             peer.backlog.push_back(std::mem::take(&mut self.out));
             let deadline = Instant::now() + CLOSE_LIMIT;
             while let Some(message) = peer.backlog.front() {
-                match self.transport.send(&peer.id, message) {
+                match send(&mut self.memory, &self.transport, &peer.id, message) {
                     Ok(Sent::Yes) => {
                         peer.backlog.pop_front();
                     }
@@ -386,6 +406,7 @@ impl Run {
                 }
             }
         }
+        self.memory.end(self.transport.watcher());
         self.transport.close();
     }
 
@@ -435,7 +456,8 @@ impl Run {
             || !self.queue.is_empty()
             || self.session.unreported()
             || !self.out.is_empty()
-            || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
+            || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty())
+            || self.memory.has_rest();
         let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work != known {
             if work {
@@ -537,11 +559,11 @@ impl Run {
         let flagged = attention & SOCKET != 0 && self.tries.watched();
         let hint = attention & PEER_GONE != 0;
         let busy = self.is_busy();
-        let mut received = false;
+        let mut received = self.receive_memory(MESSAGES_PER_POLL, c);
         if flagged || hint || self.lost || self.tries.due(busy) {
             let (count, drained) = self.receive(c)?;
-            received = count != 0;
-            if received {
+            received |= count != 0;
+            if count != 0 {
                 self.tries.again();
             } else if (flagged || !self.tries.watched())
                 && self.tries.in_vain()
@@ -558,6 +580,7 @@ impl Run {
                 c.attention.fetch_or(PEER_GONE, Ordering::AcqRel);
             }
             if self.lost && drained {
+                self.receive_memory(LAST_MESSAGES, c);
                 self.peer_lost(c);
             }
         }

@@ -154,12 +154,12 @@ mod tests {
 
     #[test]
     fn the_umask_of_the_process_is_left_alone() {
-        static ATTENTION: AtomicU32 = AtomicU32::new(0);
+        static WORDS: crate::registry::Words = crate::registry::Words::new();
         let folder = std::env::temp_dir().join(format!("acc-file-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let path = folder.join("s");
         let endpoint = format!("ipc://{}", path.display());
-        let transport = crate::transport::Transport::bind(&endpoint, &ATTENTION, None, "test");
+        let transport = crate::transport::Transport::bind(&endpoint, &WORDS, None, "test");
         let transport = transport.unwrap();
         let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

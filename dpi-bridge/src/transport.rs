@@ -6,7 +6,6 @@ use std::{
     collections::VecDeque,
     os::fd::{AsRawFd, BorrowedFd, IntoRawFd},
     path::Path,
-    sync::atomic::AtomicU32,
     time::Duration,
 };
 
@@ -15,6 +14,7 @@ use accelerator_protocol::wire::MAX_MESSAGE;
 use crate::{
     error::{fail, Code, Error, Result},
     monitor::{self, Monitored},
+    registry::Words,
     resources,
     security::Security,
     socket_file::{self, SocketFile},
@@ -97,7 +97,7 @@ impl Transport {
     /// `Code::Io` with a text that names the endpoint and what can be done.
     pub fn bind(
         endpoint: &str,
-        attention: &'static AtomicU32,
+        words: &'static Words,
         warn: Option<Duration>,
         target: &str,
     ) -> Result<Self> {
@@ -134,7 +134,14 @@ impl Transport {
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) }
             .try_clone_to_owned()
             .map_err(|e| io("cannot duplicate the socket's descriptor", endpoint, e))?;
-        let watcher = match Watcher::start(attention, descriptor, events, warn, target) {
+        let watcher = match Watcher::start(
+            &words.attention,
+            &words.window,
+            descriptor,
+            events,
+            warn,
+            target,
+        ) {
             Ok(watcher) => watcher,
             Err((e, events)) => {
                 drop(router);

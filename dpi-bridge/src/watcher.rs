@@ -15,6 +15,8 @@
 //! * the socket's monitor, of which it is the only user, and sets [`PEER_GONE`]
 //!   when a connection was lost. The event comes a little before the socket
 //!   itself knows, so the hint is repeated at growing distances;
+//! * where a host may come for shared memory, which it gives it, and the bell of the one
+//!   that has come, for a simulator that sleeps;
 //! * a control channel, on which it is armed and stopped.
 //!
 //! And it has the clock: it says what somebody waits for, when the wait gets
@@ -32,12 +34,16 @@ use std::{
     sync::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc::{channel, SendError},
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::{
+    handover::{Bell, Offer, Rung},
+    segment::Window,
+};
 use accelerator_protocol::limit::Limit;
 
 use crate::{
@@ -209,11 +215,32 @@ pub struct Shared {
     /// Polls that did not take the fast path; shows that the simulator runs.
     polls: AtomicU64,
     waits: Mutex<Waits>,
+    memory: Mutex<Memory>,
+    /// Where shared memory is.
+    window: &'static OnceLock<&'static Window>,
+}
+
+/// How the host comes to shared memory.
+#[derive(Default)]
+struct Memory {
+    offer: Option<Arc<Offer>>,
+    bell: Option<Arc<Bell>>,
+    /// The other end of the bell is closed; it is not looked at any more.
+    silent: bool,
 }
 
 impl Shared {
-    fn waits(&self) -> std::sync::MutexGuard<'_, Waits> {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the host has written something that was not read.
+    fn has_memory(&self) -> bool {
+        self.window.get().is_some_and(|w| w.may_have())
     }
 }
 
@@ -250,9 +277,12 @@ struct Known {
     refused: Limit,
     failed: Limit,
     vanished: Limit,
+    memory: Limit,
 }
 
 const ARM: u8 = b'a';
+/// What is to be looked at has changed.
+const LOOK: u8 = b'l';
 const STOP: u8 = b's';
 
 impl Watcher {
@@ -265,6 +295,7 @@ impl Watcher {
     /// Of the operating system. The events are given back.
     pub fn start(
         attention: &'static AtomicU32,
+        window: &'static OnceLock<&'static Window>,
         descriptor: OwnedFd,
         events: Events,
         warn: Option<Duration>,
@@ -284,6 +315,8 @@ impl Watcher {
             armed: AtomicBool::new(true),
             polls: AtomicU64::new(0),
             waits: Mutex::default(),
+            memory: Mutex::default(),
+            window,
         });
         let thread = Thread {
             shared: Arc::clone(&shared),
@@ -331,6 +364,34 @@ impl Watcher {
             self.command(ARM);
         }
         true
+    }
+
+    /// Hands shared memory over to the first host that comes for it.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread any more.
+    pub fn offer(&mut self, offer: Offer) -> std::io::Result<()> {
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(std::io::Error::other("the watcher thread is gone"));
+        }
+        *self.shared.memory() = Memory {
+            offer: Some(Arc::new(offer)),
+            ..Memory::default()
+        };
+        self.command(LOOK);
+        Ok(())
+    }
+
+    /// The bell of the host that has the shared memory.
+    pub fn bell(&self) -> Option<Arc<Bell>> {
+        self.shared.memory().bell.clone()
+    }
+
+    /// Nobody gets the shared memory any more, and nobody rings.
+    pub fn withdraw(&mut self) {
+        *self.shared.memory() = Memory::default();
+        self.command(LOOK);
     }
 
     fn command(&mut self, byte: u8) {
@@ -464,12 +525,20 @@ impl Thread {
             });
 
             let armed = self.shared.armed.load(Ordering::Acquire);
+            // They stay open while we sleep, whoever withdraws them.
+            let (offer, bell) = {
+                let memory = self.shared.memory();
+                let bell = memory.bell.clone().filter(|_| !memory.silent);
+                (memory.offer.clone(), bell)
+            };
             let descriptors = [
                 Some(self.control.as_raw_fd()),
                 Some(monitor),
                 armed.then(|| self.descriptor.as_raw_fd()),
+                offer.as_ref().map(|o| o.descriptor().as_raw_fd()),
+                bell.as_ref().map(|b| b.descriptor().as_raw_fd()),
             ];
-            let [control, monitor, socket] = match sleep(descriptors, timeout) {
+            let [control, monitor, socket, comes, rings] = match sleep(descriptors, timeout) {
                 Ok(ready) => ready,
                 Err(e) => {
                     log::error!(target: &target, "the watcher thread cannot poll: {e}");
@@ -483,6 +552,12 @@ impl Thread {
                 self.shared.armed.store(false, Ordering::Release);
                 self.attend(SOCKET);
             }
+            if let Some(bell) = bell.filter(|_| rings) {
+                self.rung(&bell);
+            }
+            if let Some(offer) = offer.filter(|_| comes) {
+                self.hand_over(&offer, &target, &mut known);
+            }
             if control && self.stopped() {
                 return;
             }
@@ -494,6 +569,37 @@ impl Thread {
 
     fn attend(&self, bit: u32) {
         crate::registry::attend(self.shared.attention, bit);
+    }
+
+    /// The host has rung, or is gone.
+    fn rung(&self, bell: &Arc<Bell>) {
+        if bell.drain() == Rung::Gone {
+            let mut memory = self.shared.memory();
+            if memory.bell.as_ref().is_some_and(|b| Arc::ptr_eq(b, bell)) {
+                memory.silent = true;
+            }
+        }
+        crate::registry::wake();
+    }
+
+    /// Somebody has come for shared memory.
+    fn hand_over(&self, offer: &Arc<Offer>, target: &str, known: &mut Known) {
+        match offer.hand_over() {
+            Ok(Some(bell)) => {
+                let mut memory = self.shared.memory();
+                if memory.offer.as_ref().is_some_and(|o| Arc::ptr_eq(o, offer)) {
+                    memory.bell = Some(Arc::new(bell));
+                    memory.offer = None;
+                }
+            }
+            Ok(None) => {}
+            Err(e) => limited!(
+                known.memory,
+                warn,
+                target,
+                "somebody came for shared memory and did not get it: {e}"
+            ),
+        }
     }
 
     /// Reads the control channel; whether the thread shall end.
@@ -580,9 +686,10 @@ impl Thread {
             return;
         };
         let mut waits = self.shared.waits();
-        // The simulator is deaf if the socket's bit stays set and no poll takes
-        // the slow path meanwhile.
-        let set = self.shared.attention.load(Ordering::Acquire) & SOCKET != 0;
+        // The simulator is deaf if the socket's bit stays set, or something in shared
+        // memory unread, and no poll takes the slow path meanwhile.
+        let set =
+            self.shared.attention.load(Ordering::Acquire) & SOCKET != 0 || self.shared.has_memory();
         let polls = self.shared.polls.load(Ordering::Relaxed);
         *flagged = match *flagged {
             _ if !set => None,

@@ -142,6 +142,14 @@ pub fn parse_endpoint_within(text: &str, reach: Reach) -> Result<String, String>
     ))
 }
 
+/// Whether both ends of an endpoint, which [`parse_endpoint_within`] has returned, are on one
+/// machine: a Unix socket or the loopback interface.
+pub fn is_local(endpoint: &str) -> bool {
+    ["ipc://", "tcp://127.0.0.1:", "tcp://[::1]:"]
+        .iter()
+        .any(|prefix| endpoint.starts_with(prefix))
+}
+
 /// Endpoint of the NIC or serial channel beside the PCIe channel at
 /// `endpoint`, which is one that [`parse_endpoint`] has returned: the next port
 /// for the NIC and the one after it for the serial channel, or the same path

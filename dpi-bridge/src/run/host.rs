@@ -16,12 +16,13 @@ use accelerator_protocol::{
 use log::{debug, log_enabled, trace, Level};
 
 use super::{
-    Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, GATHER, HOLD, REQUESTS,
-    REQUEST_BYTES, UNDER_WAY,
+    send, Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, GATHER, HOLD,
+    REQUESTS, REQUEST_BYTES, UNDER_WAY,
 };
 use crate::{
     error::Result,
     limited::limited,
+    memory::Wanted,
     order::Kind,
     transport::{overdue, Received, Sent},
     watcher::TIMED,
@@ -47,7 +48,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 impl Run {
     /// Sends what the call had to say, after what could not be sent before.
     pub fn flush(&mut self, c: &Context<'_>) -> Result<()> {
-        let backlog = self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty());
+        let backlog =
+            self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty()) || self.memory.has_rest();
         if !backlog && (self.out.is_empty() || self.holds()) {
             return Ok(());
         }
@@ -63,24 +65,24 @@ impl Run {
         // What the socket had to tell may have been processed by the send: its
         // descriptor cannot be relied on before a receive found nothing. Nobody
         // answers the time, so for that one receive will do.
-        if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
+        if self.memory.is_attached() {
+            // The socket has nothing to do with it.
+        } else if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
             self.tries.once();
         } else {
             self.tries.again();
         }
-        let sent = loop {
-            let Some(message) = peer.backlog.front() else {
-                break Ok(Sent::Yes);
-            };
-            match self.transport.send(&peer.id, message) {
-                Ok(Sent::Yes) => {
-                    peer.backlog.pop_front();
-                }
-                other => break other,
+        let mut sent = self.memory.go_on();
+        while let (Ok(Sent::Yes), Some(message)) = (&sent, peer.backlog.front()) {
+            sent = send(&mut self.memory, &self.transport, &peer.id, message);
+            if matches!(sent, Ok(Sent::Yes)) {
+                peer.backlog.pop_front();
             }
-        };
+        }
         let sent = match sent {
-            Ok(Sent::Yes) if !self.out.is_empty() => self.transport.send(&peer.id, &self.out),
+            Ok(Sent::Yes) if !self.out.is_empty() => {
+                send(&mut self.memory, &self.transport, &peer.id, &self.out)
+            }
             other => other,
         };
         match sent {
@@ -147,6 +149,7 @@ impl Run {
         let waiting = |d: &&Dma| matches!(d.state, DmaState::Waiting);
         count != 0
             && count < REQUESTS
+            && !self.memory.is_attached()
             && bytes == self.out.len()
             && bytes < REQUEST_BYTES
             && self.peer.is_some()
@@ -243,6 +246,34 @@ impl Run {
         Ok((MESSAGES_PER_POLL, false))
     }
 
+    /// Takes messages out of shared memory, `limit` at most. Whether there were any.
+    pub(super) fn receive_memory(&mut self, limit: usize, c: &mut Context<'_>) -> bool {
+        let mut message = std::mem::take(&mut self.message);
+        let mut any = false;
+        for _ in 0..limit {
+            // A frame may end the session, and with it the memory.
+            let Some(end) = self.memory.end_mut() else {
+                break;
+            };
+            match end.receive(&mut message) {
+                Ok(false) => break,
+                Ok(true) => {
+                    any = true;
+                    self.frames(&message, c);
+                    if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
+                        self.violation(Reason::Protocol, &text, c);
+                    }
+                }
+                Err(e) => {
+                    self.violation(Reason::Protocol, &e.to_string(), c);
+                    break;
+                }
+            }
+        }
+        self.message = message;
+        any
+    }
+
     /// What was held goes out before anything that the message brings about, the
     /// end of the session for instance.
     fn before_message(&mut self, c: &Context<'_>) -> Result<()> {
@@ -273,9 +304,27 @@ impl Run {
 
     fn message(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
         match &self.peer {
+            Some(peer) if peer.id == id && self.memory.is_attached() => self.beside(body, c),
             Some(peer) if peer.id == id => self.frames(body, c),
             Some(_) => self.stranger(id, body, c),
             None => self.newcomer(id, body, c),
+        }
+    }
+
+    /// A message on the socket of a session that goes through shared memory: a sign of life, or
+    /// the beginning of another session.
+    fn beside(&mut self, body: &[u8], c: &mut Context<'_>) {
+        match split(body) {
+            Ok((header, ..)) if header.frame_type == frame_type::INIT => self.frames(body, c),
+            Ok((header, _, rest)) if header.frame_type == frame_type::NOOP && rest.is_empty() => {}
+            Ok((header, ..)) => {
+                let text = format!(
+                    "frame type {:#04x} came on the socket, the session goes through shared memory",
+                    header.frame_type
+                );
+                self.violation(Reason::Protocol, &text, c);
+            }
+            Err(e) => self.violation(Reason::Protocol, &e.to_string(), c),
         }
     }
 
@@ -450,6 +499,7 @@ impl Run {
         }
         self.link_down(c, "protocol error");
         self.peer = None;
+        self.memory.end(self.transport.watcher());
     }
 
     /// The peer cannot be reached any more.
@@ -461,6 +511,36 @@ impl Run {
             self.session.disconnected();
             self.link_down(c, "the host disconnected");
         }
+        self.memory.end(self.transport.watcher());
+    }
+
+    /// A host asks for a session, and with `asked` whether it can go through shared memory.
+    fn offer(&mut self, asked: bool, c: &mut Context<'_>) {
+        self.memory.end(self.transport.watcher());
+        if asked {
+            let name = self.memory.offer(self.transport.watcher());
+            if let Err(e) = &name {
+                limited!(
+                    self.limits.memory,
+                    warn,
+                    c.target,
+                    "there is no shared memory for the session, it goes through the socket: {e}"
+                );
+            }
+            if name.is_ok() || self.memory.wanted() != Wanted::On {
+                self.session.answer(name.ok().as_deref(), &mut self.out);
+                return;
+            }
+        } else if self.memory.wanted() != Wanted::On {
+            return;
+        }
+        // The configuration, if it is there already, is not for this host.
+        self.out.clear();
+        self.violation(
+            Reason::Configuration,
+            "shared memory is on here, and the session cannot go through it",
+            c,
+        );
     }
 
     fn event(&mut self, event: DeviceEvent<'_>, c: &mut Context<'_>) {
@@ -468,7 +548,11 @@ impl Run {
             trace!(target: c.target, "{event:?}");
         }
         match event {
-            DeviceEvent::Offered { host, replaced, .. } => {
+            DeviceEvent::Offered {
+                host,
+                replaced,
+                asked,
+            } => {
                 if replaced {
                     self.link_down(c, "the host began another session");
                 }
@@ -480,6 +564,16 @@ impl Run {
                     "{host:?} asks for session {:#x}",
                     self.session.session()
                 );
+                self.offer(asked, c);
+            }
+            DeviceEvent::Attached(attached) => {
+                if !self.memory.attached(attached, self.transport.watcher()) {
+                    self.violation(
+                        Reason::Protocol,
+                        "ATTACH says that the host has the shared memory, which nobody has got",
+                        c,
+                    );
+                }
             }
             DeviceEvent::Up => {
                 c.count(Stat::Sessions, 1);
@@ -487,8 +581,13 @@ impl Run {
                     self.limits.link,
                     info,
                     c.target,
-                    "link up, session {:#x}",
-                    self.session.session()
+                    "link up, session {:#x}, through {}",
+                    self.session.session(),
+                    if self.memory.is_attached() {
+                        "shared memory"
+                    } else {
+                        "the socket"
+                    }
                 );
                 self.control.up = true;
                 self.function_begins(c);
@@ -497,6 +596,7 @@ impl Run {
                 let text = format!("the host ended it: {reason:?} {text}");
                 self.link_down(c, text.trim_end());
                 self.peer = None;
+                self.memory.end(self.transport.watcher());
             }
             DeviceEvent::Read {
                 tag,

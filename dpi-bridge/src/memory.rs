@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The shared memory of a session, where there is one: made and offered when a host asks,
+//! used when it has it, and over with the session.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{Arc, OnceLock},
+};
+
+use accelerator_carrier::{
+    end::{End, Side},
+    handover::Offer,
+    segment::{self, Segment, Window},
+    Broken,
+};
+use accelerator_protocol::wire::MAX_MESSAGE;
+
+use crate::{
+    error::{Code, Error, Result},
+    transport::Sent,
+    watcher::Watcher,
+};
+
+/// Whether sessions go through shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Wanted {
+    /// Never.
+    Off = 0,
+    /// If the host can.
+    #[default]
+    Auto = 1,
+    /// Or not at all.
+    On = 2,
+}
+
+fn broken(e: Broken) -> Error {
+    Error::new(Code::Io, e.to_string())
+}
+
+#[derive(Default)]
+enum State {
+    /// All goes through the socket.
+    #[default]
+    None,
+    /// The host may come for it.
+    Offered(Arc<Segment>),
+    /// The session's frames go through it.
+    Attached(Box<End>),
+}
+
+/// The shared memory of a bridge.
+pub struct Memory {
+    wanted: Wanted,
+    /// Where it is; made for the first session that wants one, and then there for good, since
+    /// a poll looks there without a lock.
+    window: &'static OnceLock<&'static Window>,
+    state: State,
+}
+
+impl Memory {
+    /// Of a bridge that looks at `window`.
+    pub fn new(wanted: Wanted, window: &'static OnceLock<&'static Window>) -> Self {
+        Self {
+            wanted,
+            window,
+            state: State::None,
+        }
+    }
+
+    /// What the user wants.
+    pub const fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Makes a segment and has the watcher hand it over. The name under which the host gets it.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused.
+    pub fn offer(&mut self, watcher: &mut Watcher) -> io::Result<String> {
+        self.end(watcher);
+        let window = match self.window.get() {
+            Some(window) => *window,
+            None => {
+                let window = Window::new()?;
+                self.window.get_or_init(|| window)
+            }
+        };
+        let file = segment::file()?;
+        let segment = Segment::in_window(file.as_fd(), window)?;
+        let offer = Offer::new(file)?;
+        let name = offer.name().to_owned();
+        watcher.offer(offer)?;
+        self.state = State::Offered(segment);
+        Ok(name)
+    }
+
+    /// The host has said whether it has the segment. False if it says so but has not come
+    /// for it.
+    pub fn attached(&mut self, yes: bool, watcher: &mut Watcher) -> bool {
+        let state = std::mem::take(&mut self.state);
+        if !yes {
+            watcher.withdraw();
+            return true;
+        }
+        let (State::Offered(segment), Some(bell)) = (state, watcher.bell()) else {
+            return false;
+        };
+        let end = End::new(&segment, Side::Device, bell, MAX_MESSAGE);
+        self.state = State::Attached(Box::new(end));
+        true
+    }
+
+    /// The end, if the session goes through it.
+    pub fn end_mut(&mut self) -> Option<&mut End> {
+        match &mut self.state {
+            State::Attached(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Whether the session goes through it.
+    pub const fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached(_))
+    }
+
+    /// Whether part of a message waits for room.
+    pub fn has_rest(&self) -> bool {
+        matches!(&self.state, State::Attached(end) if end.has_rest())
+    }
+
+    /// Goes on with a message that was sent in part, if there is one.
+    pub fn go_on(&mut self) -> Result<Sent> {
+        match self.end_mut().map(End::go_on) {
+            None | Some(Ok(true)) => Ok(Sent::Yes),
+            Some(Ok(false)) => Ok(Sent::Full),
+            Some(Err(e)) => Err(broken(e)),
+        }
+    }
+
+    /// Sends through it; `None` if the session does not go through it.
+    pub fn send(&mut self, message: &[u8]) -> Option<Result<Sent>> {
+        let end = self.end_mut()?;
+        Some(match end.send(message) {
+            Ok(true) => Ok(Sent::Yes),
+            Ok(false) => Ok(Sent::Full),
+            Err(e) => Err(broken(e)),
+        })
+    }
+
+    /// The session is over.
+    pub fn end(&mut self, watcher: &mut Watcher) {
+        if !matches!(std::mem::take(&mut self.state), State::None) {
+            watcher.withdraw();
+        }
+    }
+}
