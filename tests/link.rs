@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_pcie::link::{Link, LinkError, Root, Settings, Waiter};
+use accelerator_pcie::link::{Link, LinkError, Root, Settings, Waiter, Wanted};
 use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint, RawEndpoint};
 use accelerator_protocol::{
     config::Config,
@@ -225,6 +225,8 @@ fn settings(endpoint: String) -> Settings {
         posted_writes: true,
         completion_timeout: None,
         other_timeout: Duration::from_secs(1),
+        shared_memory: Wanted::Auto,
+        look: Duration::from_micros(50),
         warn_after: Duration::from_millis(200),
     }
 }

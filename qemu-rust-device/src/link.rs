@@ -7,8 +7,9 @@
 //!
 //! # Parts
 //!
-//! * `wire` is the socket and the watch over its connection, `descriptors` what
-//!   else a thread can sleep on;
+//! * `wire` is the socket and the watch over its connection, `memory` what carries the
+//!   frames instead if both ends are on one host, `descriptors` what else a thread can
+//!   sleep on;
 //! * `peer` is how a session begins, ends and begins anew;
 //! * `lead` is who serves the socket, `frames` what each frame does, `deeds` what
 //!   of it concerns the machine;
@@ -38,6 +39,11 @@
 //! lead disarms `inner` in `outer`, so that the thread is not woken by every
 //! completion.
 //!
+//! Through shared memory a message costs no system call: a thread that waits looks for a
+//! bounded time before it sleeps, and the simulator rings the bell only for one that sleeps.
+//! So whoever leads looks; who steps down or goes to sleep says so in the memory, and looks
+//! once more.
+//!
 //! The socket's own descriptor is edge-triggered: after any call on the socket
 //! it may not become readable although messages are there. Whoever called has
 //! to go on until there is nothing to receive or wake the next one to do so.
@@ -50,6 +56,7 @@ mod error;
 mod frames;
 mod function;
 mod lead;
+mod memory;
 mod peer;
 mod send;
 mod vanished;
@@ -63,6 +70,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::patience::Patience;
 use accelerator_protocol::{
     config::Config,
     device::MAX_DMA,
@@ -72,16 +80,20 @@ use accelerator_protocol::{
 };
 use log::{debug, info};
 
-pub use self::error::LinkError;
 use self::{
     deeds::Waiting,
     descriptors::{signal, watch},
     lead::{END, LATE, RETRY, WAKE, WIRE},
+    memory::Memory,
     voice::Voice,
 };
 pub(crate) use self::{
     descriptors::{drain, epoll, owned, set_timer},
     wire::{random, Wire},
+};
+pub use self::{
+    error::LinkError,
+    memory::{Carrier, Wanted},
 };
 use crate::{context, keys::Keys};
 
@@ -176,6 +188,10 @@ pub struct Settings {
     pub other_timeout: Duration,
     /// A wait longer than this is logged.
     pub warn_after: Duration,
+    /// Whether sessions go through shared memory.
+    pub shared_memory: Wanted,
+    /// How long a thread that waits looks into shared memory before it sleeps, at most.
+    pub look: Duration,
 }
 
 impl Settings {
@@ -220,6 +236,7 @@ struct Shared {
     context: Option<zmq::Context>,
     wire: Option<Wire>,
     session: HostSession,
+    memory: Memory,
     /// Configuration that waits for a decision.
     offered: Option<Config>,
     /// Configuration that the guest was shown.
@@ -242,8 +259,12 @@ struct Shared {
     followers: u32,
     /// The monitor may have events that were not taken.
     monitor_ready: bool,
+    /// The socket may have messages that were not taken, beside those in shared memory.
+    socket_ready: bool,
     /// The link's thread watches `outer`.
     watched: bool,
+    /// `inner` is armed in `outer`.
+    armed: bool,
     seen: Option<Seen>,
     /// An access that is no vCPU's own was given up, and no read has been answered
     /// since.
@@ -275,6 +296,8 @@ pub struct Link {
     settings: Settings,
     root: Box<dyn Root>,
     shared: Mutex<Shared>,
+    /// Of the leader, which looks into shared memory.
+    patience: Mutex<Patience>,
     /// Followers wait here.
     turn: Condvar,
     wake: OwnedFd,
@@ -353,14 +376,17 @@ impl Link {
             libc::EPOLLIN,
             END,
         )?;
-        let session = HostSession::new(random(), settings.write_window);
+        let session = settings.session();
+        let patience = Mutex::new(Patience::new(settings.look));
         Ok(Arc::new(Self {
             settings,
             root,
+            patience,
             shared: Mutex::new(Shared {
                 context: Some(context),
                 wire: Some(wire),
                 session,
+                memory: Memory::default(),
                 offered: None,
                 accepted: None,
                 failure: None,
@@ -372,7 +398,9 @@ impl Link {
                 lead: 0,
                 followers: 0,
                 monitor_ready: true,
+                socket_ready: true,
                 watched: false,
+                armed: true,
                 seen: None,
                 deaf: false,
                 waiting: Waiting::default(),
@@ -431,7 +459,7 @@ impl Link {
         self.send(&mut shared, &mut out);
         shared.out = out;
         self.turn.notify_all();
-        self.resume(&shared, full);
+        self.resume(&mut shared, full);
     }
 
     /// Tells the device of a reset that had to wait for the answers to others.
@@ -482,6 +510,7 @@ impl Link {
             c.stale,
             shared.voice.left_out()
         );
+        self.end_memory(&mut shared);
         self.drop_wire(&mut shared);
         shared.up = false;
         self.root.link(false);

@@ -143,7 +143,8 @@ impl Link {
             if !self.settings.posted_writes {
                 self.flush(&mut shared);
                 self.wait(shared, Want::Write(tag), access);
-            } else if shared.streak < STREAM
+            } else if shared.memory.is_used()
+                || shared.streak < STREAM
                 || shared.gathered >= GATHER
                 || !shared.session.can_write()
             {

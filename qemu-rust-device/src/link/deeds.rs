@@ -16,7 +16,7 @@ use std::{collections::VecDeque, ops::Range};
 use accelerator_protocol::wire::{Status, MAX_DATA};
 use log::trace;
 
-use super::{frames::NESTED, voice::Kind, Link, Shared};
+use super::{frames::NESTED, memory::Message, voice::Kind, Link, Shared};
 
 /// What is kept while the machine is stopped, at most. There can be fewer DMA
 /// requests than that, so that most of it is interrupts.
@@ -71,7 +71,7 @@ impl Deed {
 
 /// A message whose leader waits for the machine's lock.
 pub(super) struct Parked {
-    message: zmq::Message,
+    message: Message,
     /// Where the frames begin that are not served.
     rest: usize,
     /// Nothing if it has become void.
@@ -129,14 +129,14 @@ impl Link {
         let full = shared.waiting.is_full();
         shared.waiting.stopped = stopped;
         if !stopped {
-            self.resume(&shared, full);
+            self.resume(&mut shared, full);
         }
     }
 
     /// After there may be room for what was not received.
-    pub(super) fn resume(&self, shared: &Shared, was_full: bool) {
-        if was_full && shared.watched {
-            self.arm(true);
+    pub(super) fn resume(&self, shared: &mut Shared, was_full: bool) {
+        if was_full && shared.watched && !shared.leader {
+            self.arm(shared, true);
         }
         self.wake();
     }
@@ -159,7 +159,7 @@ impl Link {
         };
         drop(shared);
         let rest = bytes.len();
-        let message = zmq::Message::from(bytes);
+        let message = Message::Memory(bytes);
         self.perform(lead, message, deed, rest, true).is_some()
     }
 
@@ -170,11 +170,11 @@ impl Link {
     pub(super) fn perform(
         &self,
         lead: u64,
-        message: zmq::Message,
+        message: Message,
         deed: Deed,
         rest: usize,
         kept: bool,
-    ) -> Option<zmq::Message> {
+    ) -> Option<Message> {
         let locks = match deed {
             Deed::DmaRead { .. } | Deed::DmaWrite { .. } => self.root.dma_locks(),
             Deed::Msix(_) | Deed::Intx(_) => true,
@@ -185,7 +185,7 @@ impl Link {
                 // Answers to DMA requests do not wait for the machine's lock.
                 self.let_go(&mut shared);
                 if !shared.session.is_up() {
-                    return Some(zmq::Message::new());
+                    return Some(Message::default());
                 }
                 shared.waiting.parked = Some(Parked {
                     message,
@@ -209,7 +209,7 @@ impl Link {
                 return;
             }
             let Some(parked) = shared.waiting.parked.take() else {
-                back = Some(zmq::Message::new());
+                back = Some(Message::default());
                 return;
             };
             if let Some(deed) = parked.deed {

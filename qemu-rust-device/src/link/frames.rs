@@ -12,9 +12,10 @@ use log::debug;
 
 use super::{
     deeds::Deed,
-    lead::{LATE, MONITOR},
+    lead::{BELL, LATE, MONITOR, SOCKET},
+    memory::{Message, Received},
     voice::Kind,
-    Link, Seen,
+    Link, Seen, Shared,
 };
 
 thread_local! {
@@ -49,7 +50,7 @@ impl Link {
     fn serve_messages(&self, lead: u64, limit: usize, ready: u64) -> Served {
         let mut served = 0;
         loop {
-            let mut message = zmq::Message::new();
+            let message;
             {
                 let mut shared = self.lock();
                 if served >= limit {
@@ -57,7 +58,12 @@ impl Link {
                     return Served::More;
                 }
                 shared.monitor_ready |= ready & MONITOR != 0;
+                shared.socket_ready |= ready & SOCKET != 0;
                 if served == 0 {
+                    if ready & BELL != 0 {
+                        self.rung(&mut shared);
+                    }
+                    self.joined(&mut shared);
                     shared.answered = 0;
                     if ready & LATE != 0 {
                         shared.gather_timer = false;
@@ -81,15 +87,17 @@ impl Link {
                 if shared.wire.is_none() {
                     self.connect_again(&mut shared);
                 }
-                let Some(wire) = &shared.wire else {
-                    return Served::All;
-                };
-                match wire.socket.recv(&mut message, zmq::DONTWAIT) {
-                    Ok(()) => {}
+                match self.receive(&mut shared) {
+                    Received::Message(received) => message = received,
+                    Received::Failed => return Served::All,
+                    Received::Gone => {
+                        self.fail(&mut shared, "the connection was lost".into(), None);
+                        return Served::All;
+                    }
                     // Sending may take what tells of the next message, so the
                     // socket is asked again.
-                    Err(zmq::Error::EAGAIN) if self.let_go(&mut shared) => continue,
-                    Err(zmq::Error::EAGAIN) => {
+                    Received::Nothing if self.let_go(&mut shared) => continue,
+                    Received::Nothing => {
                         // Messages that came before the connection went are
                         // served first, so the order is this one. Asking in
                         // vain costs a system call.
@@ -101,19 +109,6 @@ impl Link {
                         }
                         return Served::All;
                     }
-                    Err(zmq::Error::EINTR) => continue,
-                    Err(e) => {
-                        self.fail(&mut shared, format!("receiving failed: {e}"), None);
-                        return Served::All;
-                    }
-                }
-                if message.get_more() {
-                    self.fail(
-                        &mut shared,
-                        "its message has several parts, expected one".into(),
-                        Some(Reason::Protocol),
-                    );
-                    return Served::All;
                 }
             }
             served += 1;
@@ -130,9 +125,53 @@ impl Link {
         }
     }
 
+    /// Receives from what carries the session, and from the socket beside it.
+    fn receive(&self, shared: &mut Shared) -> Received {
+        let received = self.receive_memory(shared);
+        let used = shared.memory.is_used();
+        if !matches!(received, Received::Nothing) || used && !shared.socket_ready {
+            return received;
+        }
+        let Some(wire) = &shared.wire else {
+            return Received::Nothing;
+        };
+        let mut message = zmq::Message::new();
+        loop {
+            match wire.socket.recv(&mut message, zmq::DONTWAIT) {
+                Ok(()) => break,
+                Err(zmq::Error::EAGAIN) => {
+                    shared.socket_ready = false;
+                    return Received::Nothing;
+                }
+                Err(zmq::Error::EINTR) => {}
+                Err(e) => {
+                    self.fail(shared, format!("receiving failed: {e}"), None);
+                    return Received::Failed;
+                }
+            }
+        }
+        if message.get_more() {
+            self.fail(
+                shared,
+                "its message has several parts, expected one".into(),
+                Some(Reason::Protocol),
+            );
+            return Received::Failed;
+        }
+        if !Self::may_come_beside(shared, &message) {
+            self.fail(
+                shared,
+                "a frame came on the socket, the session goes through shared memory".into(),
+                Some(Reason::Protocol),
+            );
+            return Received::Failed;
+        }
+        Received::Message(Message::Socket(message))
+    }
+
     /// Serves the frames of a message from `at` on. Returns whether this thread
     /// still leads.
-    pub(super) fn serve_frames(&self, lead: u64, mut message: zmq::Message, mut at: usize) -> bool {
+    pub(super) fn serve_frames(&self, lead: u64, mut message: Message, mut at: usize) -> bool {
         while at < message.len() {
             let (deed, rest) = self.serve_frame(&message, at);
             at = rest;
@@ -143,6 +182,7 @@ impl Link {
                 }
             }
         }
+        self.lock().memory.reuse(message);
         true
     }
 
@@ -226,7 +266,12 @@ impl Link {
                 self.put_off(&mut shared);
                 self.next(&shared);
             }
-            HostEvent::Configured(config) => self.configured(&mut shared, config),
+            HostEvent::Share { name } => self.join(&mut shared, name),
+            HostEvent::Configured(config) => {
+                if !self.keeps(&mut shared, &config) {
+                    self.configured(&mut shared, config);
+                }
+            }
             HostEvent::Refused { reason, text } => {
                 let why = format!("it refused the session ({reason:?}): {text}");
                 self.fail(&mut shared, why, None);
@@ -253,6 +298,7 @@ impl Link {
 
 fn name_of(event: &HostEvent<'_>) -> &'static str {
     match event {
+        HostEvent::Share { .. } => "SHARE",
         HostEvent::Configured(_) => "CONFIG",
         HostEvent::Refused { .. } => "REFUSE",
         HostEvent::Closed { .. } => "BYE",

@@ -2,7 +2,7 @@
 
 //! Who serves the socket, and what it sleeps on.
 
-use std::{io, os::fd::AsRawFd, time::Duration};
+use std::{io, os::fd::AsRawFd, sync::PoisonError, time::Duration};
 
 use log::error;
 
@@ -13,12 +13,15 @@ use super::{
 };
 
 /// What of [`Link::inner`] is readable: bits, and the tags of the descriptors.
-const SOCKET: u64 = 1;
+pub(super) const SOCKET: u64 = 1;
 pub(super) const MONITOR: u64 = 2;
 pub(super) const WAKE: u64 = 4;
 pub(super) const RETRY: u64 = 8;
 pub(super) const LATE: u64 = 16;
-pub(super) const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE;
+pub(super) const BELL: u64 = 64;
+/// Something is in shared memory.
+pub(super) const MEMORY: u64 = 128;
+pub(super) const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE | BELL | MEMORY;
 
 /// The tag of [`Link::end`] in [`Link::outer`].
 pub(super) const END: u64 = 32;
@@ -35,6 +38,7 @@ impl Shared {
     pub(super) fn take_lead(&mut self) -> u64 {
         self.leader = true;
         self.lead += 1;
+        self.memory.awake();
         self.lead
     }
 }
@@ -77,24 +81,38 @@ impl Link {
     pub fn service(&self) {
         let lead = {
             let mut shared = self.lock();
-            if shared.leader || !shared.watched {
+            if !shared.watched {
+                return;
+            }
+            if shared.leader {
+                // It does not sleep, or it would have seen to this itself; what woke us is
+                // not to wake us again before it is done.
+                self.arm(&mut shared, false);
                 return;
             }
             shared.take_lead()
         };
-        let ready = self.poll(Duration::ZERO);
+        let ready = self.ready(Duration::ZERO);
         match self.serve(lead, BATCH, ready) {
             // More is there: let others have their turn first.
             Served::More => self.wake(),
             Served::All => {}
             Served::Lost => return,
         }
-        let mut shared = self.lock();
+        self.step_down(&mut self.lock());
+    }
+
+    /// Nobody leads any more: the link's thread watches.
+    pub(super) fn step_down(&self, shared: &mut Shared) {
         shared.leader = false;
-        if shared.waiting.is_full() {
-            self.arm(false);
+        if shared.watched {
+            let full = shared.waiting.is_full();
+            self.arm(shared, !full);
+            if !full && !shared.memory.sleep() {
+                self.wake();
+            }
         }
-        self.next(&shared);
+        self.next(shared);
     }
 
     /// Wakes the followers, if there are any: each has a look whether it has
@@ -105,12 +123,38 @@ impl Link {
         }
     }
 
-    /// Sleeps until something happens on the link, and takes what woke us from
-    /// `wake`. Returns what is readable.
+    /// Sleeps until something happens on the link, but looks into shared memory for a while
+    /// before that. Returns what is there. Only for the leader.
     pub(super) fn poll(&self, timeout: Duration) -> u64 {
+        let look = self.lock().memory.look();
+        if let Some(look) = look {
+            // Nobody else looks.
+            let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+            if patience.look(|| look.may_have()) {
+                return MEMORY;
+            }
+        }
+        {
+            let mut shared = self.lock();
+            if !shared.memory.sleep() {
+                return MEMORY;
+            }
+            if shared.watched {
+                // The link's thread would wake with us.
+                self.arm(&mut shared, false);
+            }
+        }
+        let ready = self.ready(timeout);
+        self.lock().memory.awake();
+        ready
+    }
+
+    /// Sleeps until a descriptor is readable, and takes what woke us from `wake`. Returns
+    /// which are.
+    fn ready(&self, timeout: Duration) -> u64 {
         // Rounded up, so that the last slice does not spin.
         let ms = timeout.as_micros().div_ceil(1000).min(1000) as i32;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 5];
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 6];
         // SAFETY: the array is valid for its length, which is given. An error
         // is an interrupted call, which the caller's loop takes as a wake-up.
         let count = unsafe {
@@ -135,7 +179,11 @@ impl Link {
     }
 
     /// Lets the link's thread watch it, or not.
-    pub(super) fn arm(&self, armed: bool) {
+    pub(super) fn arm(&self, shared: &mut Shared, armed: bool) {
+        if shared.armed == armed {
+            return;
+        }
+        shared.armed = armed;
         let events = if armed { libc::EPOLLIN } else { 0 };
         if let Err(e) = epoll(
             &self.outer,
@@ -156,6 +204,10 @@ impl Link {
     /// After a call on the socket by a thread that does not go on to receive:
     /// wakes whoever serves the link if something is there.
     pub(super) fn pass_on(&self, shared: &mut Shared) {
+        if shared.memory.is_used() {
+            // The socket was not used.
+            return;
+        }
         let pending = shared.wire.as_ref().is_some_and(|w| {
             w.socket
                 .get_events()

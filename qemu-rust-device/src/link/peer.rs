@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use accelerator_protocol::{
     config::Config,
-    host::{HostSession, State, Violation},
+    host::{State, Violation},
     wire::Reason,
 };
 use log::{error, info, warn};
@@ -18,7 +18,7 @@ use super::{
     frames::Served,
     lead::{ALL, BATCH, WIRE},
     voice::Kind,
-    wire::{random, Wire},
+    wire::Wire,
     Link, Shared, SLICE,
 };
 
@@ -109,14 +109,22 @@ impl Link {
     /// Begins the session whose configuration has come.
     fn go_up(&self, shared: &mut Shared) {
         let mut out = std::mem::take(&mut shared.out);
+        let joined = self.has_joined(shared);
+        shared.session.attach(joined);
         shared.session.accept(&mut out);
-        let function = shared.function;
-        shared.session.function(&function, &mut out);
-        let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
         shared.deaf = false;
         shared.up = true;
         self.root.link(true);
         // If the simulator is gone already, this takes the link down again.
+        self.send(shared, &mut out);
+        if !shared.up {
+            shared.out = out;
+            return;
+        }
+        self.switch(shared);
+        let function = shared.function;
+        shared.session.function(&function, &mut out);
+        let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
         self.send(shared, &mut out);
         shared.out = out;
         if !shared.up {
@@ -162,11 +170,16 @@ impl Link {
         let mut out = std::mem::take(&mut shared.out);
         shared.session.refuse(Reason::Configuration, why, &mut out);
         self.send(&mut shared, &mut out);
+        self.end_memory(&mut shared);
         self.drop_wire(&mut shared);
     }
 
     /// The simulator has answered INIT.
     pub(super) fn configured(&self, shared: &mut Shared, config: Config) {
+        if let Err(why) = self.suits(shared) {
+            self.fail(shared, why, Some(Reason::Configuration));
+            return;
+        }
         match &shared.accepted {
             // realize takes it from here.
             None => shared.offered = Some(config),
@@ -206,12 +219,15 @@ impl Link {
         if let Some(reason) = reason {
             let mut out = Vec::new();
             shared.session.refuse(reason, &why, &mut out);
-            if let Some(wire) = &shared.wire {
+            if shared.memory.send(&out).is_some() {
+                // As far as it takes it.
+            } else if let Some(wire) = &shared.wire {
                 // If this cannot be sent either, the closed connection tells.
                 let _ = wire.socket.send(out.as_slice(), zmq::DONTWAIT);
             }
         }
         self.void(shared);
+        self.end_memory(shared);
         if was_up {
             self.say(shared, Kind::Down, || {
                 format!(
@@ -238,7 +254,7 @@ impl Link {
         }
         // A peer that refuses every session is asked twice a second, not more.
         self.drop_wire(shared);
-        shared.session = HostSession::new(random(), self.settings.write_window);
+        shared.session = self.settings.session();
         self.retry_in(
             shared,
             if was_up {
@@ -293,6 +309,7 @@ impl Link {
                 // A socket of which nobody has tried to receive yet does not
                 // announce its first message.
                 shared.monitor_ready = true;
+                shared.socket_ready = true;
             }
             Err(e) => {
                 self.say(shared, Kind::Session, || {
@@ -332,8 +349,9 @@ impl Link {
                 State::Init | State::Configured if shared.accepted.is_none() => {
                     // Another program, or a simulator that just died: knock
                     // again until the time is over.
-                    shared.session = HostSession::new(random(), self.settings.write_window);
+                    shared.session = self.settings.session();
                     shared.offered = None;
+                    self.end_memory(shared);
                 }
                 _ => self.fail(shared, "the connection was lost".into(), None),
             },

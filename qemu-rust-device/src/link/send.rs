@@ -2,6 +2,8 @@
 
 //! What goes to the simulator: at once, or gathered with what follows.
 
+use accelerator_protocol::wire::Reason;
+
 use super::{Link, Shared};
 
 /// Answers to DMA requests are gathered up to about so many bytes.
@@ -21,6 +23,15 @@ impl Link {
         shared.gathered = 0;
         shared.held = false;
         if out.is_empty() {
+            return;
+        }
+        if let Some(sent) = shared.memory.send(out) {
+            out.clear();
+            match sent {
+                Ok(()) if shared.memory.kept() <= self.settings.queue() as usize => {}
+                Ok(()) => self.fail(shared, "it does not read: its queue is full".into(), None),
+                Err(e) => self.fail(shared, e.to_string(), Some(Reason::Protocol)),
+            }
             return;
         }
         let result = match &shared.wire {
@@ -55,7 +66,8 @@ impl Link {
     pub(super) fn answer(&self, shared: &mut Shared) {
         shared.answered += 1;
         shared.held = true;
-        if shared.answered == 1 || shared.out.len() >= ANSWERS {
+        let at_once = shared.answered == 1 || shared.memory.is_used();
+        if at_once || shared.out.len() >= ANSWERS {
             self.flush(shared);
         }
     }

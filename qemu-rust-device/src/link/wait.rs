@@ -143,18 +143,14 @@ impl Link {
                 // There is no leader, or it waits for the lock that we hold.
                 lead = Some(shared.take_lead());
                 // What came before is there without a wake-up.
-                more = true;
-                if shared.watched {
-                    self.arm(false);
+                more = !shared.memory.is_used();
+                if shared.watched && more {
+                    self.arm(&mut shared, false);
                 }
             }
         };
         if lead.is_some() {
-            shared.leader = false;
-            if shared.watched {
-                self.arm(true);
-            }
-            self.next(&shared);
+            self.step_down(&mut shared);
         } else if matches!(want, Want::Window) {
             // The message that made room may have been the last one.
             self.next(&shared);
