@@ -115,16 +115,19 @@ impl Link {
         shared.deaf = false;
         shared.up = true;
         self.root.link(true);
-        // If the simulator is gone already, this takes the link down again.
-        self.send(shared, &mut out);
-        if !shared.up {
-            shared.out = out;
-            return;
+        if joined {
+            // What follows READY goes another way.
+            self.send(shared, &mut out);
+            if !shared.up {
+                shared.out = out;
+                return;
+            }
         }
         self.switch(shared);
         let function = shared.function;
         shared.session.function(&function, &mut out);
         let timeless = shared.interval != 0 && !shared.session.clock(shared.interval, &mut out);
+        // If the simulator is gone already, this takes the link down again.
         self.send(shared, &mut out);
         shared.out = out;
         if !shared.up {

@@ -8,15 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::end::Side;
 use accelerator_protocol::{
     config::Config,
     function::Function,
     host::{HostEvent, HostSession, State},
+    is_local,
     keys::{Key, Pair},
     wire::{Reason, ResetKind, Status, MAX_MESSAGE},
 };
 
-use crate::{poll_ms, zmq_error, Error};
+use crate::{
+    memory::{self, Memory},
+    poll_ms, zmq_error, Error,
+};
 
 /// Posted writes that a guest keeps outstanding if not told otherwise.
 pub const WINDOW: u32 = 64;
@@ -43,6 +48,8 @@ pub enum Activity {
 pub struct GuestEndpoint {
     socket: zmq::Socket,
     session: HostSession,
+    /// What carries the session, if not the socket.
+    shared: Memory,
     config: Config,
     memory: Vec<u8>,
     base: u64,
@@ -125,9 +132,12 @@ impl GuestEndpoint {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_nanos() as u64)
             ^ (u64::from(std::process::id()) << 40);
+        let mut session = HostSession::new(session, window);
+        session.share(memory::wanted() && is_local(endpoint));
         let mut guest = Self {
             socket,
-            session: HostSession::new(session, window),
+            session,
+            shared: Memory::default(),
             config: Config::default(),
             memory: vec![0; memory],
             base,
@@ -152,6 +162,9 @@ impl GuestEndpoint {
         })?;
         out.clear();
         guest.session.accept(&mut out);
+        guest.send(&out)?;
+        out.clear();
+        guest.shared.begin(Side::Host, true);
         guest.session.function(&guest.function, &mut out);
         guest.send(&out)?;
         Ok(guest)
@@ -209,7 +222,10 @@ impl GuestEndpoint {
         self.down.as_ref()
     }
 
-    fn send(&self, message: &[u8]) -> Result<(), Error> {
+    fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        if message.is_empty() || self.shared.send(message)? {
+            return Ok(());
+        }
         self.socket
             .send(message, 0)
             .map_err(zmq_error("cannot send to the device"))
@@ -220,7 +236,7 @@ impl GuestEndpoint {
     /// # Errors
     ///
     /// ZeroMQ refused it.
-    pub fn inject_raw(&self, message: &[u8]) -> Result<(), Error> {
+    pub fn inject_raw(&mut self, message: &[u8]) -> Result<(), Error> {
         self.send(message)
     }
 
@@ -246,6 +262,10 @@ impl GuestEndpoint {
                     text: text.clone(),
                 });
             }
+            if let Some(message) = self.shared.receive()? {
+                self.take(&message)?;
+                continue;
+            }
             match self.socket.recv_bytes(zmq::DONTWAIT) {
                 Ok(message) => {
                     self.take(&message)?;
@@ -262,9 +282,20 @@ impl GuestEndpoint {
                     waited: timeout,
                 });
             }
-            match self.socket.poll(zmq::POLLIN, poll_ms(left)) {
+            let (may_sleep, other) = self.shared.sleeps_on();
+            if !may_sleep {
+                continue;
+            }
+            let socket = self.socket.as_poll_item(zmq::POLLIN);
+            let other = other.map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN));
+            let mut items: Vec<_> = std::iter::once(socket).chain(other).collect();
+            match zmq::poll(&mut items, poll_ms(left)) {
                 Ok(_) | Err(zmq::Error::EINTR) => {}
                 Err(e) => return Err(zmq_error("cannot wait for a message")(e)),
+            }
+            if !self.shared.awake() {
+                // A connection that is gone stays readable.
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
@@ -288,6 +319,11 @@ impl GuestEndpoint {
             rest = tail;
             let mut out = Vec::new();
             let activity = match event {
+                HostEvent::Share { name } => {
+                    let taken = self.shared.claim(name).is_ok();
+                    self.session.attach(taken);
+                    None
+                }
                 HostEvent::Configured(config) => {
                     self.interrupts = vec![0; config.msix.map_or(0, |m| m.vectors).into()];
                     self.config = config;

@@ -4,19 +4,25 @@
 
 use std::{
     collections::VecDeque,
+    os::fd::RawFd,
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::end::Side;
 use accelerator_curve::Guard;
 use accelerator_protocol::{
     config::{Bar, Config, Msix},
     device::{refuse_message, DeviceEvent, DeviceSession},
     function::Function,
+    is_local,
     keys::{Key, Pair},
     wire::{frame_type, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
 };
 
-use crate::{poll_ms, zmq_error, Error, PATIENCE};
+use crate::{
+    memory::{self, Memory},
+    poll_ms, zmq_error, Error, PATIENCE,
+};
 
 /// A message and who sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +100,30 @@ impl RawEndpoint {
     pub fn receive(&self, timeout: Duration) -> Result<Option<Received>, Error> {
         let deadline = Instant::now() + timeout;
         loop {
+            if let Some(received) = self.try_receive()? {
+                return Ok(Some(received));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.wait(None, left)?;
+        }
+    }
+
+    /// Waits until there may be a message, or something else is readable.
+    fn wait(&self, other: Option<RawFd>, timeout: Duration) -> Result<(), Error> {
+        let socket = self.socket.as_poll_item(zmq::POLLIN);
+        let other = other.map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN));
+        let mut items: Vec<_> = std::iter::once(socket).chain(other).collect();
+        match zmq::poll(&mut items, poll_ms(timeout)) {
+            Ok(_) | Err(zmq::Error::EINTR) => Ok(()),
+            Err(e) => Err(zmq_error("cannot wait for a message")(e)),
+        }
+    }
+
+    fn try_receive(&self) -> Result<Option<Received>, Error> {
+        loop {
             match self.socket.recv_multipart(zmq::DONTWAIT) {
                 Ok(mut parts) if parts.len() == 2 => {
                     let message = parts.pop().unwrap_or_default();
@@ -106,17 +136,9 @@ impl RawEndpoint {
                         found: format!("{} parts", parts.len().saturating_sub(1)),
                     })
                 }
-                Err(zmq::Error::EAGAIN) => {}
-                Err(zmq::Error::EINTR) => continue,
+                Err(zmq::Error::EAGAIN) => return Ok(None),
+                Err(zmq::Error::EINTR) => {}
                 Err(e) => return Err(zmq_error("cannot receive")(e)),
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            match self.socket.poll(zmq::POLLIN, poll_ms(left)) {
-                Ok(_) | Err(zmq::Error::EINTR) => {}
-                Err(e) => return Err(zmq_error("cannot wait for a message")(e)),
             }
         }
     }
@@ -216,6 +238,7 @@ pub struct HdlEndpoint {
     raw: RawEndpoint,
     session: DeviceSession,
     peer: Vec<u8>,
+    memory: Memory,
     /// Events that were received but not handed out.
     queue: VecDeque<Event>,
     /// What the guest has set in config space, as the host told last.
@@ -243,8 +266,11 @@ impl HdlEndpoint {
         config: Config,
         keys: Option<(&Pair, &[Key])>,
     ) -> Result<Self, Error> {
+        let mut session = DeviceSession::new(config)?;
+        session.shares(memory::wanted() && is_local(endpoint));
         Ok(Self {
-            session: DeviceSession::new(config)?,
+            session,
+            memory: Memory::default(),
             raw: RawEndpoint::bind_keyed(endpoint, keys)?,
             peer: Vec::new(),
             queue: VecDeque::new(),
@@ -350,11 +376,33 @@ impl HdlEndpoint {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
+            self.memory.hand_over()?;
+            // What is in the memory came before the end of the connection.
+            if let Some(message) = self.memory.receive()? {
+                self.frames(&message)?;
+                continue;
+            }
+            if let Some(Received { peer, message }) = self.raw.try_receive()? {
+                self.take(peer, &message)?;
+                continue;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(Received { peer, message }) = self.raw.receive(left)? else {
+            if left.is_zero() {
                 return Ok(None);
-            };
-            self.take(peer, &message)?;
+            }
+            let (may_sleep, other) = self.memory.sleeps_on();
+            if may_sleep {
+                // A connection that is gone stays readable.
+                let slice = if self.memory.is_used() {
+                    left.min(Duration::from_millis(20))
+                } else {
+                    left
+                };
+                self.raw.wait(other, slice)?;
+                if !self.memory.awake() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
         }
     }
 
@@ -375,7 +423,13 @@ impl HdlEndpoint {
                 return Ok(());
             }
             self.peer = peer;
+            self.memory.end();
         }
+        self.frames(message)
+    }
+
+    /// Takes the frames of the host that has the session.
+    fn frames(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut rest = message;
         while !rest.is_empty() {
             let mut reply = Vec::new();
@@ -383,7 +437,20 @@ impl HdlEndpoint {
                 Ok((event, tail)) => {
                     rest = tail;
                     match event {
-                        DeviceEvent::Offered { .. } => self.function = None,
+                        DeviceEvent::Offered { asked, .. } => {
+                            self.function = None;
+                            self.memory.end();
+                            if asked {
+                                let name = self.memory.offer()?;
+                                self.session.answer(Some(&name), &mut reply);
+                            }
+                        }
+                        DeviceEvent::Attached(yes) => {
+                            self.memory.hand_over()?;
+                            if self.memory.begin(Side::Device, yes) != yes {
+                                return Err(Error::Refused("ATTACH without memory".into()));
+                            }
+                        }
                         DeviceEvent::Function(function) => self.function = Some(function),
                         _ => {}
                     }
@@ -394,12 +461,16 @@ impl HdlEndpoint {
                     self.session
                         .fail(Reason::Protocol, &violation.to_string(), &mut reply);
                     // The host may be gone, which is no worse than this.
-                    let _ = self.raw.send(&self.peer, &reply);
+                    let _ = self.send(&reply);
+                    self.memory.end();
                     return Err(violation.into());
                 }
             }
             if !reply.is_empty() {
-                self.raw.send(&self.peer, &reply)?;
+                self.send(&reply)?;
+            }
+            if !self.session.is_open() {
+                self.memory.end();
             }
         }
         Ok(())
@@ -412,11 +483,14 @@ impl HdlEndpoint {
         self.raw.send(&self.peer, &out).is_ok()
     }
 
-    fn send(&self, message: &[u8]) -> Result<(), Error> {
+    fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        if self.memory.send(message)? {
+            return Ok(());
+        }
         self.raw.send(&self.peer, message)
     }
 
-    fn send_if(&self, sent: bool, what: &str, message: &[u8]) -> Result<(), Error> {
+    fn send_if(&mut self, sent: bool, what: &str, message: &[u8]) -> Result<(), Error> {
         if !sent {
             return Err(Error::Refused(what.to_owned()));
         }
@@ -692,7 +766,7 @@ impl HdlEndpoint {
     /// # Errors
     ///
     /// The host is gone.
-    pub fn inject(&self, frame: &Frame<'_>) -> Result<(), Error> {
+    pub fn inject(&mut self, frame: &Frame<'_>) -> Result<(), Error> {
         let mut out = Vec::new();
         frame.encode(self.session.session(), &mut out);
         self.send(&out)
@@ -703,7 +777,7 @@ impl HdlEndpoint {
     /// # Errors
     ///
     /// The host is gone.
-    pub fn inject_raw(&self, message: &[u8]) -> Result<(), Error> {
+    pub fn inject_raw(&mut self, message: &[u8]) -> Result<(), Error> {
         self.send(message)
     }
 
@@ -783,7 +857,7 @@ fn own(event: &DeviceEvent<'_>) -> Option<Event> {
         DeviceEvent::Reset { tag, kind } => Event::Reset { tag, kind },
         DeviceEvent::Clock { interval } => Event::Clock { interval },
         DeviceEvent::Function(function) => Event::Function(function),
-        DeviceEvent::Ignored => return None,
+        DeviceEvent::Attached(_) | DeviceEvent::Ignored => return None,
     })
 }
 

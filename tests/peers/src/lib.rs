@@ -22,6 +22,7 @@ pub mod channel;
 pub mod device;
 pub mod guest;
 pub mod hdl;
+pub mod memory;
 
 use std::{fmt, time::Duration};
 

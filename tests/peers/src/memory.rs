@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Shared memory of a peer: the device's side makes it, the host's side takes it.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use accelerator_carrier::{
+    end::{End, Side},
+    handover::{Bell, Claim, Offer, Rung},
+    segment::{self, Segment},
+};
+use accelerator_protocol::wire::MAX_MESSAGE;
+
+use crate::{Error, PATIENCE};
+
+/// Environment variable that says what carries the sessions of peers: `socket`, or shared
+/// memory if it is not set.
+pub const CARRIER_VARIABLE: &str = "ACCELERATOR_TEST_CARRIER";
+
+/// Whether sessions may go through shared memory.
+pub fn wanted() -> bool {
+    std::env::var(CARRIER_VARIABLE).map_or(true, |value| value != "socket")
+}
+
+fn system(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
+    move |e| Error::Refused(format!("{what}: {e}"))
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    None,
+    Offered(Arc<Segment>, Offer),
+    Taken(Arc<Segment>, Arc<Bell>),
+    Used(Box<End>, VecDeque<Vec<u8>>),
+}
+
+/// Messages that are kept where the ring has no room, as ZeroMQ keeps them.
+const KEPT: usize = 100_000;
+
+/// The shared memory of a session.
+#[derive(Default)]
+pub struct Memory(State);
+
+impl Memory {
+    /// Makes it. The name under which the host gets it.
+    ///
+    /// # Errors
+    ///
+    /// Of the system.
+    pub fn offer(&mut self) -> Result<String, Error> {
+        let file = segment::file().map_err(system("cannot make a memory file"))?;
+        let segment =
+            Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
+        let offer = Offer::new(file).map_err(system("cannot offer a memory file"))?;
+        let name = offer.name().to_owned();
+        self.0 = State::Offered(segment, offer);
+        Ok(name)
+    }
+
+    /// Comes for it.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or nobody hands it over.
+    pub fn claim(&mut self, name: &str) -> Result<(), Error> {
+        let claim = Claim::new(name).map_err(system("nobody offers shared memory"))?;
+        let deadline = Instant::now() + PATIENCE;
+        let file = loop {
+            match claim.take().map_err(system("cannot take shared memory"))? {
+                Some(file) => break file,
+                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+                None => {
+                    return Err(Error::Timeout {
+                        what: "shared memory".into(),
+                        waited: PATIENCE,
+                    })
+                }
+            }
+        };
+        let segment =
+            Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
+        self.0 = State::Taken(segment, Arc::new(claim.into_bell()));
+        Ok(())
+    }
+
+    /// Hands it over, if the host has come.
+    ///
+    /// # Errors
+    ///
+    /// Of the system.
+    pub fn hand_over(&mut self) -> Result<(), Error> {
+        let State::Offered(segment, offer) = &self.0 else {
+            return Ok(());
+        };
+        let bell = offer
+            .hand_over()
+            .map_err(system("cannot hand over shared memory"))?;
+        if let Some(bell) = bell {
+            self.0 = State::Taken(Arc::clone(segment), Arc::new(bell));
+        }
+        Ok(())
+    }
+
+    /// The session goes through it from now on, or not. Whether it does.
+    pub fn begin(&mut self, side: Side, yes: bool) -> bool {
+        let state = std::mem::take(&mut self.0);
+        if let (State::Taken(segment, bell), true) = (state, yes) {
+            let end = End::new(&segment, side, bell, MAX_MESSAGE);
+            self.0 = State::Used(Box::new(end), VecDeque::new());
+        }
+        self.is_used()
+    }
+
+    /// The session is over.
+    pub fn end(&mut self) {
+        self.0 = State::None;
+    }
+
+    /// Whether the session goes through it.
+    pub const fn is_used(&self) -> bool {
+        matches!(self.0, State::Used(..))
+    }
+
+    /// Sends, now or with a later call. False if the session goes through the socket.
+    ///
+    /// # Errors
+    ///
+    /// The other end does not read, or has broken the ring.
+    pub fn send(&mut self, message: &[u8]) -> Result<bool, Error> {
+        let State::Used(_, kept) = &mut self.0 else {
+            return Ok(false);
+        };
+        if kept.len() >= KEPT {
+            return Err(Error::Refused("the other end does not read".into()));
+        }
+        kept.push_back(message.to_vec());
+        self.go_on()?;
+        Ok(true)
+    }
+
+    fn go_on(&mut self) -> Result<(), Error> {
+        let State::Used(end, kept) = &mut self.0 else {
+            return Ok(());
+        };
+        let broken = |e: accelerator_carrier::Broken| Error::Refused(e.to_string());
+        end.go_on().map_err(broken)?;
+        while let Some(message) = kept.front() {
+            if !end.send(message).map_err(broken)? {
+                break;
+            }
+            kept.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The next message, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The other end has broken the ring.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.go_on()?;
+        let State::Used(end, _) = &mut self.0 else {
+            return Ok(None);
+        };
+        let mut message = Vec::new();
+        let got = end
+            .receive(&mut message)
+            .map_err(|e| Error::Refused(e.to_string()))?;
+        Ok(got.then_some(message))
+    }
+
+    /// What to sleep on beside the socket. False if there is something to receive already.
+    pub fn sleeps_on(&self) -> (bool, Option<RawFd>) {
+        match &self.0 {
+            State::None | State::Taken(..) => (true, None),
+            State::Offered(_, offer) => (true, Some(offer.descriptor().as_raw_fd())),
+            State::Used(end, _) => (end.sleep(), Some(end.bell().descriptor().as_raw_fd())),
+        }
+    }
+
+    /// After a sleep. False if the other end is gone.
+    pub fn awake(&self) -> bool {
+        match &self.0 {
+            State::Used(end, _) => {
+                end.awake();
+                end.bell().drain() == Rung::Drained
+            }
+            _ => true,
+        }
+    }
+}
