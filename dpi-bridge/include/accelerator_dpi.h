@@ -517,6 +517,19 @@ int acc_set_clock(void *h, int period_ps);
 int acc_start(void *h);
 
 /**
+ * Says whether sessions go through shared memory instead of the socket, which only
+ * ends on one machine can (an ipc:// endpoint or loopback). Before `acc_start`.
+ *
+ * `mode`: 0 never; 1 if the host can, which is the default; 2 refuses a host that
+ * cannot.
+ *
+ * Returns 0, -ACC_EINVAL, for 2 also if the endpoint reaches beyond this machine,
+ * or -ACC_ESTATE.
+ */
+int acc_set_shared_memory(void *h,
+                          int mode);
+
+/**
  * Takes in what the host sent and says what comes next. To be called at every
  * clock; costs a few nanoseconds and makes no system call if nothing is there.
  *

@@ -87,6 +87,9 @@ module accelerator_pcie_bridge
   // guest speaks, and runs on for as many clocks 20 times a second. 0: it never sleeps. The
   // plusarg +accelerator_idle=N wins.
   parameter int unsigned IdleClocks      = 0,
+  // Whether sessions go through shared memory, which a QEMU on this machine can: 0 never, 1 if it
+  // can, 2 refuses one that cannot. The plusarg +accelerator_shared_memory=off|auto|on wins.
+  parameter int unsigned SharedMemory    = 1,
 
   // m_axi: guest accesses.
   parameter int unsigned MmioAddrWidth   = 64,
@@ -315,6 +318,8 @@ module accelerator_pcie_bridge
 
   initial begin : p_open
     automatic string endpoint = Endpoint;
+    automatic string carrier;
+    automatic int shared_memory = int'(SharedMemory);
 
     if (acc_abi_version() != AbiVersion) begin
       $fatal(1, "%m: the DPI library has ABI version %0d, this bridge needs %0d",
@@ -347,6 +352,16 @@ module accelerator_pcie_bridge
     must(acc_set_link(handle, int'(LinkSpeed), int'(LinkWidth)), "setting the link");
     must(acc_set_intx(handle, int'(IntxPin)), "setting the INTx pin");
     must(acc_set_clock(handle, int'(ClockPeriodPs)), "setting the clock period");
+    if ($value$plusargs("accelerator_shared_memory=%s", carrier)) begin
+      case (carrier)
+        "off":   shared_memory = 0;
+        "auto":  shared_memory = 1;
+        "on":    shared_memory = 2;
+        default: $fatal(1, "%m: %s: +accelerator_shared_memory=%s, expected off, auto or on", Name,
+                        carrier);
+      endcase
+    end
+    must(acc_set_shared_memory(handle, shared_memory), "setting the use of shared memory");
     must(acc_start(handle), "starting");
   end
 

@@ -54,7 +54,7 @@ public:
 private:
     struct Known {
         const char *name;
-        enum { kFlag, kNumber, kTextOrFlag, kTextByName } takes;
+        enum { kFlag, kNumber, kText, kTextOrFlag, kTextByName } takes;
     };
     // The bridges read theirs themselves, and so do not see what is misspelt.
     static constexpr Known kKnown[] = {
@@ -67,6 +67,7 @@ private:
         {"waves_trigger", Known::kFlag},
         {"accelerator_idle", Known::kNumber},
         {"accelerator_board_rules", Known::kNumber},
+        {"accelerator_shared_memory", Known::kText},
         {"accelerator_no_event", Known::kNumber},
         {"accelerator_endpoint", Known::kTextByName},
         {"accelerator_nic_endpoint", Known::kTextByName},
@@ -107,6 +108,7 @@ private:
                     refuse("%s: a number is needed", argument);
                 }
                 break;
+            case Known::kText:
             case Known::kTextByName:
                 if (!has_text) refuse("%s: a value is needed", argument);
                 break;

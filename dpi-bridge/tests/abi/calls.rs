@@ -7,7 +7,7 @@ use accelerator_protocol::{Bar, Capability, Msix};
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 27] = [
+const CALLS: [&str; 28] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",
@@ -18,6 +18,7 @@ const CALLS: [&str; 27] = [
     "set_link 1 1",
     "set_intx 1",
     "set_clock 1000",
+    "set_shared_memory 1",
     "start",
     "poll 15",
     "get_mmio",
@@ -191,6 +192,7 @@ fn arguments_out_of_range_are_named_with_their_range() {
         ),
         ("set_intx 5", &["pin is 5"][..]),
         ("set_clock -1", &["period_ps is -1"][..]),
+        ("set_shared_memory 3", &["mode is 3", "0 to 2"][..]),
         ("stat 7", &["which is 7", "0 to 6"][..]),
         ("stat -1", &["which is -1"][..]),
     ] {
