@@ -30,6 +30,8 @@ RESULT_FORMAT=1
 
 DEVICE_DIR=$REPO_DIR/qemu-rust-device
 CRATE_DIR=rust/hw/misc/accelerator-pcie
+# Crates of ours that the device needs: folders of the repository, subprojects of QEMU.
+OUR_CRATES=(carrier protocol)
 
 usage() {
   cat <<EOF
@@ -578,21 +580,26 @@ mirror_files() {
 
 # Our files, in their places of QEMU's tree.
 place_device() {
-  local tree=$1 crate=$1/$CRATE_DIR wrap directory files stage
+  local tree=$1 crate=$1/$CRATE_DIR wrap directory files stage ours
   local wraps=("$DEVICE_DIR"/subprojects/*.wrap)
   stage=$(mktemp -d "$CACHE/tmp.XXXXXX")
-  mkdir -p "$stage/crate/release" "$stage/protocol"
+  mkdir -p "$stage/crate/release"
   cp "$DEVICE_DIR/meson/meson.build" "$DEVICE_DIR/meson/Kconfig" "$DEVICE_DIR/wrapper.h" \
     "$DEVICE_DIR/bindgen.args" "$stage/crate/"
   cp "$DEVICE_DIR/meson/$RELEASE/meson.build" "$stage/crate/release/"
   cp -r "$DEVICE_DIR/src" "$stage/crate/"
   (cd "$stage/crate" && find src -name '*.rs' | LC_ALL=C sort >sources.list)
-  cp -r "$REPO_DIR/protocol/src" "$stage/protocol/"
-  cp "$DEVICE_DIR/subprojects/packagefiles/accelerator-protocol-0-rs/meson.build" "$stage/protocol/"
+  for ours in "${OUR_CRATES[@]}"; do
+    mkdir -p "$stage/$ours"
+    cp -r "$REPO_DIR/$ours/src" "$stage/$ours/"
+    cp "$DEVICE_DIR/subprojects/packagefiles/accelerator-$ours-0-rs/meson.build" "$stage/$ours/"
+  done
 
   mkdir -p "$crate" "$tree/subprojects/packagefiles"
   mirror_files "$stage/crate/" "$crate/"
-  mirror_files "$stage/protocol/" "$tree/subprojects/accelerator-protocol-0-rs/"
+  for ours in "${OUR_CRATES[@]}"; do
+    mirror_files "$stage/$ours/" "$tree/subprojects/accelerator-$ours-0-rs/"
+  done
   rm -rf "$stage"
   rsync -r --checksum --no-times "$DEVICE_DIR"/subprojects/packagefiles/ "$tree/subprojects/packagefiles/"
   rsync --checksum --no-times "${wraps[@]}" "$tree/subprojects/"
@@ -623,7 +630,7 @@ prepare_flavour_tree() {
     if [[ -d $tree ]]; then
       # Meson has unpacked the crates into the tree: they stay unless a wrap changed.
       mirror_files --exclude="/$CRATE_DIR" --exclude='/subprojects/*-*.*/' \
-        --exclude='/subprojects/accelerator-protocol-0-rs' "$part/" "$tree/"
+        --exclude='/subprojects/accelerator-*-0-rs' "$part/" "$tree/"
       rm -rf "$part"
     else
       mv "$part" "$tree"
@@ -808,9 +815,12 @@ link_trees() {
 
 # Sets RESULT, where the QEMU made of what is there now belongs.
 find_result() {
-  local flavour=$1 inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" "$REPO_DIR/patches/$RELEASE")
+  local flavour=$1 ours inputs=("$RESULT_FORMAT" "$SOURCE_ID" "${FLAGS[*]}" "$TOOLCHAIN" "$REPO_DIR/patches/$RELEASE")
   if [[ $flavour != baseline ]]; then
-    inputs+=("$DEVICE_DIR" "$REPO_DIR/protocol/src")
+    inputs+=("$DEVICE_DIR")
+    for ours in "${OUR_CRATES[@]}"; do
+      inputs+=("$REPO_DIR/$ours/src")
+    done
   fi
   RESULT=$CACHE/qemu/$flavour-$VERSION-$(content_key "${inputs[@]}")
   [[ -x $RESULT/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]

@@ -36,7 +36,7 @@ use crate::{
     },
     keys,
     layout::Layout,
-    link::{Asked, Link, Root, Settings, Waiter},
+    link::{Asked, Link, Root, Settings, Waiter, Wanted},
     logger,
     nic::{self, Nic},
     pci::{
@@ -137,6 +137,8 @@ pub struct AcceleratorPcie {
     completion_timeout: u32,
     other_timeout: u32,
     write_window: u32,
+    shared_memory: bindings::OnOffAuto,
+    poll_max_ns: u32,
     posted_writes: bool,
     nic_endpoint: *mut c_char,
     serial_endpoint: *mut c_char,
@@ -364,6 +366,12 @@ impl AcceleratorPcie {
             completion_timeout: (timeout > 0).then(|| Duration::from_millis(timeout)),
             other_timeout: Duration::from_millis(self.other_timeout.into()),
             warn_after,
+            shared_memory: match self.shared_memory {
+                bindings::ON_OFF_AUTO_ON => Wanted::On,
+                bindings::ON_OFF_AUTO_OFF => Wanted::Off,
+                _ => Wanted::Auto,
+            },
+            look: Duration::from_nanos(self.poll_max_ns.into()),
         })
     }
 

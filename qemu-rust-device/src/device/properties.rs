@@ -4,7 +4,7 @@
 //! plugged in, and what can be asked of it and set when it is there.
 
 use std::{
-    ffi::{c_char, c_void, CStr},
+    ffi::{c_char, c_void, CStr, CString},
     mem::{offset_of, MaybeUninit},
     ptr::{addr_of, addr_of_mut},
     sync::atomic::{AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use super::{AcceleratorPcie, TYPE_NAME};
 use crate::{
     bindings, clock,
     glue::{c, device_impl, Error},
+    link::Carrier,
     pci::PciDeviceClass,
 };
 
@@ -100,6 +101,18 @@ device_impl!(
             Some(256)
         ),
         property(
+            c"shared-memory",
+            addr_of!(bindings::qdev_prop_on_off_auto),
+            offset_of!(AcceleratorPcie, shared_memory),
+            Some(bindings::ON_OFF_AUTO_AUTO as u64)
+        ),
+        property(
+            c"poll-max-ns",
+            addr_of!(c::qdev_prop_uint32),
+            offset_of!(AcceleratorPcie, poll_max_ns),
+            Some(50_000)
+        ),
+        property(
             c"netdev",
             addr_of!(bindings::qdev_prop_netdev),
             offset_of!(AcceleratorPcie, network) + offset_of!(bindings::NICConf, peers),
@@ -180,6 +193,16 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
         c"posted writes that may be outstanding, 1 to 4096",
     ),
     (
+        c"shared-memory",
+        c"whether the session goes through shared memory, which a simulator on this machine can \
+          offer; on refuses one that does not",
+    ),
+    (
+        c"poll-max-ns",
+        c"nanoseconds that a thread that waits looks into shared memory, at most, before it \
+          sleeps; 0 sleeps at once",
+    ),
+    (
         c"netdev",
         c"network whose frames go to the RTL's NIC bridge and come from it",
     ),
@@ -238,6 +261,10 @@ static COUNTERS: [(&CStr, &CStr, Counter); 6] = [
         |device| &device.uart_counters.from_rtl_dropped,
     ),
 ];
+
+const CARRIER: &CStr = c"carrier";
+const CARRIER_TEXT: &CStr =
+    c"what the session with the simulator goes through, and why not shared memory";
 
 const SIM_CLOCK: &CStr = c"sim-clock";
 const SIM_CLOCK_TEXT: &CStr =
@@ -343,6 +370,20 @@ unsafe extern "C" fn get_counter(
     unsafe { bindings::visit_type_uint64(visitor, name, &mut value, errp.cast()) };
 }
 
+unsafe extern "C" fn get_carrier(object: *mut c::Object, _errp: *mut *mut c::Error) -> *mut c_char {
+    // SAFETY: as in `get_link_up`.
+    let device = unsafe { instance(object) };
+    let carrier = device
+        .link
+        .borrow()
+        .as_ref()
+        .map_or_else(Carrier::default, |link| link.carrier());
+    // No text of ours has a zero in it.
+    let text = CString::new(carrier.to_string()).unwrap_or_default();
+    // SAFETY: the text ends with a zero. QEMU frees the copy.
+    unsafe { bindings::g_strdup(text.as_ptr()) }
+}
+
 unsafe extern "C" fn get_sim_clock(
     object: *mut c::Object,
     visitor: *mut bindings::Visitor,
@@ -405,6 +446,15 @@ pub(super) fn describe(class: &mut PciDeviceClass) {
             class,
             SIM_CLOCK.as_ptr(),
             SIM_CLOCK_TEXT.as_ptr(),
+        );
+    }
+    // SAFETY: as above.
+    unsafe {
+        bindings::object_class_property_add_str(class, CARRIER.as_ptr(), Some(get_carrier), None);
+        bindings::object_class_property_set_description(
+            class,
+            CARRIER.as_ptr(),
+            CARRIER_TEXT.as_ptr(),
         );
     }
     for (name, text, counter) in &COUNTERS {
