@@ -116,6 +116,12 @@ suite_clippy() {
 suite_rust() {
   need_packages gcc g++ pkg-config
   cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
+  # Both ends through the socket: the above went through shared memory where it could.
+  ACCELERATOR_TEST_CARRIER=socket cargo test --locked --no-fail-fast \
+    --package accelerator-pcie --test link --package accelerator-peers
+  # Every order of the threads at the ends of a ring.
+  RUSTFLAGS='--cfg loom' cargo test --locked --release --target-dir target/loom \
+    --package accelerator-carrier --test loom
 }
 
 suite_fuzz() {
@@ -156,6 +162,9 @@ suite_clippy-qemu() {
 suite_qtest() {
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") \
     cargo test --package accelerator-qtest --locked --no-fail-fast
+  ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") ACCELERATOR_TEST_CARRIER=socket \
+    cargo test --package accelerator-qtest --locked --no-fail-fast \
+    --test mmio --test dma --test msix --test reset --test stress
 }
 
 suite_asan() {

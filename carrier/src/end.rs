@@ -96,9 +96,9 @@ impl End {
         Ok(true)
     }
 
-    /// Whether something of a message is left.
-    pub fn has_rest(&self) -> bool {
-        !self.rest.is_empty()
+    /// Bytes that are left of a message.
+    pub fn rest(&self) -> usize {
+        self.rest.len() - self.done
     }
 
     /// Goes on with what is left of a message. Whether nothing is.

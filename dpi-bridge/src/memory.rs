@@ -129,7 +129,7 @@ impl Memory {
 
     /// Whether part of a message waits for room.
     pub fn has_rest(&self) -> bool {
-        matches!(&self.state, State::Attached(end) if end.has_rest())
+        matches!(&self.state, State::Attached(end) if end.rest() != 0)
     }
 
     /// Goes on with a message that was sent in part, if there is one.

@@ -200,7 +200,7 @@ impl Memory {
 
     /// Whether something was kept, or is sent in part only.
     fn is_behind(&self) -> bool {
-        !self.backlog.is_empty() || self.end.as_ref().is_some_and(|end| end.has_rest())
+        !self.backlog.is_empty() || self.end.as_ref().is_some_and(|end| end.rest() != 0)
     }
 
     /// Messages that were kept.

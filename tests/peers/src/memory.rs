@@ -38,11 +38,21 @@ enum State {
     None,
     Offered(Arc<Segment>, Offer),
     Taken(Arc<Segment>, Arc<Bell>),
-    Used(Box<End>, VecDeque<Vec<u8>>),
+    Used(Box<End>, Kept),
 }
 
 /// Messages that are kept where the ring has no room, as ZeroMQ keeps them.
 const KEPT: usize = 100_000;
+
+/// How long an end that reads may pause.
+const PAUSE: Duration = Duration::from_millis(300);
+
+#[derive(Default)]
+struct Kept {
+    messages: VecDeque<Vec<u8>>,
+    /// The other end does not read at present.
+    stuck: bool,
+}
 
 /// The shared memory of a session.
 #[derive(Default)]
@@ -113,7 +123,7 @@ impl Memory {
         let state = std::mem::take(&mut self.0);
         if let (State::Taken(segment, bell), true) = (state, yes) {
             let end = End::new(&segment, side, bell, MAX_MESSAGE);
-            self.0 = State::Used(Box::new(end), VecDeque::new());
+            self.0 = State::Used(Box::new(end), Kept::default());
         }
         self.is_used()
     }
@@ -128,7 +138,8 @@ impl Memory {
         matches!(self.0, State::Used(..))
     }
 
-    /// Sends, now or with a later call. False if the session goes through the socket.
+    /// Sends, now or with a later call: there is no thread that would, so this waits while the
+    /// other end reads. False if the session goes through the socket.
     ///
     /// # Errors
     ///
@@ -137,27 +148,45 @@ impl Memory {
         let State::Used(_, kept) = &mut self.0 else {
             return Ok(false);
         };
-        if kept.len() >= KEPT {
+        if kept.messages.len() >= KEPT {
             return Err(Error::Refused("the other end does not read".into()));
         }
-        kept.push_back(message.to_vec());
-        self.go_on()?;
+        kept.messages.push_back(message.to_vec());
+        let mut since = Instant::now();
+        let mut before = usize::MAX;
+        while self.go_on()? {
+            let State::Used(end, kept) = &mut self.0 else {
+                break;
+            };
+            let now = kept.messages.len() + end.rest();
+            if now != before {
+                (before, since) = (now, Instant::now());
+            }
+            kept.stuck |= since.elapsed() > PAUSE;
+            if kept.stuck {
+                break;
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
         Ok(true)
     }
 
-    fn go_on(&mut self) -> Result<(), Error> {
+    /// Sends what is kept. Whether some of it still is.
+    fn go_on(&mut self) -> Result<bool, Error> {
         let State::Used(end, kept) = &mut self.0 else {
-            return Ok(());
+            return Ok(false);
         };
         let broken = |e: accelerator_carrier::Broken| Error::Refused(e.to_string());
-        end.go_on().map_err(broken)?;
-        while let Some(message) = kept.front() {
+        let mut left = !end.go_on().map_err(broken)?;
+        while let Some(message) = kept.messages.front() {
             if !end.send(message).map_err(broken)? {
-                break;
+                return Ok(true);
             }
-            kept.pop_front();
+            kept.messages.pop_front();
+            kept.stuck = false;
+            left = end.rest() != 0;
         }
-        Ok(())
+        Ok(left)
     }
 
     /// The next message, if there is one.
