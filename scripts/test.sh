@@ -72,6 +72,8 @@ options:
                 200 resets), soak (ten minutes) and restarts (a thousand by each signal
                 on each carrier), as many of what stands in for a simulator in rust and
                 qtest, and ${LONG_SUITES[*]}
+  --carrier C   what sessions of the suites with a guest go through: memory, or socket
+                (default: memory, where both ends are on one machine)
   --list        only list the suites
   --help        this text
 EOF
@@ -308,6 +310,15 @@ main() {
         [[ -x $2/bin/qemu-system-x86_64 ]] || die "$2/bin/qemu-system-x86_64 is not there"
         QEMU_GIVEN=$(realpath "$2")
         QEMU_DIR=$QEMU_GIVEN
+        shift
+        ;;
+      --carrier)
+        (($# >= 2)) || die "--carrier needs memory or socket"
+        case $2 in
+          memory) export ACCELERATOR_SHARED_MEMORY=auto ;;
+          socket) export ACCELERATOR_SHARED_MEMORY=off ;;
+          *) die "--carrier is memory or socket, not '$2'" ;;
+        esac
         shift
         ;;
       -*) die "unknown option $1; see --help" ;;

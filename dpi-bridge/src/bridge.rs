@@ -17,7 +17,7 @@ use log::{info, warn};
 
 use crate::{
     error::{fail, within, Code, Error, Result},
-    memory::{Memory, Wanted},
+    memory::{self, Memory, Wanted},
     order::{Kind, READY_ALL},
     registry::Words,
     run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
@@ -256,13 +256,7 @@ impl Bridge {
         self.shared_memory = match within("mode", mode, 0, 2)? {
             0 => Wanted::Off,
             1 => Wanted::Auto,
-            _ if is_local(&self.endpoint) => Wanted::On,
-            _ => fail!(
-                Invalid,
-                "mode is 2 (on), but endpoint {} is not on this machine, where shared memory \
-                 could be",
-                self.endpoint
-            ),
+            _ => Wanted::On,
         };
         Ok(())
     }
@@ -270,14 +264,23 @@ impl Bridge {
     /// `acc_start`.
     pub fn start(&mut self) -> Result<()> {
         self.setting()?;
+        let variable = std::env::var(memory::VARIABLE).ok();
+        let wanted = self
+            .shared_memory
+            .within(variable.as_deref())
+            .map_err(|e| Error::new(Code::Invalid, e))?;
+        let wanted = match wanted {
+            Wanted::Auto if !is_local(&self.endpoint) => Wanted::Off,
+            Wanted::On if !is_local(&self.endpoint) => fail!(
+                Invalid,
+                "shared memory is on, but endpoint {} is not on this machine, where it could be",
+                self.endpoint
+            ),
+            wanted => wanted,
+        };
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
         let transport = Transport::bind(&self.endpoint, self.words, self.warn, &self.target)?;
-        let wanted = if is_local(&self.endpoint) {
-            self.shared_memory
-        } else {
-            Wanted::Off
-        };
         let memory = Memory::new(wanted, &self.words.window);
         info!(
             target: &self.target,

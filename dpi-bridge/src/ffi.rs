@@ -544,10 +544,10 @@ pub extern "C" fn acc_start(h: *mut c_void) -> c_int {
 /// ends on one machine can (an ipc:// endpoint or loopback). Before `acc_start`.
 ///
 /// `mode`: 0 never; 1 if the host can, which is the default; 2 refuses a host that
-/// cannot.
+/// cannot, and `acc_start` fails if the endpoint reaches beyond this machine. The
+/// environment variable ACCELERATOR_SHARED_MEMORY (off, auto, on) decides instead of 1.
 ///
-/// Returns 0, -ACC_EINVAL, for 2 also if the endpoint reaches beyond this machine,
-/// or -ACC_ESTATE.
+/// Returns 0, -ACC_EINVAL or -ACC_ESTATE.
 #[no_mangle]
 pub extern "C" fn acc_set_shared_memory(h: *mut c_void, mode: c_int) -> c_int {
     call(h, "acc_set_shared_memory", |b| {

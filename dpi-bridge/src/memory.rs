@@ -40,6 +40,25 @@ fn broken(e: Broken) -> Error {
     Error::new(Code::Io, e.to_string())
 }
 
+/// Name of the environment variable that says what [`Wanted::Auto`] is.
+pub const VARIABLE: &str = "ACCELERATOR_SHARED_MEMORY";
+
+impl Wanted {
+    /// What the environment makes of it.
+    ///
+    /// # Errors
+    ///
+    /// A text that names the value.
+    pub fn within(self, variable: Option<&str>) -> std::result::Result<Self, String> {
+        match (self, variable.map(str::trim)) {
+            (Self::Auto, Some("off")) => Ok(Self::Off),
+            (Self::Auto, Some("on")) => Ok(Self::On),
+            (_, None | Some("" | "auto" | "off" | "on")) => Ok(self),
+            (_, Some(text)) => Err(format!("{VARIABLE} is {text:?}, expected off, auto or on")),
+        }
+    }
+}
+
 #[derive(Default)]
 enum State {
     /// All goes through the socket.
@@ -156,5 +175,28 @@ impl Memory {
         if !matches!(std::mem::take(&mut self.state), State::None) {
             watcher.withdraw();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_decides_where_the_design_does_not() {
+        for (wanted, variable, result) in [
+            (Wanted::Auto, None, Wanted::Auto),
+            (Wanted::Auto, Some(" "), Wanted::Auto),
+            (Wanted::Auto, Some("off"), Wanted::Off),
+            (Wanted::Auto, Some(" on\n"), Wanted::On),
+            (Wanted::Off, Some("on"), Wanted::Off),
+            (Wanted::On, Some("off"), Wanted::On),
+        ] {
+            assert_eq!(wanted.within(variable), Ok(result));
+        }
+        assert_eq!(
+            Wanted::On.within(Some("yes")).unwrap_err(),
+            "ACCELERATOR_SHARED_MEMORY is \"yes\", expected off, auto or on"
+        );
     }
 }
