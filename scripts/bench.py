@@ -94,6 +94,31 @@ for way in ("to", "from"):
                 (">=", 0.95) if (size, most) == (4096, 16) else None,
                 {("to", 16, 4096): "0.97", ("from", 16, 4096): "0.65"}.get((way, most, size), ""),
                 "")
+
+
+# What is measured through shared memory as well, each behind the same through the socket, and
+# its target there.
+SHARED = {
+    "link_ipc_read": None, "link_ipc_writes_per_s": None,
+    "mmio_read": ("<=", 5), "mmio_writes_per_s": (">=", 2000000), "doorbell": ("<=", 3),
+    "msix_halted": None, "msix_spinning": ("p99<=", 100), "msix_pausing": ("p99<=", 100),
+    "idle_cpu_qemu": None, "idle_cpu_sim": None,
+} | {name: None for name in FIGURES if name.startswith("dma_")}
+
+
+def with_shared(figures):
+    """The figures, and those through shared memory."""
+    result = {}
+    for name, figure in figures.items():
+        result[name] = figure
+        if name in SHARED:
+            title = figure[0].removesuffix(", ipc") + ", shared memory"
+            shared = name.replace("link_ipc", "link_shm") if "link_ipc" in name else f"shm_{name}"
+            result[shared] = (title, figure[1], SHARED[name], "", "")
+    return result
+
+
+FIGURES = with_shared(FIGURES)
 ORDER = {name: i for i, name in enumerate(FIGURES)}
 
 
@@ -186,7 +211,7 @@ class Bench:
         return result.stdout.split("\n")[:-1]
 
     def endpoint(self, kind, number):
-        if kind == "ipc":
+        if kind in ("ipc", "shm"):
             return f"ipc://{self.folder}/{number}-{time.monotonic_ns()}"
         import socket  # Only here.
         with socket.socket() as probe:
@@ -227,8 +252,9 @@ class Bench:
             file.truncate(256 << 20)
         endpoints = [self.endpoint(kind, i) for i in range(devices)]
         program = os.path.join(self.options.sim, "bench_top", "bench_top")
+        carrier = "+accelerator_shared_memory=" + ("on" if kind == "shm" else "off")
         simulators = [
-            self.simulator(program, e, *sim_arguments,
+            self.simulator(program, e, carrier, *sim_arguments,
                            *([f"+bench_memory={self.memory}"] if i == 0 else []))
             for i, e in enumerate(endpoints)]
         words = ["--tick-hz", str(self.tick_hz), "--repeats", str(self.options.repeats),
@@ -381,27 +407,41 @@ class Bench:
         for line in lines:
             self.take(line)
 
+    def bare_link(self, kind):
+        """Our link alone."""
+        say(f"the link alone, {kind}")
+        for line in self.transport("link", kind):
+            self.take(line)
+
     def run(self):
         self.tick_hz = int(self.transport("ticks")[0].split("=")[1])
         self.yardstick()
         for kind in ("ipc", "tcp"):
             self.part(self.bare, kind)
-        self.part(self.guest, "guest, ipc: reads, writes, doorbell",
-                  ["read", "write", "doorbell"])
-        self.part(self.guest, "guest, ipc: MSI-X", ["msix"])
-        self.part(self.guest, "guest, ipc: DMA, idle", ["dma", "idle"],
-                  cpu_names=("idle_cpu_qemu", "idle_cpu_sim"))
+        self.part(self.bare_link, "shm")
+        # In turn: the machine may change while it is measured.
+        ways = (("ipc", ""), ("shm", "shm_"))
+        for kind, prefix in ways:
+            self.part(self.guest, f"guest, {kind}: reads, writes, doorbell",
+                      ["read", "write", "doorbell"], kind=kind, prefix=prefix)
+        for kind, prefix in ways:
+            self.part(self.guest, f"guest, {kind}: MSI-X", ["msix"], kind=kind, prefix=prefix)
+        for kind, prefix in ways:
+            self.part(self.guest, f"guest, {kind}: DMA, idle", ["dma", "idle"], kind=kind,
+                      prefix=prefix, cpu_names=(f"{prefix}idle_cpu_qemu", f"{prefix}idle_cpu_sim"))
         self.part(self.guest, "guest, tcp: reads, writes, doorbell",
                   ["read", "write", "doorbell"], kind="tcp", prefix="tcp_")
         sleep = ("+accelerator_idle=1000",)
         self.part(self.guest, "guest, simulator told to sleep: idle, reads, doorbell",
-                  ["idle", "read", "doorbell", "scale"], prefix="sleep_", sim_arguments=sleep,
+                  ["idle", "read", "doorbell", "scale"], kind="shm", prefix="sleep_",
+                  sim_arguments=sleep,
                   cpu_names=("sleep_cpu_qemu", "sleep_cpu_sim"))
         self.part(self.channels)
         self.part(self.clocks)
         for devices in (2, 4):
             self.part(self.guest, f"guest, {devices} devices with a simulator each: reads, DMA",
-                      ["scale"], devices=devices, prefix=f"scale{devices}_", sim_arguments=sleep,
+                      ["scale"], kind="shm", devices=devices, prefix=f"scale{devices}_",
+                      sim_arguments=sleep,
                       count=max(4, self.options.count // 2))
 
 

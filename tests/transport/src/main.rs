@@ -40,7 +40,7 @@ use std::{
 mod wire;
 
 use accelerator_dpi::ffi;
-use accelerator_pcie::link::{Link, Root, Settings, Waiter};
+use accelerator_pcie::link::{Link, Root, Settings, Waiter, Wanted};
 use accelerator_protocol::wire::Status;
 
 const BYTES: usize = 64;
@@ -93,7 +93,7 @@ impl Folder {
 
     fn endpoint(&self, kind: &str) -> Result<String, Failure> {
         match kind {
-            "ipc" => Ok(format!("ipc://{}", self.0.join("socket").display())),
+            "ipc" | "shm" => Ok(format!("ipc://{}", self.0.join("socket").display())),
             "tcp" => {
                 // Free a moment ago.
                 let port = std::net::TcpListener::bind("127.0.0.1:0")?
@@ -101,7 +101,7 @@ impl Folder {
                     .port();
                 Ok(format!("tcp://127.0.0.1:{port}"))
             }
-            _ => Err(format!("no kind {kind}, expected ipc or tcp").into()),
+            _ => Err(format!("no kind {kind}, expected ipc, tcp or shm").into()),
         }
     }
 }
@@ -423,6 +423,12 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             posted_writes: true,
             completion_timeout: Some(Duration::from_secs(30)),
             other_timeout: Duration::from_secs(1),
+            shared_memory: if kind == "shm" {
+                Wanted::On
+            } else {
+                Wanted::Off
+            },
+            look: Duration::from_micros(50),
             warn_after: Duration::from_secs(5),
         },
         Box::new(Nobody),
