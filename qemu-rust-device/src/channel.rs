@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_millis(2000);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How long the goodbye may take to leave.
-const LINGER_MS: i32 = 100;
+const LINGER_MS: i32 = 300;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

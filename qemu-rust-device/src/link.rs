@@ -479,7 +479,7 @@ impl Link {
         self.wake();
     }
 
-    /// Ends the link: says goodbye, which takes at most a tenth of a second.
+    /// Ends the link: says goodbye, which takes at most a third of a second.
     /// Everything that waits is answered with all ones, and nothing is served
     /// any more.
     pub fn close(&self) {

@@ -29,7 +29,7 @@ pub(crate) struct Wire {
 }
 
 /// How long the goodbye may take to leave when the link is closed.
-const LINGER_MS: i32 = 100;
+const LINGER_MS: i32 = 300;
 
 impl Wire {
     /// Begins to connect. At most `queue` messages wait for a peer that does
