@@ -89,7 +89,7 @@ fn a_full_ring_takes_no_more_until_something_is_read() {
 #[test]
 fn a_message_longer_than_a_ring_passes_in_parts() {
     let (mut host, mut device) = pair();
-    let long: Vec<u8> = (0..LIMIT).map(|i| (i * 31 >> 3) as u8).collect();
+    let long: Vec<u8> = (0..LIMIT).map(|i| ((i * 31) >> 3) as u8).collect();
     assert!(host.send(&long).unwrap());
     // What follows waits its turn.
     assert!(!host.send(b"next").unwrap());
