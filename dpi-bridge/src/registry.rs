@@ -174,6 +174,12 @@ pub struct Words {
     pub window: OnceLock<&'static Window>,
 }
 
+impl Default for Words {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Words {
     /// Of a slot in which nothing ever was.
     pub const fn new() -> Self {

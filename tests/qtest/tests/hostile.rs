@@ -946,7 +946,7 @@ fn a_message_beyond_the_limit_is_not_buffered() {
     v.m.qemu.expect_line(&["ERROR", "card", "is down"]);
     v.memory_is_untouched();
     while let Err(e) = v.m.hdl.wait_for_new_session(v.session, PATIENCE) {
-        assert!(matches!(e, Error::Down { .. }), "{e}");
+        assert!(matches!(e, accelerator_peers::Error::Down { .. }), "{e}");
     }
     v.m.settle_resets();
     v.m.check_alive();
