@@ -19,7 +19,7 @@ use crate::support::*;
 
 /// How long a host knocks that nobody is to hear. Too short makes the test
 /// weaker, never wrong.
-const KNOCK: Duration = Duration::from_millis(700);
+const KNOCK: Duration = Duration::from_millis(1000);
 
 fn pair() -> Pair {
     let (public, secret) = new_pair().unwrap();
