@@ -38,13 +38,15 @@ use std::fmt;
 /// The other end has written what it may not write. What both share is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// A position that claims more words in a ring than it has.
+    /// A position that claims more words in a ring than there can be.
     Position {
         /// Words that would be in it.
         found: u64,
-        /// Words that it has.
-        size: u64,
+        /// At most so many can be.
+        possible: u64,
     },
+    /// A part of a message without a byte, with others to follow.
+    Empty,
     /// A part of a message that is longer than what was written, or may be.
     Length {
         /// Bytes of the part.
@@ -62,10 +64,11 @@ pub enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Position { found, size } => write!(
+            Self::Position { found, possible } => write!(
                 f,
-                "a ring in shared memory would hold {found} words, it has {size}"
+                "a ring in shared memory would hold {found} words, {possible} are possible"
             ),
+            Self::Empty => f.write_str("a message in shared memory has an empty part"),
             Self::Length { found, limit } => write!(
                 f,
                 "a message in shared memory has a part of {found} bytes where {limit} are possible"

@@ -147,8 +147,13 @@ impl<M: Memory> Producer<M> {
         }
         let head = self.memory.lines().head.0.load(Ordering::Acquire);
         let used = self.tail.wrapping_sub(head);
-        if used > size {
-            return Err(Broken::Position { found: used, size });
+        // Room does not go away, or whoever waits for it could be kept at it for ever.
+        let possible = self.tail - self.head;
+        if used > possible {
+            return Err(Broken::Position {
+                found: used,
+                possible,
+            });
         }
         self.head = head;
         Ok(size - used >= needed)
@@ -246,11 +251,18 @@ impl<M: Memory> Consumer<M> {
             return Ok(Popped::Nothing);
         }
         if there > size {
-            return Err(Broken::Position { found: there, size });
+            return Err(Broken::Position {
+                found: there,
+                possible: size,
+            });
         }
         let mut at = self.head;
         let head = data[index(at, data)].load(Ordering::Relaxed);
         let length = head & !MORE;
+        if head == MORE {
+            // A message of such parts would have no end.
+            return Err(Broken::Empty);
+        }
         let possible = (there - 1) * 8;
         if length > possible {
             return Err(Broken::Length {

@@ -265,7 +265,7 @@ fn each_thing_that_breaks_a_ring_is_named() {
         Consumer::new(ring).pop(&mut message, 100),
         Err(Broken::Position {
             found: 17,
-            size: 16
+            possible: 16
         })
     );
     let ring = new();
@@ -278,9 +278,32 @@ fn each_thing_that_breaks_a_ring_is_named() {
     assert_eq!(
         producer.push(&[0; 24], false).unwrap_err().to_string(),
         format!(
-            "a ring in shared memory would hold {} words, it has 16",
+            "a ring in shared memory would hold {} words, 16 are possible",
             u64::MAX
         )
+    );
+    // Room that was there and is taken back.
+    let ring = new();
+    let mut producer = Producer::new(ring.clone());
+    for _ in 0..4 {
+        assert!(producer.push(&[0; 24], false).unwrap());
+    }
+    ring.scribble(1, 4);
+    assert!(producer.push(&[0; 24], false).unwrap());
+    ring.scribble(1, 0);
+    assert_eq!(
+        producer.push(&[0; 24], false),
+        Err(Broken::Position {
+            found: 20,
+            possible: 16
+        })
+    );
+    let ring = new();
+    ring.scribble(0, 2);
+    ring.0.data[0].store(1 << 63, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(
+        Consumer::new(ring).pop(&mut message, 100),
+        Err(Broken::Empty)
     );
     let ring = new();
     ring.scribble(0, 2);
