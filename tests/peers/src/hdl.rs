@@ -476,6 +476,12 @@ impl HdlEndpoint {
         Ok(())
     }
 
+    /// Writes bytes anywhere into the shared memory of the session, see
+    /// [`Memory::scribble`].
+    pub fn scribble(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.memory.scribble(offset, bytes)
+    }
+
     /// Whether the host of the session can still be reached.
     fn peer_is_there(&self) -> bool {
         let mut out = Vec::new();

@@ -4,7 +4,11 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsFd, AsRawFd, RawFd},
+    fs::File,
+    os::{
+        fd::{AsFd, AsRawFd, RawFd},
+        unix::fs::FileExt,
+    },
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -56,7 +60,7 @@ struct Kept {
 
 /// The shared memory of a session.
 #[derive(Default)]
-pub struct Memory(State);
+pub struct Memory(State, Option<File>);
 
 impl Memory {
     /// Makes it. The name under which the host gets it.
@@ -68,8 +72,13 @@ impl Memory {
         let file = segment::file().map_err(system("cannot make a memory file"))?;
         let segment =
             Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
+        let copy = File::from(
+            file.try_clone()
+                .map_err(system("cannot keep a memory file"))?,
+        );
         let offer = Offer::new(file).map_err(system("cannot offer a memory file"))?;
         let name = offer.name().to_owned();
+        self.1 = Some(copy);
         self.0 = State::Offered(segment, offer);
         Ok(name)
     }
@@ -131,6 +140,15 @@ impl Memory {
     /// The session is over.
     pub fn end(&mut self) {
         self.0 = State::None;
+    }
+
+    /// Writes bytes anywhere into it, as a program that is broken or hostile may at any time.
+    /// False if there is none.
+    pub fn scribble(&self, offset: u64, bytes: &[u8]) -> bool {
+        let limit = segment::BYTES as u64 - bytes.len() as u64;
+        self.1
+            .as_ref()
+            .is_some_and(|file| file.write_all_at(bytes, offset % limit).is_ok())
     }
 
     /// Whether the session goes through it.

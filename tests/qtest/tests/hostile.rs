@@ -4,6 +4,8 @@
 //! both values and either ends cleanly, in the handshake, or goes on without
 //! the card. Guest memory does not change.
 
+use std::time::Duration;
+
 use accelerator_peers::{
     hdl::{sample_config, RawEndpoint},
     Event,
@@ -950,6 +952,63 @@ fn a_message_beyond_the_limit_is_not_buffered() {
     }
     v.m.settle_resets();
     v.m.check_alive();
+}
+
+/// A simulator that writes at random into the shared memory, most of it where the positions
+/// and flags are, while the guest writes registers and both sides send: sessions end, and
+/// nothing else does.
+#[test]
+fn shared_memory_that_is_scribbled_on_ends_sessions_at_most() {
+    if !accelerator_peers::memory::wanted() {
+        println!("the sessions of this run go through the socket, where there is none");
+        return;
+    }
+    let mut v = Victim::new();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let rounds = if std::env::var_os("TEST_LONG").is_some() {
+        4000
+    } else {
+        40
+    };
+    for round in 0..rounds {
+        for i in 0..50 {
+            let number = next();
+            let offset = match number % 4 {
+                // The words of both rings' lines.
+                0 | 1 => next() % 8 * 128 % 512 + next() % 2 * 4096,
+                // Where messages are now.
+                2 => 8192 + next() % 2 * 262_144 + next() % 4096,
+                _ => next(),
+            };
+            let value = if number & 8 == 0 { next() % 64 } else { next() };
+            assert!(v.m.hdl.scribble(offset, &value.to_le_bytes()));
+            // What it ends, or whether, depends on where that was.
+            let _ = v.m.hdl.msix(1);
+            let _ = v.m.hdl.try_event(Duration::ZERO);
+            if i % 10 == 0 {
+                // Posted, or dropped.
+                v.m.qemu.start_store(v.m.bar(0) + 8, 4, i);
+                v.m.qemu.reply();
+            }
+        }
+        v.m.qemu.qmp("query-status", serde_json::json!({}));
+        if round % 4 == 3 {
+            v.m.kill_endpoint();
+            v.m.restart_endpoint(sample_config(4));
+            ok(v.m.hdl.wait_for_session(PATIENCE));
+            v.m.settle_resets();
+            v.m.check_alive();
+        }
+    }
+    // Some of it was noticed.
+    v.m.qemu.expect_line(&["is down", "in shared memory"]);
+    v.memory_is_untouched();
 }
 
 #[test]
