@@ -845,3 +845,43 @@ fn random_damage_is_survived() {
     host.up(&mut sim);
     sim.finish();
 }
+
+/// A host that writes at random into the shared memory, most of it where the positions and
+/// flags are: sessions end, and nothing else does.
+#[test]
+fn shared_memory_that_is_scribbled_on_ends_sessions_at_most() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut ended = 0;
+    for _ in 0..40 {
+        let guest = connect(&mut sim, &endpoint);
+        for _ in 0..100 {
+            let number = next();
+            let offset = match number % 4 {
+                // The words of both rings' lines.
+                0 | 1 => next() % 8 * 128 % 512 + next() % 2 * 4096,
+                // Where messages are now.
+                2 => 8192 + next() % 2 * 262_144 + next() % 4096,
+                _ => next(),
+            };
+            let value = if number & 8 == 0 { next() % 64 } else { next() };
+            assert!(guest.scribble(offset, &value.to_le_bytes()));
+            sim.call("msix 0");
+            assert!(sim.poll(0) >= 0, "{}", sim.last_error());
+        }
+        drop(guest);
+        sim.link(false);
+        ended += 1;
+    }
+    assert_eq!(sim.stat(5), ended);
+    let log = sim.finish();
+    assert!(log.contains("in shared memory"), "{log}");
+}

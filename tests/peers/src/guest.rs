@@ -240,6 +240,12 @@ impl GuestEndpoint {
         self.send(message)
     }
 
+    /// Writes bytes anywhere into the shared memory of the session, see
+    /// [`Memory::scribble`].
+    pub fn scribble(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.shared.scribble(offset, bytes)
+    }
+
     /// Serves the device until `done` says so.
     ///
     /// # Errors

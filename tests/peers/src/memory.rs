@@ -105,6 +105,7 @@ impl Memory {
         };
         let segment =
             Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
+        self.1 = Some(File::from(file));
         self.0 = State::Taken(segment, Arc::new(claim.into_bell()));
         Ok(())
     }
