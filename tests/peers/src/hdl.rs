@@ -20,7 +20,7 @@ use accelerator_protocol::{
 };
 
 use crate::{
-    memory::{self, Memory},
+    memory::{self, Memory, Sharing},
     poll_ms, zmq_error, Error, PATIENCE,
 };
 
@@ -239,6 +239,7 @@ pub struct HdlEndpoint {
     session: DeviceSession,
     peer: Vec<u8>,
     memory: Memory,
+    sharing: Sharing,
     /// Events that were received but not handed out.
     queue: VecDeque<Event>,
     /// What the guest has set in config space, as the host told last.
@@ -271,12 +272,18 @@ impl HdlEndpoint {
         Ok(Self {
             session,
             memory: Memory::default(),
+            sharing: Sharing::Good,
             raw: RawEndpoint::bind_keyed(endpoint, keys)?,
             peer: Vec::new(),
             queue: VecDeque::new(),
             function: None,
             hears_function: false,
         })
+    }
+
+    /// What hosts that ask for shared memory get from now on.
+    pub fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
     }
 
     /// The session's state, to look at.
@@ -376,7 +383,9 @@ impl HdlEndpoint {
             if let Some(event) = self.queue.pop_front() {
                 return Ok(Some(event));
             }
-            self.memory.hand_over()?;
+            if self.sharing != Sharing::Stopped {
+                self.memory.hand_over()?;
+            }
             // What is in the memory came before the end of the connection.
             if let Some(message) = self.memory.receive()? {
                 self.frames(&message)?;
@@ -441,12 +450,17 @@ impl HdlEndpoint {
                             self.function = None;
                             self.memory.end();
                             if asked {
-                                let name = self.memory.offer()?;
-                                self.session.answer(Some(&name), &mut reply);
+                                let name = match self.sharing {
+                                    Sharing::Silent => None,
+                                    sharing => Some(self.memory.offer(sharing)?),
+                                };
+                                self.session.answer(name.as_deref(), &mut reply);
                             }
                         }
                         DeviceEvent::Attached(yes) => {
-                            self.memory.hand_over()?;
+                            if yes {
+                                self.memory.hand_over()?;
+                            }
                             if self.memory.begin(Side::Device, yes) != yes {
                                 return Err(Error::Refused("ATTACH without memory".into()));
                             }

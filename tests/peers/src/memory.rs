@@ -32,6 +32,21 @@ pub fn wanted() -> bool {
     std::env::var(CARRIER_VARIABLE).map_or(true, |value| value != "socket")
 }
 
+/// What a device does with a host that asks for shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Hands it over.
+    Good,
+    /// Offers none.
+    Silent,
+    /// Names a socket on which nobody listens.
+    Absent,
+    /// Offers it and hands nothing over, like a process that is stopped.
+    Stopped,
+    /// Hands over a file that it may shrink.
+    Unsealed,
+}
+
 fn system(what: &str) -> impl FnOnce(std::io::Error) -> Error + '_ {
     move |e| Error::Refused(format!("{what}: {e}"))
 }
@@ -68,7 +83,10 @@ impl Memory {
     /// # Errors
     ///
     /// Of the system.
-    pub fn offer(&mut self) -> Result<String, Error> {
+    pub fn offer(&mut self, sharing: Sharing) -> Result<String, Error> {
+        if sharing == Sharing::Absent {
+            return Ok("0123456789abcdef".repeat(2));
+        }
         let file = segment::file().map_err(system("cannot make a memory file"))?;
         let segment =
             Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
@@ -76,6 +94,12 @@ impl Memory {
             file.try_clone()
                 .map_err(system("cannot keep a memory file"))?,
         );
+        let file = match sharing {
+            Sharing::Unsealed => File::open("/dev/null")
+                .map_err(system("cannot open /dev/null"))?
+                .into(),
+            _ => file,
+        };
         let offer = Offer::new(file).map_err(system("cannot offer a memory file"))?;
         let name = offer.name().to_owned();
         self.1 = Some(copy);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use accelerator_peers::{Event, HdlEndpoint, PATIENCE};
+use accelerator_peers::{memory::Sharing, Event, HdlEndpoint, PATIENCE};
 use accelerator_protocol::{config::Config, wire::Status};
 
 use crate::{
@@ -27,6 +27,8 @@ pub struct Options {
     pub vcpus: u32,
     /// Environment variables.
     pub env: Vec<(&'static str, &'static str)>,
+    /// What the card's other half does with shared memory, if not what it should.
+    pub sharing: Option<Sharing>,
 }
 
 /// A machine with the card behind a root port.
@@ -79,6 +81,9 @@ impl Machine {
         let scratch = Scratch::new();
         let endpoint = scratch.endpoint();
         let mut hdl = HdlEndpoint::bind(&endpoint, config).expect("cannot bind");
+        if let Some(sharing) = options.sharing {
+            hdl.share(sharing);
+        }
         let mut launch = Launch::new()
             .args(&options.args)
             .args(&device_args(&endpoint, &options.properties))
