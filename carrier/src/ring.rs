@@ -52,6 +52,11 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// Tail, head, sleeps and waits, as the other process has them: for tests, which play it.
+    pub fn words(&self) -> [&AtomicU64; 4] {
+        [&self.tail.0, &self.head.0, &self.sleeps.0, &self.waits.0]
+    }
+
     /// Whether there is something to read, for a thread that is not the consumer: a hint,
     /// since it believes both positions.
     #[inline]

@@ -89,7 +89,8 @@ impl Random {
         }
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         for eight in bytes.chunks_mut(8) {
             let random = self.next().to_le_bytes();

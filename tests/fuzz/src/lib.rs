@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Fuzz targets of the protocol: functions that take any bytes and panic if a
-//! rule is broken. Three kinds:
+//! rule is broken. Four kinds:
 //!
 //! * [`frames`]: bytes as a message;
 //! * [`typed`]: a frame of one type, with any payload, for one half of a
 //!   session in one of its states; one target for each type and half;
-//! * [`sessions`]: a list of own requests and of messages of a hostile peer.
+//! * [`sessions`]: a list of own requests and of messages of a hostile peer;
+//! * [`ring`]: both ends of a ring in shared memory, and somebody who writes there.
 //!
 //! The program `accelerator-fuzz` runs them on inputs that [`input`] makes from
 //! good frames; `protocol/fuzz` has the same targets for libFuzzer.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod input;
+mod ring;
 mod session;
 mod typed;
 
@@ -22,6 +24,7 @@ use accelerator_protocol::{
     Frame,
 };
 
+pub use ring::ring;
 pub use session::sessions;
 pub use typed::{typed, Half, Outcome};
 

@@ -12,7 +12,7 @@ use std::{
 use accelerator_fuzz::{
     frames,
     input::{self, Random, TYPES},
-    sessions, typed, Half, Outcome,
+    ring, sessions, typed, Half, Outcome,
 };
 
 const HELP: &str = "\
@@ -27,9 +27,10 @@ Usage: accelerator-fuzz [OPTIONS]
                   a failure that was reported
   --help
 
-Targets are one for each of 26 frame types and 2 unknown ones at each of the 6
+Targets are one for each of 29 frame types and 2 unknown ones at each of the 6
 halves (host and device of the PCIe stream, of a NIC channel, of a serial
-channel), the bytes as a message, and whole sessions. A failure is reported with
+channel), the bytes as a message, whole sessions, and a ring in shared memory that
+somebody writes to. A failure is reported with
 its seed, its index and the input.
 ";
 
@@ -72,7 +73,7 @@ fn options() -> Result<Option<Options>, String> {
 /// Runs one input; `None` if it made a target panic.
 fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Option<u32> {
     let mut random = Random::new(seed, index);
-    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 2;
+    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 3;
     let target = index % targets;
     let attempt = |name: &str, bytes: &[u8], f: &dyn Fn(&[u8]) -> Option<Outcome>| {
         catch_unwind(AssertUnwindSafe(|| f(bytes))).map_err(|_| {
@@ -87,6 +88,18 @@ fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Op
             None
         };
         attempt("sessions", &bytes, &target).ok()?;
+        return Some(0);
+    }
+    if target == targets - 3 {
+        let bytes = {
+            let steps = 1 + random.below(200) as usize;
+            random.bytes(9 * steps)
+        };
+        let target = |b: &[u8]| {
+            ring(b);
+            None
+        };
+        attempt("ring", &bytes, &target).ok()?;
         return Some(0);
     }
     if target == targets - 2 {
