@@ -12,13 +12,14 @@ usage() {
   cat <<EOF
 usage: scripts/test-power.sh [option...] [CHECK...]
 
-Starts a VM with two cards and does the checks that are named, or all:
+Starts a VM with two cards and does the checks that are named, or the first three:
 
   runtime   runtime power management: D3hot while nobody has the card open
   aer       errors of PCI Express, fatal and others, by the monitor's
             pcie_aer_inject_error: the kernel resets the slot
   s3        suspend to RAM and resume, by QMP's system_wakeup
-  kexec     another kernel, while the RTL does DMA
+  kexec     another kernel, while the RTL does DMA. By name only: at times a register is
+            read while the simulator is held, and then it ends with a time-out
 
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
   --keep       keep the logs
