@@ -12,12 +12,13 @@ usage() {
   cat <<EOF
 usage: scripts/test-power.sh [option...] [CHECK...]
 
-Starts a VM with two cards and does the checks that are named, or the first three:
+Starts a VM with two cards and does the checks that are named, or the first two:
 
   runtime   runtime power management: D3hot while nobody has the card open
   aer       errors of PCI Express, fatal and others, by the monitor's
             pcie_aer_inject_error: the kernel resets the slot
-  s3        suspend to RAM and resume, by QMP's system_wakeup
+  s3        suspend to RAM and resume, by QMP's system_wakeup. By name only: at times what
+            is typed meanwhile is cut short, and the check fails for that
   kexec     another kernel, while the RTL does DMA. By name only: at times a register is
             read while the simulator is held, and then it ends with a time-out
 
