@@ -71,8 +71,8 @@ FIGURES = {
     "idle_cpu_sim": ("CPU of the simulator, guest idle", "%", None, "100", ""),
     "sleep_cpu_qemu": ("CPU of QEMU, guest idle, simulator told to sleep", "%", None, "", ""),
     "sleep_cpu_sim": ("CPU of the simulator, told to sleep", "%", ("<=", 2), "", ""),
-    "sleep_mmio_read": ("MMIO read, ipc, simulator told to sleep", "us", None, "", ""),
-    "sleep_doorbell": ("one doorbell write, simulator asleep", "us", None, "", ""),
+    "sleep_mmio_read": ("MMIO read, shared memory, simulator told to sleep", "us", None, "", ""),
+    "sleep_doorbell": ("one doorbell write, shared memory, simulator asleep", "us", None, "", ""),
 }
 for size in (64, 1514):
     FIGURES[f"nic_to_rtl_{size}"] = (
@@ -83,9 +83,9 @@ FIGURES["serial_to_rtl"] = ("chardev to RTL, bytes", "1/s", None, "", "")
 FIGURES["serial_from_rtl"] = ("RTL to chardev, bytes", "1/s", None, "", "")
 for n in (1, 2, 4):
     FIGURES[f"scale{n}_scale_read"] = (
-        f"{n} device{'s' * (n > 1)}, told to sleep: read, in turn", "us", None, "", "")
+        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: read, in turn", "us", None, "", "")
     FIGURES[f"scale{n}_scale_dma"] = (
-        f"{n} device{'s' * (n > 1)}, told to sleep: DMA to host, all at once", "MB/s", None, "", "")
+        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: DMA to host, all at once", "MB/s", None, "", "")
 for way in ("to", "from"):
     for most in (1, 16):
         for size in (64, 4096):

@@ -860,6 +860,27 @@ fn a_stopped_machine_sees_no_dma_and_no_interrupt_until_it_goes_on() {
     }
 }
 
+/// Answers that are longer than a part of a ring, and more of them than it holds: what is left
+/// follows as the device reads.
+#[test]
+fn long_answers_beyond_what_a_ring_holds_all_come() {
+    const LEN: u32 = 1 << 16;
+    let mut b = bench();
+    let mut tags: Vec<u32> = (0..10)
+        .map(|_| b.endpoint.start_dma_read(0, LEN).unwrap())
+        .collect();
+    thread::sleep(Duration::from_millis(200));
+    while !tags.is_empty() {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::DmaReadDone { tag, status, data } => {
+                assert_eq!(tag, tags.remove(0));
+                assert_eq!((status, data.len()), (Status::Ok, LEN as usize));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// More than is kept: the device is held up, and nothing is lost.
 #[test]
 fn what_a_stopped_machine_keeps_is_bounded() {

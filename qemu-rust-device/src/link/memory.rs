@@ -170,7 +170,9 @@ impl Memory {
         let end = self.end.as_mut()?;
         if self.backlog.is_empty() {
             match end.send(message) {
-                Ok(true) => return Some(Ok(())),
+                Ok(true) if end.rest() == 0 => return Some(Ok(())),
+                // The rest of it needs somebody to be woken for it.
+                Ok(true) => return Some(self.go_on()),
                 Ok(false) => {}
                 Err(e) => return Some(Err(e)),
             }
