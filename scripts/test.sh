@@ -115,6 +115,14 @@ suite_clippy() {
   cargo clippy --workspace --all-targets --locked -- -D warnings
 }
 
+# The lines of LOG that name a failure, which need not be at its end, and then its end.
+what_failed() { # LOG
+  grep -nE -A2 "panicked at|^(test|---) .*FAILED|^(error|FAIL|FAILED|ERROR)|[a-z.]+\.sh\] error" "$1" |
+    head -n 30 || true
+  echo '...'
+  tail -n 15 "$1"
+}
+
 suite_rust() {
   need_packages gcc g++ pkg-config
   cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
@@ -378,8 +386,8 @@ main() {
     else
       failed=$((failed + 1))
       printf 'FAILED  %-12s %5d s  %s\n' "$name" "$seconds" "$text"
-      printf '        status %d, the end of target/test/%s.log:\n' "$status" "$name"
-      tail -n 40 "target/test/$name.log" | sed 's/^/        | /'
+      printf '        status %d, from target/test/%s.log:\n' "$status" "$name"
+      what_failed "target/test/$name.log" | sed 's/^/        | /'
     fi
   done
   ((passed + failed > 0)) || die "no suite was run"
