@@ -165,6 +165,43 @@ fn send_file(connection: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()>
     check(sent).map(|_| ())
 }
 
+/// Receives bytes, and the file that came with them, without waiting.
+fn receive(connection: BorrowedFd<'_>, bytes: &mut [u8]) -> (io::Result<usize>, Option<OwnedFd>) {
+    let mut part = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    let mut control = Control { bytes: [0; 64] };
+    let size = std::mem::size_of::<i32>() as u32;
+    // SAFETY: all zeros is a valid message header; both buffers are valid for writes and
+    // for their lengths. The kernel writes no more descriptors than have room, closed on
+    // exec; the one there is new and nobody else's.
+    let (received, file) = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = std::ptr::from_mut(&mut control).cast();
+        message.msg_controllen = libc::CMSG_LEN(size) as _;
+        let received = libc::recvmsg(
+            connection.as_raw_fd(),
+            &mut message,
+            libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
+        );
+        let header = libc::CMSG_FIRSTHDR(&message);
+        let file = (received >= 0
+            && !header.is_null()
+            && (*header).cmsg_level == libc::SOL_SOCKET
+            && (*header).cmsg_type == libc::SCM_RIGHTS
+            && (*header).cmsg_len as usize == libc::CMSG_LEN(size) as usize)
+            .then(|| {
+                let fd = libc::CMSG_DATA(header).cast::<i32>().read_unaligned();
+                OwnedFd::from_raw_fd(fd)
+            });
+        (received, file)
+    };
+    (check(received), file)
+}
+
 /// The other process's side: a connection by which the file comes.
 #[derive(Debug)]
 pub struct Claim(OwnedFd);
@@ -228,40 +265,8 @@ impl Claim {
     ///
     /// Of the system calls, and if something else came.
     pub fn take(&self) -> io::Result<Option<OwnedFd>> {
-        let mut byte = 0_u8;
-        let mut part = libc::iovec {
-            iov_base: std::ptr::from_mut(&mut byte).cast(),
-            iov_len: 1,
-        };
-        let mut control = Control { bytes: [0; 64] };
-        let size = std::mem::size_of::<i32>() as u32;
-        // SAFETY: all zeros is a valid message header; both buffers are valid for writes and
-        // for their lengths. The kernel writes no more descriptors than have room, closed on
-        // exec; the one there is new and nobody else's.
-        let (received, file) = unsafe {
-            let mut message: libc::msghdr = std::mem::zeroed();
-            message.msg_iov = &mut part;
-            message.msg_iovlen = 1;
-            message.msg_control = std::ptr::from_mut(&mut control).cast();
-            message.msg_controllen = libc::CMSG_LEN(size) as _;
-            let received = libc::recvmsg(
-                self.0.as_raw_fd(),
-                &mut message,
-                libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
-            );
-            let header = libc::CMSG_FIRSTHDR(&message);
-            let file = (received >= 0
-                && !header.is_null()
-                && (*header).cmsg_level == libc::SOL_SOCKET
-                && (*header).cmsg_type == libc::SCM_RIGHTS
-                && (*header).cmsg_len as usize == libc::CMSG_LEN(size) as usize)
-                .then(|| {
-                    let fd = libc::CMSG_DATA(header).cast::<i32>().read_unaligned();
-                    OwnedFd::from_raw_fd(fd)
-                });
-            (received, file)
-        };
-        match (check(received), file) {
+        let mut byte = [0_u8];
+        match receive(self.0.as_fd(), &mut byte) {
             (Ok(_), Some(file)) => Ok(Some(file)),
             (Ok(0), None) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -318,28 +323,35 @@ impl Bell {
         }
     }
 
+    /// Rings, and hands a file over. False if there is no room for it at the moment.
+    ///
+    /// # Errors
+    ///
+    /// Of the system call.
+    pub fn send(&self, file: BorrowedFd<'_>) -> io::Result<bool> {
+        match send_file(self.0.as_fd(), file) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Readable when it has rung.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Forgets that it has rung.
-    pub fn drain(&self) -> Rung {
+    /// Forgets that it has rung, and has `take` take the files that came.
+    pub fn drain(&self, mut take: impl FnMut(OwnedFd)) -> Rung {
         let mut bytes = [0_u8; 64];
         // Bounded: the other process may ring without end.
         for _ in 0..64 {
-            // SAFETY: the buffer is valid for its length.
-            let received = unsafe {
-                libc::recv(
-                    self.0.as_raw_fd(),
-                    bytes.as_mut_ptr().cast(),
-                    bytes.len(),
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            match check(received) {
+            let (received, file) = receive(self.0.as_fd(), &mut bytes);
+            let came = file.map(&mut take).is_some();
+            match received {
                 Ok(0) => return Rung::Gone,
-                Ok(count) if count == bytes.len() => {}
+                // A file ends what is received at once.
+                Ok(count) if count == bytes.len() || came => {}
                 Ok(_) => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -369,12 +381,12 @@ mod tests {
         let file = claim.take().unwrap().unwrap();
         crate::segment::Segment::of_other(file.as_fd()).unwrap();
         let ours = claim.into_bell();
-        assert_eq!(ours.drain(), Rung::Drained);
+        assert_eq!(ours.drain(drop), Rung::Drained);
         // One that does not listen does not stop us.
         for _ in 0..100_000 {
             ours.ring();
         }
-        while theirs.drain() == Rung::Drained {
+        while theirs.drain(drop) == Rung::Drained {
             let mut poll = libc::pollfd {
                 fd: theirs.descriptor().as_raw_fd(),
                 events: libc::POLLIN,
@@ -386,7 +398,7 @@ mod tests {
             }
         }
         drop(ours);
-        assert_eq!(theirs.drain(), Rung::Gone);
+        assert_eq!(theirs.drain(drop), Rung::Gone);
         theirs.ring();
     }
 

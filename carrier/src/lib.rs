@@ -13,6 +13,8 @@
 //!   processes of the same user get anything from. The connection stays, as the bell that
 //!   wakes;
 //! * [`end`](mod@end) is what a process uses: both rings and the bell;
+//! * [`permit`] is the permission to use the host's memory without asking, which the host
+//!   takes back; [`reach`] is what the device does with it, and [`copy`](mod@copy) how;
 //! * [`patience`] is how long it is worth while to look before one sleeps.
 //!
 //! # Trust
@@ -22,14 +24,19 @@
 //! wants at any moment: that is told as [`Broken`], or gives a message that was never
 //! sent, which the reader of messages has to check in any case.
 
+pub mod permit;
 pub mod ring;
 
+#[cfg(not(loom))]
+pub mod copy;
 #[cfg(not(loom))]
 pub mod end;
 #[cfg(not(loom))]
 pub mod handover;
 #[cfg(not(loom))]
 pub mod patience;
+#[cfg(not(loom))]
+pub mod reach;
 #[cfg(not(loom))]
 pub mod segment;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The memory: two rings in a memory file that can neither shrink nor grow.
+//! The memory: two rings, and the page with the permission to use the host's memory, in a
+//! memory file that can neither shrink nor grow.
 
 use std::{
     fs::File,
@@ -13,7 +14,10 @@ use std::{
     },
 };
 
-use crate::ring::{Lines, Memory};
+use crate::{
+    permit,
+    ring::{Lines, Memory},
+};
 
 /// Bytes of the data of one ring: what fits in the cache of a processor, and three of the
 /// longest frames.
@@ -22,8 +26,11 @@ pub const RING_BYTES: usize = 256 * 1024;
 /// Bytes before the data of the first ring: the lines of each, a page apart.
 const LINES_BYTES: usize = 4096;
 
+/// Where the page with the permission is.
+const PERMIT: usize = 2 * LINES_BYTES + 2 * RING_BYTES;
+
 /// Bytes of a segment.
-pub const BYTES: usize = 2 * LINES_BYTES + 2 * RING_BYTES;
+pub const BYTES: usize = PERMIT + permit::WORDS * 8;
 
 const _: () = assert!(std::mem::size_of::<Lines>() <= LINES_BYTES);
 const _: () = assert!(RING_BYTES.is_power_of_two() && BYTES % LINES_BYTES == 0);
@@ -265,6 +272,27 @@ impl Memory for Half {
         // any bytes are valid for atomics.
         unsafe {
             std::slice::from_raw_parts(self.segment.base.as_ptr().add(at).cast(), RING_BYTES / 8)
+        }
+    }
+}
+
+/// The page of a segment with the permission.
+#[derive(Clone, Debug)]
+pub struct PermitPage(Arc<Segment>);
+
+impl PermitPage {
+    /// Of that segment.
+    pub fn new(segment: &Arc<Segment>) -> Self {
+        Self(Arc::clone(segment))
+    }
+}
+
+impl permit::Page for PermitPage {
+    fn words(&self) -> &[AtomicU64] {
+        // SAFETY: within the segment, which is mapped while we have it, aligned to its pages;
+        // any bytes are valid for atomics.
+        unsafe {
+            std::slice::from_raw_parts(self.0.base.as_ptr().add(PERMIT).cast(), permit::WORDS)
         }
     }
 }

@@ -5,9 +5,16 @@
 
 #![cfg(loom)]
 
-use accelerator_carrier::ring::{Consumer, Lines, Memory, Popped, Producer};
+use accelerator_carrier::{
+    permit::{wait_until_left, Area, Gate, Page, Visitor, WORDS},
+    ring::{Consumer, Lines, Memory, Popped, Producer},
+};
 use loom::{
-    sync::{atomic::AtomicU64, Arc, Condvar, Mutex},
+    cell::UnsafeCell,
+    sync::{
+        atomic::{fence, AtomicU64, Ordering},
+        Arc, Condvar, Mutex,
+    },
     thread,
 };
 
@@ -125,5 +132,123 @@ fn a_producer_that_waits_for_room_is_always_woken() {
             }
         }
         producer.join().unwrap();
+    });
+}
+
+#[derive(Clone)]
+struct Words(Arc<Vec<AtomicU64>>);
+
+impl Words {
+    fn new() -> Self {
+        Self(Arc::new((0..WORDS).map(|_| AtomicU64::new(0)).collect()))
+    }
+}
+
+impl Page for Words {
+    fn words(&self) -> &[AtomicU64] {
+        &self.0
+    }
+}
+
+fn area(address: u64) -> [Area; 1] {
+    [Area {
+        address,
+        bytes: 4096,
+        file: 0,
+        offset: address,
+        writable: true,
+        marks: None,
+    }]
+}
+
+fn again() -> bool {
+    thread::yield_now();
+    true
+}
+
+/// Memory that is one thread's at a time: loom fails if two use it at once.
+#[derive(Clone)]
+struct Guest(Arc<UnsafeCell<u64>>);
+
+impl Guest {
+    fn new() -> Self {
+        Self(Arc::new(UnsafeCell::new(0)))
+    }
+
+    fn write(&self, value: u64) {
+        // SAFETY: loom looks whether anybody else uses it.
+        self.0.with_mut(|p| unsafe { *p = value });
+    }
+}
+
+#[test]
+fn when_the_gate_is_closed_nobody_is_inside_and_nobody_enters() {
+    model(|| {
+        let (page, guest) = (Words::new(), Guest::new());
+        let mut gate = Gate::new(page.clone());
+        assert!(gate.open(&area(4096)));
+        let theirs = guest.clone();
+        let device = thread::spawn(move || {
+            let mut visitor = Visitor::new(page);
+            for _ in 0..2 {
+                if let Some(visit) = visitor.enter() {
+                    assert_eq!(visit.areas(), area(4096));
+                    theirs.write(1);
+                }
+            }
+        });
+        assert!(gate.close(again));
+        guest.write(2);
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn a_device_never_sees_a_part_of_a_list() {
+    model(|| {
+        let page = Words::new();
+        let mut gate = Gate::new(page.clone());
+        assert!(gate.open(&area(4096)));
+        let device = thread::spawn(move || {
+            let mut visitor = Visitor::new(page);
+            let mut last = 0;
+            for _ in 0..2 {
+                if let Some(visit) = visitor.enter() {
+                    let [only] = visit.areas() else {
+                        panic!("{:?}", visit.areas())
+                    };
+                    assert_eq!(only.address, only.offset);
+                    assert!(only.address >= last);
+                    last = only.address;
+                }
+            }
+        });
+        assert!(gate.close(again));
+        assert!(gate.open(&area(8192)));
+        device.join().unwrap();
+    });
+}
+
+#[test]
+fn a_page_is_marked_before_the_device_writes_there_or_after_it_has() {
+    model(|| {
+        let (page, guest) = (Words::new(), Guest::new());
+        let mark = Arc::new(AtomicU64::new(0));
+        let mut gate = Gate::new(page.clone());
+        assert!(gate.open(&area(4096)));
+        let theirs = (guest.clone(), Arc::clone(&mark));
+        let device = thread::spawn(move || {
+            let mut visitor = Visitor::new(page);
+            let visit = visitor.enter();
+            if visit.is_some() && theirs.1.load(Ordering::Acquire) == 0 {
+                theirs.0.write(1);
+            }
+            drop(visit);
+        });
+        mark.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        assert!(wait_until_left(gate.page(), again));
+        guest.write(2);
+        device.join().unwrap();
     });
 }

@@ -46,7 +46,7 @@ fn rings(bell: &Bell) -> bool {
     };
     // SAFETY: one element is valid.
     let count = unsafe { libc::poll(&mut poll, 1, 10_000) };
-    bell.drain();
+    bell.drain(drop);
     count == 1
 }
 
