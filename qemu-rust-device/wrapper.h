@@ -35,6 +35,7 @@ typedef enum memory_order {
 #include "system/reset.h"
 #include "system/runstate.h"
 #include "system/system.h"
+#include "system/tcg.h"
 #include "hw/core/cpu.h"
 #include "system/cpu-timers.h"
 #include "qapi/visitor.h"

@@ -148,13 +148,8 @@ mod tests {
             let mut words = [0_u64; 3];
             let data: Vec<u8> = (1..=16).collect();
             // SAFETY: within the words, which nobody else uses.
-            let count = unsafe {
-                write_enabled(
-                    memory(&mut words).add(3),
-                    &data,
-                    &enables.to_le_bytes(),
-                )
-            };
+            let count =
+                unsafe { write_enabled(memory(&mut words).add(3), &data, &enables.to_le_bytes()) };
             assert_eq!(count as u32, enables.count_ones());
             let all: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
             for i in 0..16 {

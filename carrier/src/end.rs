@@ -189,6 +189,16 @@ impl End {
         Ok(whole)
     }
 
+    /// How far the other end has sent, for [`Self::has_received`].
+    pub fn sent_so_far(&self) -> u64 {
+        self.receive.written()
+    }
+
+    /// Whether all was received that was sent when [`Self::sent_so_far`] gave `position`.
+    pub fn has_received(&self, position: u64) -> bool {
+        self.receive.has_read(position)
+    }
+
     /// Whether there is nothing to receive.
     pub fn is_empty(&self) -> bool {
         self.receive.is_empty()

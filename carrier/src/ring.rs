@@ -237,6 +237,18 @@ impl<M: Memory> Consumer<M> {
         &self.memory
     }
 
+    /// Words that the other side has written so far, as it says.
+    pub fn written(&self) -> u64 {
+        self.memory.lines().tail.0.load(Ordering::Acquire)
+    }
+
+    /// Whether all was read that was there when [`Self::written`] gave `position`. One
+    /// that cannot be is as good as read.
+    pub fn has_read(&self, position: u64) -> bool {
+        let left = position.wrapping_sub(self.head);
+        left == 0 || left > self.memory.data().len() as u64
+    }
+
     /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.memory.lines().tail.0.load(Ordering::Acquire) == self.head

@@ -12,7 +12,8 @@ use std::{
 use accelerator_carrier::{
     end::{End, Side},
     handover::Offer,
-    segment::{self, Segment, Window},
+    reach::{Files, Known, Reach},
+    segment::{self, PermitPage, Segment, Window},
     Broken,
 };
 use accelerator_protocol::wire::MAX_MESSAGE;
@@ -64,10 +65,19 @@ enum State {
     /// All goes through the socket.
     #[default]
     None,
-    /// The host may come for it.
-    Offered(Arc<Segment>),
+    /// The host may come for it, and hand over files.
+    Offered(Arc<Segment>, Arc<Files>),
     /// The session's frames go through it.
-    Attached(Box<End>),
+    Attached(Box<Attached>),
+}
+
+/// The shared memory of a session.
+struct Attached {
+    end: End,
+    /// What the host lets us reach of its memory.
+    reach: Reach<PermitPage>,
+    /// What was told of that last.
+    told: Option<Known>,
 }
 
 /// The shared memory of a bridge.
@@ -112,8 +122,9 @@ impl Memory {
         let segment = Segment::in_window(file.as_fd(), window)?;
         let offer = Offer::new(file)?;
         let name = offer.name().to_owned();
-        watcher.offer(offer)?;
-        self.state = State::Offered(segment);
+        let files = Arc::new(Files::default());
+        watcher.offer(offer, Arc::clone(&files))?;
+        self.state = State::Offered(segment, files);
         Ok(name)
     }
 
@@ -125,18 +136,57 @@ impl Memory {
             watcher.withdraw();
             return true;
         }
-        let (State::Offered(segment), Some(bell)) = (state, watcher.bell()) else {
+        let (State::Offered(segment, files), Some(bell)) = (state, watcher.bell()) else {
             return false;
         };
-        let end = End::new(&segment, Side::Device, bell, MAX_MESSAGE);
-        self.state = State::Attached(Box::new(end));
+        self.state = State::Attached(Box::new(Attached {
+            end: End::new(&segment, Side::Device, bell, MAX_MESSAGE),
+            reach: Reach::new(PermitPage::new(&segment), files),
+            told: None,
+        }));
         true
+    }
+
+    /// Reads the host's memory without asking. How far the host has sent by then; `None`, and
+    /// nothing is read, if the host has to be asked.
+    pub fn read(&mut self, addr: u64, data: &mut [u8]) -> Option<u64> {
+        let State::Attached(attached) = &mut self.state else {
+            return None;
+        };
+        let done = attached.reach.read(addr, data);
+        done.then(|| attached.end.sent_so_far())
+    }
+
+    /// Whether all was received that the host had sent then.
+    pub fn has_received(&self, position: u64) -> bool {
+        match &self.state {
+            State::Attached(attached) => attached.end.has_received(position),
+            _ => true,
+        }
+    }
+
+    /// Writes to the host's memory without asking. False, and nothing is written, if the host
+    /// has to be asked.
+    pub fn write(&mut self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> bool {
+        match &mut self.state {
+            State::Attached(attached) => attached.reach.write(addr, data, enables),
+            _ => false,
+        }
+    }
+
+    /// How much of the host's memory can be reached, if that is news.
+    pub fn news(&mut self) -> Option<Known> {
+        let State::Attached(attached) = &mut self.state else {
+            return None;
+        };
+        let known = attached.reach.known();
+        (attached.told.replace(known) != Some(known)).then_some(known)
     }
 
     /// The end, if the session goes through it.
     pub fn end_mut(&mut self) -> Option<&mut End> {
         match &mut self.state {
-            State::Attached(end) => Some(end),
+            State::Attached(attached) => Some(&mut attached.end),
             _ => None,
         }
     }
@@ -148,7 +198,7 @@ impl Memory {
 
     /// Whether part of a message waits for room.
     pub fn has_rest(&self) -> bool {
-        matches!(&self.state, State::Attached(end) if end.rest() != 0)
+        matches!(&self.state, State::Attached(attached) if attached.end.rest() != 0)
     }
 
     /// Goes on with a message that was sent in part, if there is one.

@@ -9,8 +9,10 @@
 //! requests while others are under way, which may share messages.
 //!
 //! This file has the state and the poll; `host.rs` is the side towards the
-//! host, `rtl.rs` the side towards the RTL.
+//! host, `rtl.rs` the side towards the RTL, `direct.rs` DMA that the host need not
+//! be asked for.
 
+mod direct;
 pub mod function;
 mod host;
 mod rtl;
@@ -307,6 +309,9 @@ pub struct Run {
     held_polls: u32,
     /// In the order in which they were requested.
     dma: Vec<Dma>,
+    /// DMA reads that were carried out here: their tags, and what has to be received of the
+    /// host before the RTL gets the data.
+    done_here: VecDeque<(u32, u64)>,
     assembly: Option<Assembly>,
     /// Level of the INTx pin that the RTL drives, and that the host knows.
     intx: bool,
@@ -365,6 +370,7 @@ impl Run {
             held_writes: 0,
             held_polls: 0,
             dma: Vec::with_capacity(MAX_DMA),
+            done_here: VecDeque::new(),
             assembly: None,
             intx: false,
             intx_told: false,
@@ -457,7 +463,8 @@ impl Run {
             || self.session.unreported()
             || !self.out.is_empty()
             || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty())
-            || self.memory.has_rest();
+            || self.memory.has_rest()
+            || !self.done_here.is_empty();
         let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work != known {
             if work {

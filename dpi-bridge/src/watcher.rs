@@ -42,6 +42,7 @@ use std::{
 
 use accelerator_carrier::{
     handover::{Bell, Offer, Rung},
+    reach::Files,
     segment::Window,
 };
 use accelerator_protocol::limit::Limit;
@@ -225,6 +226,8 @@ pub struct Shared {
 struct Memory {
     offer: Option<Arc<Offer>>,
     bell: Option<Arc<Bell>>,
+    /// What comes with the bell.
+    files: Arc<Files>,
     /// The other end of the bell is closed; it is not looked at any more.
     silent: bool,
 }
@@ -366,17 +369,19 @@ impl Watcher {
         true
     }
 
-    /// Hands shared memory over to the first host that comes for it.
+    /// Hands shared memory over to the first host that comes for it, and puts what it hands
+    /// over into `files`.
     ///
     /// # Errors
     ///
     /// There is no thread any more.
-    pub fn offer(&mut self, offer: Offer) -> std::io::Result<()> {
+    pub fn offer(&mut self, offer: Offer, files: Arc<Files>) -> std::io::Result<()> {
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             return Err(std::io::Error::other("the watcher thread is gone"));
         }
         *self.shared.memory() = Memory {
             offer: Some(Arc::new(offer)),
+            files,
             ..Memory::default()
         };
         self.command(LOOK);
@@ -526,10 +531,10 @@ impl Thread {
 
             let armed = self.shared.armed.load(Ordering::Acquire);
             // They stay open while we sleep, whoever withdraws them.
-            let (offer, bell) = {
+            let (offer, bell, files) = {
                 let memory = self.shared.memory();
                 let bell = memory.bell.clone().filter(|_| !memory.silent);
-                (memory.offer.clone(), bell)
+                (memory.offer.clone(), bell, Arc::clone(&memory.files))
             };
             let descriptors = [
                 Some(self.control.as_raw_fd()),
@@ -553,7 +558,7 @@ impl Thread {
                 self.attend(SOCKET);
             }
             if let Some(bell) = bell.filter(|_| rings) {
-                self.rung(&bell);
+                self.rung(&bell, &files, &target, &mut known);
             }
             if let Some(offer) = offer.filter(|_| comes) {
                 self.hand_over(&offer, &target, &mut known);
@@ -571,9 +576,19 @@ impl Thread {
         crate::registry::attend(self.shared.attention, bit);
     }
 
-    /// The host has rung, or is gone.
-    fn rung(&self, bell: &Arc<Bell>) {
-        if bell.drain() == Rung::Gone {
+    /// The host has rung, hands a file over, or is gone.
+    fn rung(&self, bell: &Arc<Bell>, files: &Files, target: &str, known: &mut Known) {
+        let rung = bell.drain(|file| {
+            if let Err(e) = files.add(file) {
+                limited!(
+                    known.memory,
+                    warn,
+                    target,
+                    "memory of the host cannot be used from here, DMA goes to it by messages: {e}"
+                );
+            }
+        });
+        if rung == Rung::Gone {
             let mut memory = self.shared.memory();
             if memory.bell.as_ref().is_some_and(|b| Arc::ptr_eq(b, bell)) {
                 memory.silent = true;

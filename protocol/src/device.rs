@@ -574,24 +574,30 @@ impl DeviceSession {
         self.max_data
     }
 
+    /// A tag for a DMA request that the device carries out by itself, of which the host hears
+    /// nothing: different from those outstanding. `None` if no request may be made.
+    pub fn own_tag(&mut self) -> Option<u32> {
+        self.can_send().then(|| self.next_tag())
+    }
+
     fn new_dma(&mut self, read: u32) -> Option<u32> {
         if !self.can_send() || self.dma.len() >= MAX_DMA {
             return None;
         }
-        // Positive as a C int, so that it can be a return value beside errors.
-        // After 2^31 requests the numbers come again, but never one that is
-        // still outstanding.
+        let tag = self.next_tag();
+        self.dma.push(Dma { tag, read });
+        Some(tag)
+    }
+
+    /// Positive as a C int, so that it can be a return value beside errors. After 2^31
+    /// requests the numbers come again, but never one that is still outstanding.
+    fn next_tag(&mut self) -> u32 {
         loop {
             self.last_dma = (self.last_dma + 1) & 0x7fff_ffff;
             if !self.dma.iter().any(|d| d.tag == self.last_dma) {
-                break;
+                return self.last_dma;
             }
         }
-        self.dma.push(Dma {
-            tag: self.last_dma,
-            read,
-        });
-        Some(self.last_dma)
     }
 
     /// Whether requests and interrupts may be sent: the link is up and the

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::segment::PermitPage;
 use accelerator_protocol::{
     channel_endpoint,
     config::{Config, BARS},
@@ -27,7 +28,7 @@ use log::{error, warn};
 use crate::{
     bindings,
     channel::Channel,
-    clock,
+    clock, code,
     config_space::ConfigSpace,
     glue::{
         c, error, module_init, qom_isa, BqlRefCell, CharFrontend, DeviceState, Error, Object,
@@ -51,6 +52,7 @@ use crate::{
 
 mod function;
 mod properties;
+mod reach;
 mod registers;
 
 use self::registers::Registers;
@@ -140,6 +142,7 @@ pub struct AcceleratorPcie {
     shared_memory: bindings::OnOffAuto,
     poll_max_ns: u32,
     posted_writes: bool,
+    direct_dma: bool,
     nic_endpoint: *mut c_char,
     serial_endpoint: *mut c_char,
     network: Opaque<bindings::NICConf>,
@@ -158,6 +161,8 @@ pub struct AcceleratorPcie {
     config: BqlRefCell<Option<Config>>,
     shutdown: EndNotifier,
     exit: EndNotifier,
+    listener: reach::Listener,
+    memory: BqlRefCell<reach::Memory>,
     /// Null before realize, and after.
     state_change: AtomicPtr<bindings::VMChangeStateEntry>,
     /// QEMU is about to end.
@@ -263,6 +268,9 @@ impl AcceleratorPcie {
             addr_of_mut!((*device).config).write(BqlRefCell::new(None));
             addr_of_mut!((*device).registers).write(BqlRefCell::new(None));
             addr_of_mut!((*device).again).write(BqlRefCell::new(None));
+            addr_of_mut!((*device).memory).write(BqlRefCell::new(reach::Memory::default()));
+            addr_of_mut!((*device).listener)
+                .write(Self::init_listener(NonNull::new_unchecked(device)));
             for notifier in [
                 addr_of_mut!((*device).shutdown),
                 addr_of_mut!((*device).exit),
@@ -452,6 +460,7 @@ impl AcceleratorPcie {
         self.serve(&link, &thread);
         self.refresh();
         link.accept(config);
+        self.watch_memory();
         self.plug_channels(channels);
         self.port_link(true);
         Ok(())
@@ -735,6 +744,7 @@ impl AcceleratorPcie {
         *self.registers.borrow_mut() = None;
         self.asleep.store(false, Ordering::Relaxed);
         clock::release(self.address());
+        self.forget_memory();
         link.close();
         self.end_channels(true);
         let config = self.config.borrow_mut().take();
@@ -1027,6 +1037,10 @@ impl Root for Machine {
         if !up {
             clock::lost(self.device().address());
         }
+    }
+
+    fn gate(&self, page: Option<&PermitPage>) {
+        code::gate(self.device().address(), page);
     }
 
     fn time(&self, ns: u64) {

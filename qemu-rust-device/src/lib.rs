@@ -13,7 +13,8 @@
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
 //!   functions, in the style of QEMU's own Rust bindings.
 //! * `config_space` says which bits of config space the guest may change.
-//! * `clock` is guest time that follows the simulator's.
+//! * `clock` is guest time that follows the simulator's, `code` what TCG has translated of
+//!   memory that the simulator may reach by itself.
 //! * `device` is the QOM type, `nic` and `uart` its network and serial sides.
 //! * `glue` is everything that depends on the QEMU release.
 //!
@@ -56,6 +57,8 @@ use accelerator_peers as _;
 mod bindings;
 #[cfg(qemu)]
 mod clock;
+#[cfg(qemu)]
+mod code;
 #[cfg(qemu)]
 mod config_space;
 #[cfg(qemu)]

@@ -8,8 +8,8 @@
 //! # Parts
 //!
 //! * `wire` is the socket and the watch over its connection, `memory` what carries the
-//!   frames instead if both ends are on one host, `descriptors` what else a thread can
-//!   sleep on;
+//!   frames instead if both ends are on one host, `direct` which memory the simulator then
+//!   reaches by itself, `descriptors` what else a thread can sleep on;
 //! * `peer` is how a session begins, ends and begins anew;
 //! * `lead` is who serves the socket, `frames` what each frame does, `deeds` what
 //!   of it concerns the machine;
@@ -52,6 +52,7 @@ mod access;
 mod deeds;
 mod descriptors;
 mod difference;
+pub mod direct;
 mod error;
 mod frames;
 mod function;
@@ -70,7 +71,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_carrier::patience::Patience;
+use accelerator_carrier::{patience::Patience, segment::PermitPage};
 use accelerator_protocol::{
     config::Config,
     device::MAX_DMA,
@@ -83,6 +84,7 @@ use log::{debug, info};
 use self::{
     deeds::Waiting,
     descriptors::{signal, watch},
+    direct::Direct,
     lead::{END, LATE, RETRY, WAKE, WIRE},
     memory::Memory,
     voice::Voice,
@@ -166,6 +168,9 @@ pub trait Root: Send + Sync {
     fn time(&self, _ns: u64) {}
     /// A read was given up after the completion timeout.
     fn completion_timeout(&self) {}
+    /// The simulator reaches memory by itself while it may, as this page tells, or does so no
+    /// more. Called like [`Root::link`].
+    fn gate(&self, _page: Option<&PermitPage>) {}
 }
 
 /// What a user can set.
@@ -237,6 +242,7 @@ struct Shared {
     wire: Option<Wire>,
     session: HostSession,
     memory: Memory,
+    direct: Direct,
     /// Configuration that waits for a decision.
     offered: Option<Config>,
     /// Configuration that the guest was shown.
@@ -289,6 +295,16 @@ struct Shared {
     streak: u32,
     /// The timer that sends them runs.
     gather_timer: bool,
+}
+
+impl Shared {
+    fn counters(&self) -> Counters {
+        let (read, written) = self.direct.traffic();
+        let mut counters = self.counters;
+        counters.dma_read_bytes = counters.dma_read_bytes.wrapping_add(read);
+        counters.dma_write_bytes = counters.dma_write_bytes.wrapping_add(written);
+        counters
+    }
 }
 
 /// The link to one simulator.
@@ -387,6 +403,7 @@ impl Link {
                 wire: Some(wire),
                 session,
                 memory: Memory::default(),
+                direct: Direct::default(),
                 offered: None,
                 accepted: None,
                 failure: None,
@@ -427,7 +444,7 @@ impl Link {
 
     /// What the link has done so far.
     pub fn counters(&self) -> Counters {
-        self.lock().counters
+        self.lock().counters()
     }
 
     /// Name of the link, for messages.
@@ -449,6 +466,8 @@ impl Link {
             return;
         }
         debug!("{}: reset {kind:?}", self.name());
+        // What the device writes after this is not from before the reset.
+        self.close_gate(&mut shared);
         let mut out = std::mem::take(&mut shared.out);
         shared.session.reset(kind, &mut out);
         shared.answers.clear();
@@ -495,7 +514,7 @@ impl Link {
             self.send(&mut shared, &mut out);
             shared.out = out;
         }
-        let c = shared.counters;
+        let c = shared.counters();
         info!(
             "{}: closed: {} reads, {} writes, {} bytes DMA from and {} to the host, \
              {} DMA errors, {} interrupts, {} timeouts, {} stale frames, {} lines left out",

@@ -763,6 +763,13 @@ where
         }
     }
 
+    /// The address space that the device accesses memory in, in which there is some only while
+    /// Bus Master Enable is set.
+    fn bus_master_space(&self) -> *mut bindings::AddressSpace {
+        // SAFETY: invariant 1. Only the address is taken.
+        unsafe { std::ptr::addr_of_mut!((*self.pci()).bus_master_as) }
+    }
+
     /// Whether an IOMMU translates what the device accesses. Then the big QEMU
     /// lock must be held for it: a fault is an interrupt, which the IOMMU models
     /// send at once, and TCG's interrupt controller asserts the lock.

@@ -260,6 +260,7 @@ impl Run {
                 Ok(true) => {
                     any = true;
                     self.frames(&message, c);
+                    self.release();
                     if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
                         self.violation(Reason::Protocol, &text, c);
                     }
@@ -620,6 +621,7 @@ impl Run {
             DeviceEvent::Reset { tag, kind } => {
                 debug!(target: c.target, "tag={tag} reset {kind:?}");
                 self.queue.clear();
+                self.done_here.clear();
                 // Of several that the RTL has not heard of the last one is
                 // answered, which answers them all, and the strongest told.
                 let kind = match self.control.reset {
@@ -665,6 +667,7 @@ impl Run {
 
     fn link_down(&mut self, c: &Context<'_>, why: &str) {
         self.queue.clear();
+        self.done_here.clear();
         self.control.reset = None;
         c.attention.fetch_and(!TIMED, Ordering::AcqRel);
         if self.control.up {

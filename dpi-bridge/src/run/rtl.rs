@@ -31,6 +31,7 @@ impl Run {
         self.reads.clear();
         self.writes.clear();
         self.dma.clear();
+        self.done_here.clear();
         self.assembly = None;
         // RTL in reset does not assert its pin, and the host knows that.
         self.intx = false;
@@ -174,6 +175,9 @@ impl Run {
     pub fn dma_read(&mut self, addr: u64, bytes: i32, c: &mut Context<'_>) -> Result<u32> {
         let bytes = within("bytes", bytes, 1, MAX_DMA_BYTES as i32)? as u32;
         self.may_dma()?;
+        if let Some(tag) = self.read_here(addr, bytes, c) {
+            return Ok(tag);
+        }
         let before = self.out.len();
         let Some(tag) = self.session.dma_read(addr, bytes, &mut self.out) else {
             fail!(
@@ -378,6 +382,9 @@ impl Run {
             return Ok(0);
         }
         let enables = (enabled != bytes).then_some(&enables[..]);
+        if let Some(tag) = self.write_here(addr, &data, enables, enabled, c) {
+            return Ok(tag);
+        }
         let before = self.out.len();
         let Some(tag) = self.session.dma_write(addr, &data, enables, &mut self.out) else {
             fail!(

@@ -107,6 +107,12 @@ device_impl!(
             Some(bindings::ON_OFF_AUTO_AUTO as u64)
         ),
         property(
+            c"direct-dma",
+            addr_of!(c::qdev_prop_bool),
+            offset_of!(AcceleratorPcie, direct_dma),
+            Some(1)
+        ),
+        property(
             c"poll-max-ns",
             addr_of!(c::qdev_prop_uint32),
             offset_of!(AcceleratorPcie, poll_max_ns),
@@ -198,6 +204,11 @@ const DESCRIPTIONS: &[(&CStr, &CStr)] = &[
           offer; on refuses one that does not",
     ),
     (
+        c"direct-dma",
+        c"whether a simulator with shared memory reaches guest memory without messages, where that \
+          is a shared file",
+    ),
+    (
         c"poll-max-ns",
         c"nanoseconds that a thread that waits looks into shared memory, at most, before it \
           sleeps; 0 sleeps at once",
@@ -261,6 +272,10 @@ static COUNTERS: [(&CStr, &CStr, Counter); 6] = [
         |device| &device.uart_counters.from_rtl_dropped,
     ),
 ];
+
+const GUEST_MEMORY: &CStr = c"guest-memory";
+const GUEST_MEMORY_TEXT: &CStr =
+    c"how much of guest memory the simulator reaches without messages, or why none";
 
 const CARRIER: &CStr = c"carrier";
 const CARRIER_TEXT: &CStr =
@@ -384,6 +399,18 @@ unsafe extern "C" fn get_carrier(object: *mut c::Object, _errp: *mut *mut c::Err
     unsafe { bindings::g_strdup(text.as_ptr()) }
 }
 
+unsafe extern "C" fn get_guest_memory(
+    object: *mut c::Object,
+    _errp: *mut *mut c::Error,
+) -> *mut c_char {
+    // SAFETY: as in `get_link_up`.
+    let device = unsafe { instance(object) };
+    // No text of ours has a zero in it.
+    let text = CString::new(device.reached()).unwrap_or_default();
+    // SAFETY: the text ends with a zero. QEMU frees the copy.
+    unsafe { bindings::g_strdup(text.as_ptr()) }
+}
+
 unsafe extern "C" fn get_sim_clock(
     object: *mut c::Object,
     visitor: *mut bindings::Visitor,
@@ -455,6 +482,17 @@ pub(super) fn describe(class: &mut PciDeviceClass) {
             class,
             CARRIER.as_ptr(),
             CARRIER_TEXT.as_ptr(),
+        );
+        bindings::object_class_property_add_str(
+            class,
+            GUEST_MEMORY.as_ptr(),
+            Some(get_guest_memory),
+            None,
+        );
+        bindings::object_class_property_set_description(
+            class,
+            GUEST_MEMORY.as_ptr(),
+            GUEST_MEMORY_TEXT.as_ptr(),
         );
     }
     for (name, text, counter) in &COUNTERS {

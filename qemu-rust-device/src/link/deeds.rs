@@ -100,6 +100,11 @@ impl Waiting {
         self.parked.is_some() || !self.stopped && !self.kept.is_empty()
     }
 
+    /// Whether the machine is stopped.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Whether nothing more can be received, since the machine is stopped.
     pub(super) fn is_full(&self) -> bool {
         self.stopped && self.kept.len() >= KEPT
@@ -128,6 +133,7 @@ impl Link {
         let mut shared = self.lock();
         let full = shared.waiting.is_full();
         shared.waiting.stopped = stopped;
+        self.update_gate(&mut shared);
         if !stopped {
             self.resume(&mut shared, full);
         }

@@ -264,6 +264,7 @@ impl Link {
             HostEvent::ResetDone => {
                 debug!("{}: reset done", self.name());
                 self.put_off(&mut shared);
+                self.update_gate(&mut shared);
                 self.next(&shared);
             }
             HostEvent::Share { name } => self.join(&mut shared, name),
@@ -288,6 +289,7 @@ impl Link {
             }
             HostEvent::Ignored(Ignored::Void) => {
                 self.put_off(&mut shared);
+                self.update_gate(&mut shared);
                 self.next(&shared);
             }
             HostEvent::Ignored(Ignored::Noop) => {}

@@ -84,7 +84,7 @@ struct Joining {
 pub(super) struct Memory {
     joining: Option<Joining>,
     /// It is here; the session does not go through it yet.
-    ready: Option<Box<End>>,
+    ready: Option<(Box<End>, Arc<Segment>)>,
     /// The session goes through it.
     end: Option<Box<End>>,
     /// Messages that found no room.
@@ -200,8 +200,13 @@ impl Memory {
         }
     }
 
+    /// The end, if the session goes through it.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.as_deref()
+    }
+
     /// Whether something was kept, or is sent in part only.
-    fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         !self.backlog.is_empty() || self.end.as_ref().is_some_and(|end| end.rest() != 0)
     }
 
@@ -313,7 +318,7 @@ impl Link {
             Ok(segment) => {
                 let bell = Arc::new(claim.into_bell());
                 let end = End::new(&segment, Side::Host, bell, MAX_MESSAGE);
-                shared.memory.ready = Some(Box::new(end));
+                shared.memory.ready = Some((Box::new(end), segment));
             }
             Err(e) => {
                 self.unwatch(claim.descriptor().as_raw_fd());
@@ -343,7 +348,10 @@ impl Link {
 
     /// READY is sent: from now on the session goes through the memory, if it is here.
     pub(super) fn switch(&self, shared: &mut Shared) {
-        shared.memory.end = shared.memory.ready.take();
+        if let Some((end, segment)) = shared.memory.ready.take() {
+            shared.memory.end = Some(end);
+            self.begin_gate(shared, &segment);
+        }
         if shared.memory.is_used() {
             info!("{}: the session goes through shared memory", self.name());
         } else {
@@ -362,6 +370,7 @@ impl Link {
                 self.fail(shared, e.to_string(), Some(Reason::Protocol));
                 return Received::Failed;
             }
+            self.update_gate(shared);
         }
         let Some(end) = &mut shared.memory.end else {
             return Received::Nothing;
@@ -399,13 +408,13 @@ impl Link {
         let Some(bell) = memory
             .end
             .as_ref()
-            .or(memory.ready.as_ref())
+            .or(memory.ready.as_ref().map(|(end, _)| end))
             .map(|e| e.bell())
         else {
             // The memory is on its way; `joined` takes it.
             return;
         };
-        if bell.drain() == Rung::Gone {
+        if bell.drain(drop) == Rung::Gone {
             let descriptor = bell.descriptor().as_raw_fd();
             memory.gone = true;
             self.unwatch(descriptor);
@@ -419,6 +428,7 @@ impl Link {
 
     /// The session is over, and the memory with it.
     pub(super) fn end_memory(&self, shared: &mut Shared) {
+        self.end_gate(shared);
         let Memory {
             joining,
             ready,
@@ -428,7 +438,7 @@ impl Link {
         if let Some(joining) = joining {
             self.unwatch(joining.claim.descriptor().as_raw_fd());
         }
-        if let Some(end) = end.or(ready) {
+        if let Some(end) = end.or(ready.map(|(end, _)| end)) {
             self.unwatch(end.bell().descriptor().as_raw_fd());
         }
     }

@@ -133,6 +133,7 @@ impl Link {
         if !shared.up {
             return;
         }
+        self.update_gate(shared);
         if timeless {
             self.say(shared, Kind::Session, || {
                 format!("{TIMELESS}; guest time runs by itself")
@@ -217,6 +218,7 @@ impl Link {
     /// Ends the session because of the peer, telling it the `reason` if it can
     /// still be told, and begins to connect anew.
     pub(super) fn fail(&self, shared: &mut Shared, why: String, reason: Option<Reason>) {
+        self.close_gate(shared);
         // The session may know already that it is over.
         let was_up = std::mem::replace(&mut shared.up, false);
         if let Some(reason) = reason {

@@ -28,7 +28,10 @@ impl Link {
         if let Some(sent) = shared.memory.send(out) {
             out.clear();
             match sent {
-                Ok(()) if shared.memory.kept() <= self.settings.queue() as usize => {}
+                Ok(()) if shared.memory.kept() <= self.settings.queue() as usize => {
+                    // What is not in the ring must not be overtaken.
+                    self.update_gate(shared);
+                }
                 Ok(()) => self.fail(shared, "it does not read: its queue is full".into(), None),
                 Err(e) => self.fail(shared, e.to_string(), Some(Reason::Protocol)),
             }

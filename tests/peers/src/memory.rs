@@ -263,7 +263,7 @@ impl Memory {
         match &self.0 {
             State::Used(end, _) => {
                 end.awake();
-                end.bell().drain() == Rung::Drained
+                end.bell().drain(drop) == Rung::Drained
             }
             _ => true,
         }

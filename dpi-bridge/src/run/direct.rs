@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! DMA that is carried out here, since the host lets us reach its memory.
+//!
+//! # Order
+//!
+//! A request of the RTL goes this way only if none is at the host, so that DMA stays in order
+//! with itself. What the RTL asks for after it, an interrupt for instance, is written to the
+//! ring with release after the copy, and read there with acquire: whoever hears of it finds
+//! the data.
+//!
+//! The other way round, the data of a read must not come before an MMIO write that the guest
+//! made before it put the data there. Every such write is in the ring when the copy is made
+//! (the host closes the gate while one is not), so the completion waits until all of that has
+//! been received, and [`order`](crate::order) does the rest.
+
+use std::time::Instant;
+
+use accelerator_protocol::wire::Status;
+use log::debug;
+
+use super::{Context, Dma, DmaState, Item, Run};
+use crate::{limited::limited, order::Kind};
+
+impl Run {
+    /// Whether the host has requests that a new one must not pass.
+    fn asks_the_host(&self) -> bool {
+        let waiting = |d: &Dma| matches!(d.state, DmaState::Waiting);
+        self.dma.iter().any(waiting)
+    }
+
+    /// Reads without asking the host. The tag, if that was possible.
+    pub(super) fn read_here(&mut self, addr: u64, bytes: u32, c: &Context<'_>) -> Option<u32> {
+        if !self.memory.is_attached() || self.asks_the_host() {
+            return None;
+        }
+        let mut data = vec![0; bytes as usize];
+        let position = self.memory.read(addr, &mut data);
+        self.tell_reach(c);
+        let position = position?;
+        let tag = self.session.own_tag()?;
+        debug!(target: c.target, "tag={tag} DMA read addr {addr:#x} bytes {bytes}, here");
+        self.has_done(tag, false, addr, bytes, 0, data);
+        self.done_here.push_back((tag, position));
+        self.release();
+        Some(tag)
+    }
+
+    /// Writes without asking the host. The tag, if that was possible.
+    pub(super) fn write_here(
+        &mut self,
+        addr: u64,
+        data: &[u8],
+        enables: Option<&[u8]>,
+        enabled: u32,
+        c: &Context<'_>,
+    ) -> Option<u32> {
+        if !self.memory.is_attached() || self.asks_the_host() || !self.session.can_send() {
+            return None;
+        }
+        let done = self.memory.write(addr, data, enables);
+        self.tell_reach(c);
+        if !done {
+            return None;
+        }
+        let tag = self.session.own_tag()?;
+        let bytes = data.len() as u32;
+        debug!(
+            target: c.target,
+            "tag={tag} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}, here"
+        );
+        self.has_done(tag, true, addr, bytes, enabled, Vec::new());
+        self.queue.push(Kind::DmaWrite, Item::Dma { tag });
+        Some(tag)
+    }
+
+    fn has_done(
+        &mut self,
+        tag: u32,
+        write: bool,
+        addr: u64,
+        bytes: u32,
+        enabled: u32,
+        data: Vec<u8>,
+    ) {
+        self.dma.push(Dma {
+            tag,
+            write,
+            addr,
+            bytes,
+            enabled,
+            since: Instant::now(),
+            state: DmaState::Done {
+                status: Status::Ok,
+                data,
+                pos: 0,
+                announced: false,
+            },
+        });
+    }
+
+    /// Lets the RTL have what was read here and waits for nothing any more.
+    pub(super) fn release(&mut self) {
+        while let Some(&(tag, position)) = self.done_here.front() {
+            if !self.memory.has_received(position) {
+                return;
+            }
+            self.done_here.pop_front();
+            self.queue.push(Kind::DmaRead, Item::Dma { tag });
+        }
+    }
+
+    /// Tells how much of the host's memory can be reached, when that has changed.
+    fn tell_reach(&mut self, c: &Context<'_>) {
+        if let Some(known) = self.memory.news() {
+            limited!(
+                self.limits.memory,
+                info,
+                c.target,
+                "DMA reaches {} MiB of the host's memory without a message, in {} areas",
+                known.bytes >> 20,
+                known.areas
+            );
+        }
+    }
+}
