@@ -496,6 +496,16 @@ impl HdlEndpoint {
         self.memory.scribble(offset, bytes)
     }
 
+    /// Reads guest memory without asking the host, see [`Memory::reach_read`].
+    pub fn reach_read(&mut self, addr: u64, data: &mut [u8]) -> bool {
+        self.memory.reach_read(addr, data)
+    }
+
+    /// Writes guest memory without asking the host, see [`Memory::reach_write`].
+    pub fn reach_write(&mut self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> bool {
+        self.memory.reach_write(addr, data, enables)
+    }
+
     /// Whether the host of the session can still be reached.
     fn peer_is_there(&self) -> bool {
         let mut out = Vec::new();

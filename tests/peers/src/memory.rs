@@ -17,7 +17,8 @@ use std::{
 use accelerator_carrier::{
     end::{End, Side},
     handover::{Bell, Claim, Offer, Rung},
-    segment::{self, Segment},
+    reach::{Files, Reach},
+    segment::{self, PermitPage, Segment},
 };
 use accelerator_protocol::wire::MAX_MESSAGE;
 
@@ -57,7 +58,13 @@ enum State {
     None,
     Offered(Arc<Segment>, Offer),
     Taken(Arc<Segment>, Arc<Bell>),
-    Used(Box<End>, Kept),
+    Used(Box<End>, Kept, Box<Reached>),
+}
+
+/// What the device reaches of the host's memory.
+struct Reached {
+    reach: Reach<PermitPage>,
+    files: Arc<Files>,
 }
 
 /// Messages that are kept where the ring has no room, as ZeroMQ keeps them.
@@ -71,6 +78,12 @@ struct Kept {
     messages: VecDeque<Vec<u8>>,
     /// The other end does not read at present.
     stuck: bool,
+}
+
+/// Takes what came with the bell.
+fn hear(end: &End, reached: &Reached) -> Rung {
+    // What cannot be used is not reached.
+    end.bell().drain(|file| drop(reached.files.add(file)))
 }
 
 /// The shared memory of a session.
@@ -157,7 +170,13 @@ impl Memory {
         let state = std::mem::take(&mut self.0);
         if let (State::Taken(segment, bell), true) = (state, yes) {
             let end = End::new(&segment, side, bell, MAX_MESSAGE);
-            self.0 = State::Used(Box::new(end), Kept::default());
+            let files = Arc::new(Files::default());
+            let reach = Reach::new(PermitPage::new(&segment), Arc::clone(&files));
+            self.0 = State::Used(
+                Box::new(end),
+                Kept::default(),
+                Box::new(Reached { reach, files }),
+            );
         }
         self.is_used()
     }
@@ -188,7 +207,7 @@ impl Memory {
     ///
     /// The other end does not read, or has broken the ring.
     pub fn send(&mut self, message: &[u8]) -> Result<bool, Error> {
-        let State::Used(_, kept) = &mut self.0 else {
+        let State::Used(_, kept, _) = &mut self.0 else {
             return Ok(false);
         };
         if kept.messages.len() >= KEPT {
@@ -198,7 +217,7 @@ impl Memory {
         let mut since = Instant::now();
         let mut before = usize::MAX;
         while self.go_on()? {
-            let State::Used(end, kept) = &mut self.0 else {
+            let State::Used(end, kept, _) = &mut self.0 else {
                 break;
             };
             let now = kept.messages.len() + end.rest();
@@ -216,7 +235,7 @@ impl Memory {
 
     /// Sends what is kept. Whether some of it still is.
     fn go_on(&mut self) -> Result<bool, Error> {
-        let State::Used(end, kept) = &mut self.0 else {
+        let State::Used(end, kept, _) = &mut self.0 else {
             return Ok(false);
         };
         let broken = |e: accelerator_carrier::Broken| Error::Refused(e.to_string());
@@ -239,7 +258,7 @@ impl Memory {
     /// The other end has broken the ring.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, Error> {
         self.go_on()?;
-        let State::Used(end, _) = &mut self.0 else {
+        let State::Used(end, ..) = &mut self.0 else {
             return Ok(None);
         };
         let mut message = Vec::new();
@@ -249,21 +268,39 @@ impl Memory {
         Ok(got.then_some(message))
     }
 
+    /// Reads memory of the host without asking it. Whether that was possible.
+    pub fn reach_read(&mut self, addr: u64, data: &mut [u8]) -> bool {
+        let State::Used(end, _, reached) = &mut self.0 else {
+            return false;
+        };
+        hear(end, reached);
+        reached.reach.read(addr, data)
+    }
+
+    /// Writes to memory of the host in the same way.
+    pub fn reach_write(&mut self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> bool {
+        let State::Used(end, _, reached) = &mut self.0 else {
+            return false;
+        };
+        hear(end, reached);
+        reached.reach.write(addr, data, enables)
+    }
+
     /// What to sleep on beside the socket. False if there is something to receive already.
     pub fn sleeps_on(&self) -> (bool, Option<RawFd>) {
         match &self.0 {
             State::None | State::Taken(..) => (true, None),
             State::Offered(_, offer) => (true, Some(offer.descriptor().as_raw_fd())),
-            State::Used(end, _) => (end.sleep(), Some(end.bell().descriptor().as_raw_fd())),
+            State::Used(end, ..) => (end.sleep(), Some(end.bell().descriptor().as_raw_fd())),
         }
     }
 
     /// After a sleep. False if the other end is gone.
     pub fn awake(&self) -> bool {
         match &self.0 {
-            State::Used(end, _) => {
+            State::Used(end, _, reached) => {
                 end.awake();
-                end.bell().drain(drop) == Rung::Drained
+                hear(end, reached) == Rung::Drained
             }
             _ => true,
         }

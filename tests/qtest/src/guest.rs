@@ -28,6 +28,7 @@ const RESULT: u64 = 12;
 const NOTHING: u64 = 0;
 const LOAD: u64 = 1;
 const SERIAL: u64 = 2;
+const CALL: u64 = 3;
 
 /// Bytes of the ROM; the lower half of the megabyte ends with it.
 const ROM: usize = 0x1_0000;
@@ -54,7 +55,8 @@ fn rom() -> Vec<u8> {
         PROTECTED,
         &[
             0x66, 0xb8, 0x10, 0x00, // mov $0x10, %ax
-            0x8e, 0xd8, // mov %ax, %ds
+            0x8e, 0xd8, // mov %eax, %ds
+            0x8e, 0xd0, // mov %eax, %ss
             0xa1, 0x20, 0x00, 0xe0, 0xfe, // mov 0xfee00020, %eax: APIC id
             0xc1, 0xe8, 0x18, // shr $24, %eax
             0x89, 0xc3, // mov %eax, %ebx
@@ -70,19 +72,26 @@ fn rom() -> Vec<u8> {
             0xff, 0x03, // 1: incl (%ebx)
             0x8b, 0x43, 0x04, // mov 4(%ebx), %eax
             0x83, 0xf8, 0x01, // cmp $LOAD, %eax
-            0x74, 0x13, // je 2f
+            0x74, 0x2a, // je 2f
             0x83, 0xf8, 0x02, // cmp $SERIAL, %eax
-            0x75, 0xf1, // jne 1b
-            0x66, 0xba, 0xf8, 0x03, // mov $0x3f8, %dx
+            0x74, 0x17, // je 3f
+            0x83, 0xf8, 0x03, // cmp $CALL, %eax
+            0x75, 0xec, // jne 1b
+            0x8d, 0xa3, 0x00, 0x08, 0x00, 0x00, // lea 0x800(%ebx), %esp
+            0xff, 0x53, 0x08, // call *8(%ebx)
+            0x89, 0x43, 0x0c, // mov %eax, 12(%ebx)
+            0xc6, 0x43, 0x04, 0x00, // movb $NOTHING, 4(%ebx)
+            0xeb, 0xda, // jmp 1b
+            0x66, 0xba, 0xf8, 0x03, // 3: mov $0x3f8, %dx
             0x8a, 0x43, 0x08, // mov 8(%ebx), %al
             0xee, // out %al, %dx
             0xc6, 0x43, 0x04, 0x00, // movb $NOTHING, 4(%ebx)
-            0xeb, 0xe3, // jmp 1b
+            0xeb, 0xcc, // jmp 1b
             0x8b, 0x4b, 0x08, // 2: mov 8(%ebx), %ecx
             0x8b, 0x01, // mov (%ecx), %eax
             0x89, 0x43, 0x0c, // mov %eax, 12(%ebx)
             0xc6, 0x43, 0x04, 0x00, // movb $NOTHING, 4(%ebx)
-            0xeb, 0xd5, // jmp 1b
+            0xeb, 0xbe, // jmp 1b
         ],
     );
     // Nothing, flat code, flat data; and the pointer to them.
@@ -145,6 +154,14 @@ impl Vcpu {
         qemu.store(self.at(COMMAND), 4, LOAD);
     }
 
+    /// Has it call code, which leaves its result in EAX.
+    #[track_caller]
+    pub fn start_call(self, qemu: &mut Qemu, address: u64) {
+        assert_eq!(qemu.load(self.at(COMMAND), 4), NOTHING, "it is busy");
+        qemu.store(self.at(ADDRESS), 4, address);
+        qemu.store(self.at(COMMAND), 4, CALL);
+    }
+
     /// Takes back what it was told, once it is at it.
     #[track_caller]
     pub fn forget(self, qemu: &mut Qemu) {
@@ -157,7 +174,7 @@ impl Vcpu {
         qemu.load(self.at(COMMAND), 4) == NOTHING
     }
 
-    /// What it has read.
+    /// What it has read, or was the result of a call.
     ///
     /// # Panics
     ///
