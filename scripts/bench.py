@@ -11,6 +11,7 @@ says what the figures mean.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import platform
@@ -172,15 +173,28 @@ class Bench:
         self.samples = {}
         self.last_yardstick = []
         self.folder = tempfile.mkdtemp(prefix="accelerator-bench-")
-        shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else self.folder
-        self.memory = os.path.join(shm, os.path.basename(self.folder))
+        self.memory_file = None
         self.tick_hz = 0
 
     def close(self):
         self.processes.end_all()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if os.path.exists(self.memory):
-            os.unlink(self.memory)
+        if self.memory_file is not None:
+            os.close(self.memory_file)
+
+    def new_memory(self):
+        """A file of zeros for a guest's memory, which simulators reach since it is sealed."""
+        if self.memory_file is not None:
+            os.close(self.memory_file)
+        self.memory_file = os.memfd_create(
+            "accelerator-bench", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.memory_file, 256 << 20)
+        fcntl.fcntl(self.memory_file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+
+    @property
+    def memory(self):
+        """Its path, for others while we have it."""
+        return f"/proc/{os.getpid()}/fd/{self.memory_file}"
 
     def add(self, name, value, p99=None, least=None):
         self.samples.setdefault(name, []).append(
@@ -248,8 +262,7 @@ class Bench:
               cpu_names=None, count=None):
         """Boots a guest with devices and has it measure."""
         say(what)
-        with open(self.memory, "wb") as file:
-            file.truncate(256 << 20)
+        self.new_memory()
         endpoints = [self.endpoint(kind, i) for i in range(devices)]
         program = os.path.join(self.options.sim, "bench_top", "bench_top")
         carrier = "+accelerator_shared_memory=" + ("on" if kind == "shm" else "off")
@@ -314,8 +327,7 @@ class Bench:
                 log = os.path.join(self.folder, "clocks.log")
                 machine = None
                 if name == "clocks_idle":
-                    with open(self.memory, "wb") as file:
-                        file.truncate(256 << 20)
+                    self.new_memory()
                     # It stands still, and waits for its simulator.
                     machine = self.qemu([endpoint], "-S", stderr=subprocess.DEVNULL)
                 with open(log, "wb") as file:

@@ -249,14 +249,16 @@ APPEND+=${MORE_APPEND:+ $MORE_APPEND}
 if [[ -n $DISK ]]; then
   FORMAT=raw
   [[ $(head -c 3 "$DISK") != QFI ]] || FORMAT=qcow2
-  BOOT=(-m "${MEMORY:-2048}" "${SNAPSHOT[@]}" -drive "file=$DISK,format=$FORMAT,if=none,id=disk0"
+  shared_memory "${MEMORY:-2048}"
+  BOOT=("${SNAPSHOT[@]}" -drive "file=$DISK,format=$FORMAT,if=none,id=disk0"
     -device 'virtio-blk-pci,drive=disk0')
 else
-  BOOT=(-m "${MEMORY:-512}" -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz")
+  shared_memory "${MEMORY:-512}"
+  BOOT=(-kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz")
 fi
 # shellcheck disable=SC2054 # the commas are QEMU's
 QEMU_ARGS=(-M "$MACHINE" "${BEFORE[@]}" -accel "$ACCEL" -cpu "$CPU" -smp "$CPUS" -nodefaults -display none
-  -no-reboot "${BOOT[@]}"
+  -no-reboot "${RAM[@]}" "${BOOT[@]}"
   -device pcie-root-port,id=rp0
   -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"
   -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off" "${MORE_ARGS[@]}")

@@ -241,7 +241,8 @@ machine() {
     "${SNAPSHOT[@]}" -pidfile "$SOCKET_DIR/$name.pid")
   if [[ -n $disk ]]; then
     [[ $(head -c 3 "$disk") != QFI ]] || format=qcow2
-    ARGS+=(-m "${memory:-2048}" -drive "file=$disk,format=$format,if=none,id=disk0"
+    shared_memory "${memory:-2048}"
+    ARGS+=("${RAM[@]}" -drive "file=$disk,format=$format,if=none,id=disk0"
       -device 'virtio-blk-pci,drive=disk0')
   else
     case $TEST in
@@ -255,7 +256,8 @@ machine() {
         [[ $name == accel ]] || words=$PINGS,$BYTES,second
         ;;
     esac
-    ARGS+=(-m "${memory:-512}" -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
+    shared_memory "${memory:-512}"
+    ARGS+=("${RAM[@]}" -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz"
       -append "console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=$run accel.args=$words \
 accel.ip=$address accel.peer=$peer accel.mac=$mac${TEST:+ accel.tty=ttyS1}")
   fi

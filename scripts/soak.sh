@@ -96,7 +96,8 @@ rss() {
 say "$SECONDS_WANTED s, seed $SEED"
 start_simulator
 mkfifo "$SOCKET_DIR/serial"
-"$QEMU" -M q35 -accel tcg -cpu max -m 512 -smp 2 -nodefaults -display none -no-reboot \
+shared_memory 512
+"$QEMU" -M q35 -accel tcg -cpu max "${RAM[@]}" -smp 2 -nodefaults -display none -no-reboot \
   -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz" \
   -append "console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=soak accel.args=$SECONDS_WANTED,$SEED accel.tty=ttyS1" \
   -serial "file:$RUN_DIR/kernel.log" -serial stdio -device pcie-root-port,id=rp0 \

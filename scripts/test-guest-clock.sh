@@ -81,10 +81,11 @@ boot() {
   local name=$1 sim qemu line begin=0 guest clocks
   shift
   mkfifo "$WORK/$name.serial"
+  shared_memory 512
   start_child "$WORK/$name.sim.log" "$WORK/$name.sim.log" "$SIM" "+accelerator_endpoint=ipc://$WORK/$name.pcie"
   sim=$CHILD
   start_child "$WORK/$name.serial" "$WORK/$name.qemu.log" "$QEMU_DIR/bin/qemu-system-x86_64" \
-    -M q35 -cpu max -m 512 -nodefaults -display none -no-reboot "$@" \
+    -M q35 -cpu max "${RAM[@]}" -nodefaults -display none -no-reboot "$@" \
     -kernel "$WORK/guest/vmlinuz" -initrd "$WORK/guest/initramfs.cpio.gz" \
     -append 'console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=user accel.tty=ttyS1' \
     -device pcie-root-port,id=rp0 -device "accelerator-pcie,id=card,bus=rp0,endpoint=ipc://$WORK/$name.pcie" \

@@ -62,7 +62,9 @@ class Bare:
             path.unlink(missing_ok=True)
         self.process = Process("qemu", [
             self.options.qemu, "-M", f"q35{machine}", "-accel", accel,
-            "-cpu", "host" if accel == "kvm" else "max", "-smp", "2", "-m", "64",
+            "-cpu", "host" if accel == "kvm" else "max", "-smp", "2", "-m", "64M",
+            "-object", "memory-backend-memfd,id=ram,size=64M,share=on",
+            "-machine", "memory-backend=ram",
             "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
             "-bios", self.options.firmware,
             "-chardev", f"socket,id=console,path={console},server=on,wait=off",

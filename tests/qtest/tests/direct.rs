@@ -82,9 +82,7 @@ fn shared_memory_of_the_guest_is_reached_with_exact_bytes() {
         let at = usize::from(pattern) * 32 + usize::from(pattern % 13);
         let data: Vec<u8> = (0..16).map(|i| pattern.wrapping_mul(7) ^ i).collect();
         let enables = [pattern, !pattern];
-        assert!(m
-            .hdl
-            .reach_write(PLACE + at as u64, &data, Some(&enables)));
+        assert!(m.hdl.reach_write(PLACE + at as u64, &data, Some(&enables)));
         for i in 0..16 {
             if enables[i / 8] >> (i % 8) & 1 != 0 {
                 expected[at + i] = data[i];
@@ -186,7 +184,10 @@ fn memory_that_cannot_be_reached_is_told_with_the_option_to_add() {
     let mut m = start_with(&args, "", 0);
     let removed = std::fs::remove_file(&file);
     nothing_is_reached(&mut m, "a file that is not sealed");
-    guest_memory(&mut m, "not mapped: the file of guest memory can be made shorter");
+    guest_memory(
+        &mut m,
+        "not mapped: the file of guest memory can be made shorter",
+    );
     m.check_alive();
     removed.expect("the file is there");
 }
@@ -243,7 +244,10 @@ fn a_simulator_that_stops_in_the_middle_of_a_copy_holds_nobody_up_for_long() {
     let begin = Instant::now();
     CARD.change_command(&mut m.qemu, 0, command::BUS_MASTER);
     let took = begin.elapsed();
-    assert!(took > Duration::from_millis(200), "{took:?}: not waited for");
+    assert!(
+        took > Duration::from_millis(200),
+        "{took:?}: not waited for"
+    );
     assert!(took < Duration::from_secs(2), "{took:?}");
     m.qemu
         .expect_line(&["ERROR", "stopped in the middle of a copy"]);
