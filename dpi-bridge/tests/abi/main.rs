@@ -6,6 +6,7 @@
 
 mod calls;
 mod channels;
+mod direct;
 mod function;
 mod hostile;
 mod keys;

@@ -246,6 +246,30 @@ impl GuestEndpoint {
         self.shared.scribble(offset, bytes)
     }
 
+    /// Lets the device use all of a file in place of the memory, without asking, until
+    /// [`Self::take_back`]. False if the session goes through the socket.
+    ///
+    /// # Errors
+    ///
+    /// The device does not take the file.
+    pub fn give(&mut self, file: &std::fs::File) -> Result<bool, Error> {
+        self.shared.give(self.base, file)
+    }
+
+    /// The device uses it no more when this returns.
+    ///
+    /// # Panics
+    ///
+    /// The device stays in the middle of a copy.
+    pub fn take_back(&mut self) {
+        self.shared.take_back();
+    }
+
+    /// Lets the device use so many bytes of it again.
+    pub fn give_again(&mut self, bytes: u64) -> bool {
+        self.shared.give_again(self.base, bytes)
+    }
+
     /// Serves the device until `done` says so.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use std::{
 use accelerator_carrier::{
     end::{End, Side},
     handover::{Bell, Claim, Offer, Rung},
+    permit::{Area, Gate},
     reach::{Files, Reach},
     segment::{self, PermitPage, Segment},
 };
@@ -65,6 +66,8 @@ enum State {
 struct Reached {
     reach: Reach<PermitPage>,
     files: Arc<Files>,
+    /// The host's side of it.
+    gate: Gate<PermitPage>,
 }
 
 /// Messages that are kept where the ring has no room, as ZeroMQ keeps them.
@@ -172,10 +175,11 @@ impl Memory {
             let end = End::new(&segment, side, bell, MAX_MESSAGE);
             let files = Arc::new(Files::default());
             let reach = Reach::new(PermitPage::new(&segment), Arc::clone(&files));
+            let gate = Gate::new(PermitPage::new(&segment));
             self.0 = State::Used(
                 Box::new(end),
                 Kept::default(),
-                Box::new(Reached { reach, files }),
+                Box::new(Reached { reach, files, gate }),
             );
         }
         self.is_used()
@@ -266,6 +270,53 @@ impl Memory {
             .receive(&mut message)
             .map_err(|e| Error::Refused(e.to_string()))?;
         Ok(got.then_some(message))
+    }
+
+    /// Lets the device use all of a file at this address, until [`Self::take_back`]. False if
+    /// the session goes through the socket.
+    ///
+    /// # Errors
+    ///
+    /// The device does not take the file.
+    pub fn give(&mut self, address: u64, file: &File) -> Result<bool, Error> {
+        let State::Used(end, ..) = &mut self.0 else {
+            return Ok(false);
+        };
+        let bytes = file
+            .metadata()
+            .map_err(system("no length of a file"))?
+            .len();
+        end.bell()
+            .send(file.as_fd())
+            .map_err(system("cannot hand a file over"))?;
+        Ok(self.give_again(address, bytes))
+    }
+
+    /// The device uses it no more when this returns.
+    ///
+    /// # Panics
+    ///
+    /// The device stays in the middle of a copy.
+    pub fn take_back(&mut self) {
+        if let State::Used(_, _, reached) = &mut self.0 {
+            let deadline = Instant::now() + PATIENCE;
+            assert!(reached.gate.close(|| Instant::now() < deadline));
+        }
+    }
+
+    /// Lets the device use it again.
+    pub fn give_again(&mut self, address: u64, bytes: u64) -> bool {
+        let State::Used(_, _, reached) = &mut self.0 else {
+            return false;
+        };
+        reached.gate.open(&[Area {
+            address,
+            bytes,
+            file: 0,
+            offset: 0,
+            writable: true,
+            marks: None,
+        }])
     }
 
     /// Reads memory of the host without asking it. Whether that was possible.
