@@ -32,6 +32,8 @@ pub mod copy;
 #[cfg(not(loom))]
 pub mod end;
 #[cfg(not(loom))]
+pub mod file;
+#[cfg(not(loom))]
 pub mod handover;
 #[cfg(not(loom))]
 pub mod patience;

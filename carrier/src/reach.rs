@@ -47,9 +47,7 @@ unsafe impl Sync for Mapping {}
 ///
 /// `InvalidData` if it can be made shorter.
 pub fn check_sealed(file: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: no pointers are passed.
-    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
-    if seals < 0 || seals & libc::F_SEAL_SHRINK == 0 {
+    if crate::file::seals(file) & libc::F_SEAL_SHRINK == 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the file is not sealed against shrinking",

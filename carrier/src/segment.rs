@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    permit,
+    file, permit,
     ring::{Lines, Memory},
 };
 
@@ -149,30 +149,13 @@ unsafe fn lines<'a>(base: NonNull<u8>, direction: Direction) -> &'a Lines {
 ///
 /// Of the system calls that make it.
 pub fn file() -> io::Result<OwnedFd> {
-    // SAFETY: the name ends with a zero.
-    let fd = unsafe {
-        libc::memfd_create(
-            c"accelerator-rings".as_ptr(),
-            libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it is new and nobody else's.
-    let file = unsafe { File::from_raw_fd(fd) };
-    file.set_len(BYTES as u64)?;
+    let file = file::sealed(c"accelerator-rings", BYTES as u64)?;
     // A page that is missing later would end the process.
     // SAFETY: no pointers are passed.
-    if unsafe { libc::fallocate(fd, 0, 0, BYTES as libc::off_t) } < 0 {
+    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, BYTES as libc::off_t) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-    // SAFETY: as above.
-    if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(file.into())
+    Ok(file)
 }
 
 impl Segment {
@@ -205,10 +188,8 @@ impl Segment {
     /// `InvalidData` if it is something else, and those of the system calls.
     pub fn of_other(file: BorrowedFd<'_>) -> io::Result<Arc<Self>> {
         let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-        // SAFETY: no pointers are passed.
-        let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
         let needed = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW;
-        if seals < 0 || seals & needed != needed {
+        if crate::file::seals(file) & needed != needed {
             return Err(invalid("the memory file is not sealed".into()));
         }
         let file_ = File::from(file.try_clone_to_owned()?);
@@ -299,7 +280,7 @@ impl permit::Page for PermitPage {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, FromRawFd};
 
     use super::*;
 

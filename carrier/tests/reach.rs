@@ -5,13 +5,14 @@
 use std::{
     fs::File,
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::fs::FileExt,
     },
     sync::Arc,
 };
 
 use accelerator_carrier::{
+    file,
     permit::{Area, Gate, Marks, AREAS},
     reach::{Files, Known, Reach, PAGE},
     segment::{self, PermitPage, Segment},
@@ -19,19 +20,8 @@ use accelerator_carrier::{
 use proptest::prelude::*;
 
 /// A memory file of so many pages.
-fn memory(pages: u64, seals: i32) -> File {
-    // SAFETY: the name ends with a zero, and the descriptor is new.
-    let file = unsafe {
-        File::from_raw_fd(libc::memfd_create(
-            c"test".as_ptr(),
-            libc::MFD_ALLOW_SEALING,
-        ))
-    };
-    file.set_len(pages * PAGE).unwrap();
-    // SAFETY: no pointers are passed.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) };
-    assert_eq!(result, 0);
-    file
+fn memory(pages: u64) -> File {
+    file::sealed(c"test", pages * PAGE).unwrap().into()
 }
 
 struct Bench {
@@ -46,8 +36,8 @@ struct Bench {
 fn bench() -> Bench {
     let segment = Segment::of_other(segment::file().unwrap().as_fd()).unwrap();
     let files = Arc::new(Files::default());
-    let ram = memory(8, libc::F_SEAL_SHRINK);
-    let marks = memory(1, libc::F_SEAL_SHRINK);
+    let ram = memory(8);
+    let marks = memory(1);
     for file in [&ram, &marks] {
         files.add(file.try_clone().unwrap().into()).unwrap();
     }
@@ -240,19 +230,19 @@ fn files_come_when_they_come_and_some_are_of_no_use() {
     };
     assert!(b.gate.open(&[later]));
     assert!(!b.reach.read(0, &mut [0]));
-    let unsealed: OwnedFd = memory(1, 0).into();
+    let unsealed: OwnedFd = File::open("/dev/zero").unwrap().into();
     let e = b.files.add(unsealed).unwrap_err();
     assert!(e.to_string().contains("not sealed"), "{e}");
     assert!(!b.reach.read(0, &mut [0]));
     // It has a number all the same.
     close(&mut b.gate);
     assert!(b.gate.open(&[Area { file: 3, ..later }]));
-    b.files.add(memory(1, libc::F_SEAL_SHRINK).into()).unwrap();
+    b.files.add(memory(1).into()).unwrap();
     assert!(b.reach.read(0, &mut [0]));
     let e = b.files.add(File::open("/dev/null").unwrap().into());
     assert!(e.is_err());
     let refused = (0..100)
-        .filter(|_| b.files.add(memory(1, libc::F_SEAL_SHRINK).into()).is_err())
+        .filter(|_| b.files.add(memory(1).into()).is_err())
         .count();
     assert_eq!(refused, 100 - (64 - 5));
 }

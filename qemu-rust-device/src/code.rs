@@ -11,9 +11,8 @@
 //! waited for; see [`accelerator_carrier::permit`].
 
 use std::{
-    fs::File,
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     ptr::NonNull,
     sync::{
         atomic::{fence, AtomicU64, Ordering},
@@ -21,7 +20,7 @@ use std::{
     },
 };
 
-use accelerator_carrier::{permit::wait_until_left, reach::PAGE, segment::PermitPage};
+use accelerator_carrier::{file, permit::wait_until_left, reach::PAGE, segment::PermitPage};
 use once_cell::sync::OnceCell;
 
 use crate::{bindings, link::direct};
@@ -61,24 +60,7 @@ fn gates() -> MutexGuard<'static, Vec<Gate>> {
 
 impl Marks {
     fn new() -> io::Result<Self> {
-        // SAFETY: the name ends with a zero.
-        let fd = unsafe {
-            libc::memfd_create(
-                c"accelerator-code".as_ptr(),
-                libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: it is new and nobody else's.
-        let file = unsafe { File::from_raw_fd(fd) };
-        file.set_len(BYTES)?;
-        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: no pointers are passed.
-        if unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let file = file::sealed(c"accelerator-code", BYTES)?;
         // SAFETY: no memory that is there is touched.
         let base = unsafe {
             libc::mmap(
@@ -94,7 +76,7 @@ impl Marks {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            file: Arc::new(file.into()),
+            file: Arc::new(file),
             words: NonNull::new(base.cast()).ok_or(io::ErrorKind::Other)?,
         })
     }

@@ -2,15 +2,9 @@
 
 //! DMA for which the host need not be asked.
 
-use std::{
-    fs::File,
-    os::{
-        fd::{AsRawFd, FromRawFd},
-        unix::fs::FileExt,
-    },
-    time::Duration,
-};
+use std::{fs::File, os::unix::fs::FileExt, time::Duration};
 
+use accelerator_carrier::file;
 use accelerator_peers::{guest::Activity, memory::wanted, GuestEndpoint, PATIENCE};
 use accelerator_protocol::wire::Status;
 
@@ -20,18 +14,7 @@ const BYTES: u64 = 65536;
 
 /// Memory of the host that others can have.
 fn memory() -> File {
-    // SAFETY: the name ends with a zero, and the descriptor is new.
-    let file = unsafe {
-        File::from_raw_fd(libc::memfd_create(
-            c"test".as_ptr(),
-            libc::MFD_ALLOW_SEALING,
-        ))
-    };
-    file.set_len(BYTES).unwrap();
-    // SAFETY: no pointers are passed.
-    let sealed = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
-    assert_eq!(sealed, 0);
-    file
+    file::sealed(c"test", BYTES).unwrap().into()
 }
 
 /// A session in which the host has given its memory; `None` if it goes through the socket.

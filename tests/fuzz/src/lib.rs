@@ -7,6 +7,7 @@
 //! * [`typed`]: a frame of one type, with any payload, for one half of a
 //!   session in one of its states; one target for each type and half;
 //! * [`sessions`]: a list of own requests and of messages of a hostile peer;
+//! * [`reach`]: memory that a host lists for a device, and somebody who writes into the list;
 //! * [`ring`]: both ends of a ring in shared memory, and somebody who writes there.
 //!
 //! The program `accelerator-fuzz` runs them on inputs that [`input`] makes from
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod input;
+mod reach;
 mod ring;
 mod session;
 mod typed;
@@ -24,6 +26,7 @@ use accelerator_protocol::{
     Frame,
 };
 
+pub use reach::reach;
 pub use ring::ring;
 pub use session::sessions;
 pub use typed::{typed, Half, Outcome};

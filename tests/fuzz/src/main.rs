@@ -12,7 +12,7 @@ use std::{
 use accelerator_fuzz::{
     frames,
     input::{self, Random, TYPES},
-    ring, sessions, typed, Half, Outcome,
+    reach, ring, sessions, typed, Half, Outcome,
 };
 
 const HELP: &str = "\
@@ -73,7 +73,7 @@ fn options() -> Result<Option<Options>, String> {
 /// Runs one input; `None` if it made a target panic.
 fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Option<u32> {
     let mut random = Random::new(seed, index);
-    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 3;
+    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 4;
     let target = index % targets;
     let attempt = |name: &str, bytes: &[u8], f: &dyn Fn(&[u8]) -> Option<Outcome>| {
         catch_unwind(AssertUnwindSafe(|| f(bytes))).map_err(|_| {
@@ -88,6 +88,16 @@ fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Op
             None
         };
         attempt("sessions", &bytes, &target).ok()?;
+        return Some(0);
+    }
+    if target == targets - 4 {
+        let steps = 1 + random.below(100) as usize;
+        let bytes = random.bytes(9 * steps);
+        let target = |b: &[u8]| {
+            reach(b);
+            None
+        };
+        attempt("reach", &bytes, &target).ok()?;
         return Some(0);
     }
     if target == targets - 3 {

@@ -16,7 +16,8 @@ use accelerator_protocol::{
     Frame,
 };
 use accelerator_qtest::{
-    machine::{device_args, ok},
+    machine::{device_args, ok, Options},
+    pci::{command, CARD},
     qemu::Launch,
     Machine, Scratch, PATIENCE,
 };
@@ -336,7 +337,11 @@ const MESSAGE: u64 = 0x30_0000;
 
 impl Victim {
     fn new() -> Self {
-        let mut m = Machine::start(sample_config(4));
+        Self::with(&Options::default())
+    }
+
+    fn with(options: &Options) -> Self {
+        let mut m = Machine::start_with(sample_config(4), options);
         m.qemu.fill_memory(AREA, AREA_LEN, PATTERN);
         let session = m.hdl.session().session();
         Self {
@@ -955,15 +960,19 @@ fn a_message_beyond_the_limit_is_not_buffered() {
 }
 
 /// A simulator that writes at random into the shared memory, most of it where the positions
-/// and flags are, while the guest writes registers and both sides send: sessions end, and
-/// nothing else does.
+/// and flags are, while the guest writes registers, takes its memory back and gives it again,
+/// and both sides send: sessions end, and nothing else does.
 #[test]
 fn shared_memory_that_is_scribbled_on_ends_sessions_at_most() {
     if !accelerator_peers::memory::wanted() {
         println!("the sessions of this run go through the socket, where there is none");
         return;
     }
-    let mut v = Victim::new();
+    let mut v = Victim::with(&Options {
+        args: "-object memory-backend-memfd,id=ram,size=128M,share=on -machine memory-backend=ram"
+            .into(),
+        ..Options::default()
+    });
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move || {
         random ^= random << 13;
@@ -979,7 +988,9 @@ fn shared_memory_that_is_scribbled_on_ends_sessions_at_most() {
     for round in 0..rounds {
         for i in 0..50 {
             let number = next();
-            let offset = match number % 4 {
+            let offset = match number % 5 {
+                // The permission to use guest memory.
+                4 => 532_480 + next() % 1024,
                 // The words of both rings' lines.
                 0 | 1 => next() % 8 * 128 % 512 + next() % 2 * 4096,
                 // Where messages are now.
@@ -995,6 +1006,10 @@ fn shared_memory_that_is_scribbled_on_ends_sessions_at_most() {
                 // Posted, or dropped.
                 v.m.qemu.start_store(v.m.bar(0) + 8, 4, i);
                 v.m.qemu.reply();
+            }
+            if i % 25 == 0 {
+                CARD.change_command(&mut v.m.qemu, 0, command::BUS_MASTER);
+                CARD.change_command(&mut v.m.qemu, command::BUS_MASTER, 0);
             }
         }
         v.m.qemu.qmp("query-status", serde_json::json!({}));
