@@ -12,7 +12,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::AsRawFd,
     ptr::NonNull,
     sync::{
         atomic::{fence, AtomicU64, Ordering},
@@ -23,7 +23,10 @@ use std::{
 use accelerator_carrier::{file, permit::wait_until_left, reach::PAGE, segment::PermitPage};
 use once_cell::sync::OnceCell;
 
-use crate::{bindings, link::direct};
+use crate::{
+    bindings,
+    link::direct::{self, Shareable},
+};
 
 /// Bytes of RAM that marks are for: what lies beyond is not reached without a message.
 pub const LIMIT: u64 = 1 << 40;
@@ -33,7 +36,7 @@ const BYTES: u64 = LIMIT / PAGE / 8;
 
 /// The marks, for all of this process.
 struct Marks {
-    file: Arc<OwnedFd>,
+    file: Arc<Shareable>,
     words: NonNull<AtomicU64>,
 }
 
@@ -76,7 +79,7 @@ impl Marks {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            file: Arc::new(file),
+            file: Shareable::new(file)?,
             words: NonNull::new(base.cast()).ok_or(io::ErrorKind::Other)?,
         })
     }
@@ -101,7 +104,7 @@ fn is_tcg() -> bool {
 /// # Errors
 ///
 /// The system has no memory for it.
-pub fn marks() -> io::Result<Option<Arc<OwnedFd>>> {
+pub fn marks() -> io::Result<Option<Arc<Shareable>>> {
     if !is_tcg() {
         return Ok(None);
     }

@@ -90,6 +90,7 @@ impl AcceleratorPcie {
             .store(plugged && awake && function.bus_master, Ordering::Relaxed);
         if self.asleep.swap(!awake, Ordering::Relaxed) == awake {
             self.show_msix(awake);
+            self.memory_changed();
         }
         self.drive_intx(&function);
         if let Some(link) = self.link() {

@@ -9,7 +9,7 @@
 use std::{
     ffi::c_int,
     fmt,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     ptr::NonNull,
     sync::{atomic::Ordering, Arc},
 };
@@ -21,7 +21,7 @@ use super::AcceleratorPcie;
 use crate::{
     bindings, code,
     glue::{c, Opaque},
-    link::direct::Area,
+    link::direct::{Area, Shareable},
     pci::PciDeviceMethods,
 };
 
@@ -50,8 +50,6 @@ pub(super) struct Memory {
     /// All writes are to be known.
     all_watched: bool,
     changed: bool,
-    /// Files of which the device has descriptors of its own, and QEMU's descriptors.
-    files: Vec<(c_int, Arc<OwnedFd>)>,
     /// Why nothing can be reached, if that is so.
     why: Why,
     told: bool,
@@ -101,20 +99,14 @@ fn is_watched(mask: c_int) -> bool {
 }
 
 impl Memory {
-    /// The device's own descriptor of a file of QEMU's.
-    fn file(&mut self, fd: c_int) -> Option<Arc<OwnedFd>> {
-        if let Some((_, file)) = self.files.iter().find(|(known, _)| *known == fd) {
-            return Some(Arc::clone(file));
-        }
-        // SAFETY: the descriptor is that of a RAM block, which is there.
-        let file = unsafe { BorrowedFd::borrow_raw(fd) };
-        let file = Arc::new(file.try_clone_to_owned().ok()?);
-        self.files.push((fd, Arc::clone(&file)));
-        Some(file)
-    }
-
-    /// What can be reached of a section.
-    fn area(&mut self, i: usize, marks: Option<&Arc<OwnedFd>>) -> Result<Area, Why> {
+    /// What can be reached of a section. `files` are those of the other sections, by QEMU's
+    /// descriptors.
+    fn area(
+        &self,
+        i: usize,
+        files: &mut Vec<(c_int, Arc<Shareable>)>,
+        marks: Option<&Arc<Shareable>>,
+    ) -> Result<Area, Why> {
         let Section {
             region,
             offset,
@@ -140,8 +132,19 @@ impl Memory {
         if fd < 0 || !shared {
             return Err(Why::Private);
         }
-        let file = self.file(fd).ok_or(Why::System)?;
-        check_sealed(file.as_fd()).map_err(|_| Why::Unsealed)?;
+        // SAFETY: the descriptor is that of a RAM block, which is there.
+        let theirs = unsafe { BorrowedFd::borrow_raw(fd) };
+        check_sealed(theirs).map_err(|_| Why::Unsealed)?;
+        let known = files.iter().find(|(known, _)| *known == fd);
+        let file = match known {
+            Some((_, file)) => Arc::clone(file),
+            None => {
+                let ours = theirs.try_clone_to_owned().and_then(Shareable::new);
+                let ours = ours.map_err(|_| Why::System)?;
+                files.push((fd, Arc::clone(&ours)));
+                ours
+            }
+        };
         let offset = begin + offset;
         if (address | bytes | offset | ram) % PAGE != 0 || ram + bytes > code::LIMIT {
             return Err(Why::None);
@@ -167,11 +170,11 @@ impl Memory {
                 return Vec::new();
             }
         };
-        let mut areas = Vec::new();
+        let (mut areas, mut files) = (Vec::new(), Vec::new());
         // The largest that cannot be reached says why.
         let mut largest = 0;
         for i in 0..self.sections.len() {
-            match self.area(i, marks.as_ref()) {
+            match self.area(i, &mut files, marks.as_ref()) {
                 Ok(area) => areas.push(area),
                 Err(why) if self.sections[i].bytes > largest => {
                     largest = self.sections[i].bytes;
@@ -245,17 +248,21 @@ impl AcceleratorPcie {
         }
     }
 
-    /// The memory has changed.
-    fn memory_changed(&self) {
-        let Some(link) = self.link() else { return };
+    /// The memory has changed, or whether the device is awake.
+    pub(super) fn memory_changed(&self) {
+        let Some(link) = self.link().filter(|_| self.direct_dma) else {
+            return;
+        };
         let mut memory = self.memory.borrow_mut();
         let mut areas = memory.areas();
         if self.is_behind_iommu() {
             areas.clear();
             memory.why = Why::Iommu;
         }
-        let used = |file: &Arc<OwnedFd>| areas.iter().any(|a| Arc::ptr_eq(&a.file, file));
-        memory.files.retain(|(_, file)| used(file));
+        if self.asleep.load(Ordering::Relaxed) {
+            areas.clear();
+            memory.why = Why::None;
+        }
         let hint = areas.is_empty() && matches!(memory.why, Why::Private | Why::Unsealed);
         if hint && !std::mem::replace(&mut memory.told, true) {
             info!("{}: {}", self.id(), memory.why);

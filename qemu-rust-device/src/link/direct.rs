@@ -9,8 +9,12 @@
 //! DMA by messages, and gets the answer that it deserves.
 
 use std::{
-    hint,
-    os::fd::{AsFd, OwnedFd},
+    fs::File,
+    hint, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -32,6 +36,35 @@ pub const LIMIT: Duration = Duration::from_millis(250);
 /// Files that a session takes at most: a simulator refuses more.
 const FILES: usize = 64;
 
+/// A file that others can have. Two are the same if they are the same file, whoever opened it.
+#[derive(Debug)]
+pub struct Shareable {
+    file: OwnedFd,
+    id: (u64, u64),
+}
+
+impl Shareable {
+    /// Of an open file.
+    ///
+    /// # Errors
+    ///
+    /// Of the system call that tells which file it is.
+    pub fn new(file: OwnedFd) -> io::Result<Arc<Self>> {
+        let file = File::from(file);
+        let about = file.metadata()?;
+        Ok(Arc::new(Self {
+            id: (about.dev(), about.ino()),
+            file: file.into(),
+        }))
+    }
+}
+
+impl AsFd for Shareable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 /// Memory that lies in a file which others can have, where the device finds it.
 #[derive(Clone, Debug)]
 pub struct Area {
@@ -40,13 +73,13 @@ pub struct Area {
     /// Bytes.
     pub bytes: u64,
     /// The file.
-    pub file: Arc<OwnedFd>,
+    pub file: Arc<Shareable>,
     /// Where it begins in there.
     pub offset: u64,
     /// Whether the device may write there.
     pub writable: bool,
     /// Where the pages with translated code are marked, and the bit of the first page.
-    pub marks: Option<(Arc<OwnedFd>, u64)>,
+    pub marks: Option<(Arc<Shareable>, u64)>,
 }
 
 /// What the simulator of a session can reach.
@@ -54,7 +87,7 @@ pub struct Area {
 pub(super) struct Direct {
     gate: Option<Gate<PermitPage>>,
     /// Files that the simulator has got, by number.
-    files: Vec<Arc<OwnedFd>>,
+    files: Vec<Arc<Shareable>>,
     /// What the machine lets the device reach.
     areas: Vec<Area>,
     /// Bytes that simulators have read and written in sessions that are over.
@@ -78,8 +111,8 @@ impl Direct {
 
     /// The number of a file, which the simulator gets if it has not got it. `None` if it does
     /// not take it at the moment.
-    fn number(&mut self, file: &Arc<OwnedFd>, end: &End) -> Option<u32> {
-        let known = self.files.iter().position(|f| Arc::ptr_eq(f, file));
+    fn number(&mut self, file: &Arc<Shareable>, end: &End) -> Option<u32> {
+        let known = self.files.iter().position(|f| f.id == file.id);
         let number = match known {
             Some(number) => number,
             None if self.files.len() < FILES && end.bell().send(file.as_fd()).ok()? => {

@@ -11,7 +11,7 @@ use accelerator_peers::{hdl::sample_config, memory::wanted, Event};
 use accelerator_qtest::{
     guest::Vcpu,
     machine::{ok, Options},
-    pci::{command, CARD},
+    pci::{capability, command, CARD},
     Machine, PATIENCE,
 };
 use serde_json::json;
@@ -120,11 +120,18 @@ fn what_ends_the_permission_has_ended_it_when_it_is_answered() {
         return;
     }
     let mut m = start();
-    for _ in 0..20 {
+    let power = CARD.expect(&mut m.qemu, capability::POWER_MANAGEMENT) + 4;
+    // More often than a session takes files.
+    for _ in 0..70 {
         CARD.change_command(&mut m.qemu, 0, command::BUS_MASTER);
         nothing_is_reached(&mut m, "Bus Master Enable");
         guest_memory(&mut m, "not mapped");
         CARD.change_command(&mut m.qemu, command::BUS_MASTER, 0);
+        assert!(reaches(&mut m, PLACE));
+
+        CARD.set(&mut m.qemu, power, 2, 3);
+        nothing_is_reached(&mut m, "D3hot");
+        CARD.set(&mut m.qemu, power, 2, 0);
         assert!(reaches(&mut m, PLACE));
 
         m.qemu.qmp("stop", json!({}));
