@@ -165,3 +165,10 @@ need_packages() {
     apt_as_root install "${missing[@]}" >&2 || die "these packages cannot be installed: ${missing[*]}"
   fi
 }
+
+# shared_memory MIB: sets RAM, the options for so much memory that the simulator can reach by
+# itself.
+shared_memory() {
+  # shellcheck disable=SC2034,SC2054 # for who calls; the commas are QEMU's
+  RAM=(-m "$1M" -object "memory-backend-memfd,id=ram,size=$1M,share=on" -machine memory-backend=ram)
+}

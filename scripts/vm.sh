@@ -237,13 +237,6 @@ need_all_packages() {
   need_packages "${all[@]}"
 }
 
-# shared_memory MIB: sets RAM, the options for so much memory that the simulator can reach by
-# itself.
-shared_memory() {
-  # shellcheck disable=SC2054 # the commas are QEMU's
-  RAM=(-m "$1M" -object "memory-backend-memfd,id=ram,size=$1M,share=on" -machine memory-backend=ram)
-}
-
 # /dev/kvm may be there and a guest hang with it all the same: boot ours and see
 # whether it comes to its end. What was found holds until the machine is booted again.
 choose_accel() {
