@@ -17,6 +17,11 @@
 //!   takes back; [`reach`] is what the device does with it, and [`copy`](mod@copy) how;
 //! * [`patience`] is how long it is worth while to look before one sleeps.
 //!
+//! Beside that, what both processes need whatever carries their messages:
+//!
+//! * [`threads`] that run as soon as they are woken;
+//! * [`vanished`] is how a host is noticed that is gone without a word.
+//!
 //! # Trust
 //!
 //! Neither end trusts the other. Each keeps its own position in private memory, and what the
@@ -41,6 +46,10 @@ pub mod patience;
 pub mod reach;
 #[cfg(not(loom))]
 pub mod segment;
+#[cfg(not(loom))]
+pub mod threads;
+#[cfg(not(loom))]
+pub mod vanished;
 
 use std::fmt;
 

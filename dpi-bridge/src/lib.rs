@@ -15,8 +15,8 @@
 //!   [`channel`] is what they have in common;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
-//!   call; [`monitor`] tells it of connections, and [`vanished`] is how it notices
-//!   that a host is gone for good;
+//!   call; [`monitor`] tells it of connections, and
+//!   [`accelerator_carrier::vanished`] is how it notices that a host is gone for good;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
 //!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
@@ -42,9 +42,7 @@ mod resources;
 pub mod run;
 pub mod security;
 mod socket_file;
-pub mod threads;
 mod transport;
 pub mod tries;
 pub mod uart;
-mod vanished;
 pub mod watcher;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use accelerator_carrier::threads;
 use accelerator_protocol::wire::MAX_MESSAGE;
 
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     resources,
     security::Security,
     socket_file::{self, SocketFile},
-    threads,
     watcher::Watcher,
 };
 

@@ -44,13 +44,14 @@ use accelerator_carrier::{
     handover::{Bell, Offer, Rung},
     reach::Files,
     segment::Window,
+    threads,
+    vanished::Connections,
 };
 use accelerator_protocol::limit::Limit;
 
 use crate::{
     limited::limited,
     monitor::{Events, Next},
-    vanished::Connections,
 };
 
 /// Attention: the ROUTER socket has something to process.
@@ -330,14 +331,18 @@ impl Watcher {
         };
         // If there is no thread, what was to be its own is lost.
         let (hand, take) = channel();
-        let spawned = std::thread::Builder::new()
-            .name("acc-watcher".into())
-            .spawn(move || {
-                let events = take.recv().expect("sent once the thread is there");
-                // A panic has been printed by the hook.
-                let _ = catch_unwind(AssertUnwindSafe(|| thread.run(&events)));
-                events
-            });
+        let run = move || {
+            let events = take.recv().expect("sent once the thread is there");
+            // A panic has been printed by the hook.
+            let _ = catch_unwind(AssertUnwindSafe(|| thread.run(&events)));
+            events
+        };
+        // Signals are for the simulator's own threads.
+        let spawned = threads::without_signals(|| {
+            std::thread::Builder::new()
+                .name("acc-watcher".into())
+                .spawn(run)
+        });
         let thread = match spawned {
             Ok(thread) => thread,
             Err(e) => return Err((e, events)),
@@ -441,18 +446,6 @@ impl Watcher {
     }
 }
 
-/// Keeps signals away from the calling thread, so that the simulator's own
-/// threads handle them.
-fn block_signals() {
-    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: `set` is valid for writes, `sigfillset` initializes it before
-    // `pthread_sigmask` reads it, and a null old set is allowed.
-    unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
-    }
-}
-
 /// Waits until one of the descriptors is readable, for `timeout` milliseconds
 /// or, if that is negative, for as long as it takes. Which of them are, or have
 /// an error that reading tells; none after a signal.
@@ -479,8 +472,7 @@ fn sleep<const N: usize>(
 
 impl Thread {
     fn run(mut self, events: &Events) {
-        block_signals();
-        crate::threads::promptly();
+        threads::promptly();
         let target = std::mem::take(&mut self.target);
         let mut known = Known::default();
         // Number of polls while the socket's bit is set, and since when.

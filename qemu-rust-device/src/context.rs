@@ -22,7 +22,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{link::LinkError, threads};
+use accelerator_carrier::threads;
+
+use crate::link::LinkError;
 
 /// Of libzmq and of the link, which begins soon after.
 const THREADS: usize = 3;

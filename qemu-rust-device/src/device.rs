@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_carrier::segment::PermitPage;
+use accelerator_carrier::{segment::PermitPage, threads};
 use accelerator_protocol::{
     channel_endpoint,
     config::{Config, BARS},
@@ -46,7 +46,6 @@ use crate::{
         PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
     },
     replug::{self, Again},
-    threads,
     uart::{self, Uart},
 };
 

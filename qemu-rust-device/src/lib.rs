@@ -7,7 +7,7 @@
 //! * [`channel`] talks to the simulator's NIC or UART bridge, and knows as
 //!   little.
 //! * [`keys`] is who may connect.
-//! * `context` tries what libzmq would end QEMU for, and `threads` starts threads.
+//! * `context` tries what libzmq would end QEMU for.
 //! * [`layout`] finds a place in config space for each capability.
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
@@ -47,7 +47,6 @@ pub mod keys;
 pub mod layout;
 pub mod link;
 pub mod logger;
-mod threads;
 
 // The libzmq that cargo compiles calls what is in there.
 #[cfg(test)]

@@ -60,7 +60,6 @@ mod lead;
 mod memory;
 mod peer;
 mod send;
-mod vanished;
 mod voice;
 mod wait;
 mod wire;

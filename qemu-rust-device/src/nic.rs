@@ -16,13 +16,14 @@ use std::{
     time::Instant,
 };
 
+use accelerator_carrier::threads;
 use accelerator_protocol::{
     limit::Limit,
     wire::{MAX_NIC_FRAME, MIN_NIC_FRAME},
 };
 use log::{info, warn};
 
-use crate::{bindings, channel::Channel, glue::Opaque, threads};
+use crate::{bindings, channel::Channel, glue::Opaque};
 
 /// Frames of the RTL that are kept for the network at most.
 pub const WINDOW: u32 = 64;

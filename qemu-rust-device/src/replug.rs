@@ -26,13 +26,13 @@ use std::{
     time::Duration,
 };
 
+use accelerator_carrier::threads;
 use log::{error, info, warn};
 
 use crate::{
     bindings,
     glue::{c, error, with_errp, Result},
     pci::with_bql,
-    threads,
 };
 
 /// Between the end of the old device and the new one. A guest that has powered

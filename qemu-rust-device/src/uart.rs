@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use accelerator_carrier::threads;
 use accelerator_protocol::limit::Limit;
 use log::{info, warn};
 
@@ -18,7 +19,6 @@ use crate::{
     bindings,
     channel::Channel,
     glue::{CharFrontend, Opaque},
-    threads,
 };
 
 /// Bytes of the RTL that are kept for the character device at most.

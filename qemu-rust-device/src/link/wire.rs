@@ -4,14 +4,11 @@
 
 use std::{os::fd::RawFd, time::Instant};
 
+use accelerator_carrier::vanished::{Connection, Found};
 use accelerator_protocol::wire::MAX_MESSAGE;
+use log::warn;
 
-use super::{
-    descriptors::epoll,
-    error::LinkError,
-    vanished::{keep_alive, Connection},
-    Link, Shared,
-};
+use super::{descriptors::epoll, error::LinkError, Link, Shared};
 use crate::keys::{self, Keys};
 
 /// A socket to the simulator and the watch over its connection.
@@ -52,7 +49,6 @@ impl Wire {
             .and_then(|()| socket.set_immediate(true))
             .and_then(|()| socket.set_reconnect_ivl(50))
             .and_then(|()| socket.set_reconnect_ivl_max(500))
-            .and_then(|()| keep_alive(&socket))
             .map_err(fail("cannot set up the socket"))?;
         keys::apply(&socket, keys, endpoint).map_err(fail("cannot set the keys of the socket"))?;
         let address = format!("inproc://monitor-{:x}", random());
@@ -143,6 +139,20 @@ impl Drop for Wire {
 }
 
 impl Link {
+    /// Ends the connection to a host that has vanished. For whoever waits.
+    pub(super) fn look_for_the_host(&self, shared: &mut Shared, now: Instant) {
+        let connection = shared.wire.as_mut().and_then(|w| w.connection.as_mut());
+        if let Some(Found::Gone { silence }) = connection.map(|c| c.end_if_gone(now)) {
+            warn!(
+                "{}: nothing has come from the host of {} for {:.0} s, not even acknowledgements: \
+                 the connection is ended",
+                self.name(),
+                self.settings.endpoint,
+                silence.as_secs_f32()
+            );
+        }
+    }
+
     pub(super) fn drop_wire(&self, shared: &mut Shared) {
         if let Some(wire) = shared.wire.take() {
             // A goodbye on its way may take a moment, not longer. Failing to

@@ -17,7 +17,13 @@
 //!
 //! Where the system refuses either, all is as before.
 
-use std::sync::OnceLock;
+use std::{
+    cell::Cell,
+    io,
+    mem::MaybeUninit,
+    sync::OnceLock,
+    thread::{Builder, JoinHandle},
+};
 
 /// Environment variable: nice value of these threads, -20 to 0; 0 leaves it.
 const NICE_VARIABLE: &str = "ACCELERATOR_NICE";
@@ -107,6 +113,20 @@ pub fn promptly() {
     }
 }
 
+/// Gives the calling thread a short slice and no more weight: for one that does
+/// other things too. Threads that it starts from now on have it as well.
+pub fn short_slice() {
+    thread_local! {
+        static DONE: Cell<bool> = const { Cell::new(false) };
+    }
+    if !DONE.replace(true) {
+        if let Some(mut attributes) = get() {
+            attributes.runtime = SLICE_NS;
+            set(&attributes);
+        }
+    }
+}
+
 /// Calls `start`; threads that it starts run as soon as they are woken.
 pub fn start<T>(start: impl FnOnce() -> T) -> T {
     let old = get();
@@ -116,6 +136,39 @@ pub fn start<T>(start: impl FnOnce() -> T) -> T {
         set(&old);
     }
     value
+}
+
+/// Bytes of a thread's stack: what libzmq's threads have, and QEMU's.
+pub const STACK: usize = 8 << 20;
+
+/// Calls `start`; no signal is delivered to threads that it starts.
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the sets are valid, and only the mask of this thread is changed. A
+    // new thread begins with it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr());
+    }
+    let value = start();
+    // SAFETY: `old` was filled in above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old.as_ptr(), std::ptr::null_mut()) };
+    value
+}
+
+/// Starts a thread with [`STACK`] that no signal is delivered to.
+///
+/// # Errors
+///
+/// There can be no thread now.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    without_signals(|| {
+        Builder::new()
+            .name(name.into())
+            .stack_size(STACK)
+            .spawn(run)
+    })
 }
 
 #[cfg(test)]
@@ -156,6 +209,25 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn only_threads_that_are_started_without_signals_have_none() {
+        let blocked = || {
+            let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: a null new mask changes nothing, and the old one is filled in.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), mask.as_mut_ptr());
+                [libc::SIGTERM, libc::SIGINT].map(|n| libc::sigismember(mask.as_ptr(), n) == 1)
+            }
+        };
+        let inside = without_signals(|| std::thread::spawn(blocked));
+        assert_eq!(inside.join().unwrap(), [true; 2]);
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = spawn("test", move || tell.send(blocked()).unwrap()).unwrap();
+        thread.join().unwrap();
+        assert_eq!(told.recv(), Ok([true; 2]));
+        assert_eq!(blocked(), [false; 2]);
     }
 
     #[test]
