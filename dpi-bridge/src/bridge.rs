@@ -19,10 +19,11 @@ use crate::{
     error::{fail, within, Code, Error, Result},
     memory::{self, Memory, Wanted},
     order::{Kind, READY_ALL},
-    registry::Words,
-    run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, BEAT_BYTES, STATS},
+    registry::Behind,
+    run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, STATS},
     transport::Transport,
-    watcher::LOCAL,
+    words::{Words, LOCAL},
+    BEAT_BYTES,
 };
 
 /// Name of the environment variable with the time in milliseconds after which
@@ -93,19 +94,9 @@ impl Bridge {
         }
     }
 
-    /// Where QEMU connects to.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
     /// The name, for messages.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The name as log lines show it.
-    pub fn target(&self) -> &str {
-        &self.target
     }
 
     fn setting(&mut self) -> Result<&mut Config> {
@@ -291,24 +282,6 @@ impl Bridge {
         Ok(())
     }
 
-    /// Says goodbye and closes the socket.
-    pub fn close(mut self) {
-        if let Some(run) = self.run.take() {
-            run.close(&self.target);
-            info!(
-                target: &self.target,
-                "closed after {} sessions, {} MMIO reads, {} MMIO writes, {} bytes read and {} \
-                 bytes written by DMA, {} MSI-X requests",
-                self.stats[Stat::Sessions as usize],
-                self.stats[Stat::MmioReads as usize],
-                self.stats[Stat::MmioWrites as usize],
-                self.stats[Stat::DmaReadBytes as usize],
-                self.stats[Stat::DmaWriteBytes as usize],
-                self.stats[Stat::Msix as usize],
-            );
-        }
-    }
-
     /// `acc_stat`.
     pub fn stat(&self, which: i32) -> Result<u64> {
         match usize::try_from(which).ok().and_then(|i| self.stats.get(i)) {
@@ -437,5 +410,35 @@ impl Bridge {
     /// `acc_get_link`.
     pub fn get_link(&mut self) -> Result<bool> {
         self.with(Run::get_link)
+    }
+}
+
+impl Behind for Bridge {
+    const WHAT: &'static str = "bridge";
+    const KIND: usize = 0;
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn close(mut self) {
+        if let Some(run) = self.run.take() {
+            run.close(&self.target);
+            info!(
+                target: &self.target,
+                "closed after {} sessions, {} MMIO reads, {} MMIO writes, {} bytes read and {} \
+                 bytes written by DMA, {} MSI-X requests",
+                self.stats[Stat::Sessions as usize],
+                self.stats[Stat::MmioReads as usize],
+                self.stats[Stat::MmioWrites as usize],
+                self.stats[Stat::DmaReadBytes as usize],
+                self.stats[Stat::DmaWriteBytes as usize],
+                self.stats[Stat::Msix as usize],
+            );
+        }
     }
 }

@@ -24,11 +24,9 @@ use log::{info, log_enabled, trace, Level};
 use crate::{
     error::Result,
     limited::limited,
-    registry::Words,
-    run::{CLOSE_LIMIT, GATHER},
-    transport::{overdue, Received, Sent, Transport},
+    transport::{overdue, Received, Sent, Transport, CLOSE_LIMIT, GATHER},
     tries::Tries,
-    watcher::{LOCAL, PEER_GONE, SOCKET},
+    words::{Words, LOCAL, PEER_GONE, SOCKET},
 };
 
 /// Messages taken in at one poll, so that a flood does not stop the simulation.

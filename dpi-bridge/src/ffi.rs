@@ -19,9 +19,10 @@ use crate::{
     bridge::Bridge,
     error::{fail, within, Code, Error, Result},
     logger,
-    registry::{self, Behind, Left, Words},
-    run::BEAT_BYTES,
+    registry::{self, Behind, Left},
     security::Security,
+    words::Words,
+    BEAT_BYTES,
 };
 
 pub mod function;
@@ -571,7 +572,7 @@ pub extern "C" fn acc_set_shared_memory(h: *mut c_void, mode: c_int) -> c_int {
 /// -ACC_ESTATE before `acc_start`, -ACC_EINVAL, -ACC_EIO.
 #[no_mangle]
 pub extern "C" fn acc_poll(h: *mut c_void, ready: c_int) -> c_int {
-    if registry::quiet(h) {
+    if registry::quiet::<Bridge>(h) {
         return ACC_EVENT_NONE;
     }
     call(h, "acc_poll", |b| b.poll(ready).map(|event| event as c_int))
@@ -592,7 +593,7 @@ pub extern "C" fn acc_wait(h: *mut c_void, microseconds: c_int) -> c_int {
     const LIMIT: c_int = 1_000_000;
     match u64::try_from(microseconds) {
         Ok(us) if microseconds <= LIMIT => barrier("acc_wait", || {
-            registry::wait(h, Duration::from_micros(us)).map(c_int::from)
+            registry::wait::<Bridge>(h, Duration::from_micros(us)).map(c_int::from)
         }),
         // So that the bridge keeps the error.
         _ => call(h, "acc_wait", |_| {

@@ -22,10 +22,14 @@
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
 //! * [`security`] is who may connect;
 //! * [`registry`] turns handles into bridges and channels, and panics into
-//!   errors.
+//!   errors; [`words`] is what a poll looks at without a lock.
 //!
 //! The sessions themselves are [`accelerator_protocol::device`] and
 //! [`accelerator_protocol::channel`].
+
+/// Bytes of the vectors that carry beats: the widest AXI data bus that fits is
+/// 512 bits.
+pub const BEAT_BYTES: usize = 64;
 
 pub mod bridge;
 pub mod channel;
@@ -46,3 +50,11 @@ mod transport;
 pub mod tries;
 pub mod uart;
 pub mod watcher;
+pub mod words;
+
+// A poll tells what a handle stands for by this number, without a lock.
+const _: () = {
+    use registry::Behind;
+    let (bridge, nic, uart) = (bridge::Bridge::KIND, nic::Nic::KIND, uart::Uart::KIND);
+    assert!(bridge != nic && nic != uart && uart != bridge);
+};

@@ -15,8 +15,9 @@ use crate::{
     channel::{Port, Sink},
     error::{fail, within, Result},
     limited::limited,
-    registry::Words,
-    run::BEAT_BYTES,
+    registry::Behind,
+    words::Words,
+    BEAT_BYTES,
 };
 
 /// Frames of the host that are kept for the RTL at most.
@@ -165,35 +166,6 @@ impl Nic {
             begun: false,
             too_long: Limit::default(),
         })
-    }
-
-    /// Where QEMU connects to.
-    pub fn endpoint(&self) -> &str {
-        &self.port.endpoint
-    }
-
-    /// The name as log lines show it.
-    pub fn target(&self) -> &str {
-        &self.port.target
-    }
-
-    /// Says goodbye and closes the socket.
-    pub fn close(self) {
-        let stat = |stat: Stat| self.state.stats[stat as usize];
-        info!(
-            target: &self.port.target,
-            "closed after {} sessions; {} frames with {} bytes from the host, {} dropped; {} \
-             frames with {} bytes to the host, {} dropped, {} too long",
-            stat(Stat::Sessions),
-            stat(Stat::RxFrames),
-            stat(Stat::RxBytes),
-            stat(Stat::RxDropped),
-            stat(Stat::TxFrames),
-            stat(Stat::TxBytes),
-            stat(Stat::TxDropped),
-            stat(Stat::TxTooLong),
-        );
-        self.port.close();
     }
 
     /// Whether frames of the RTL go anywhere.
@@ -361,5 +333,36 @@ impl Nic {
     pub fn stat(&self, which: i32) -> Result<u64> {
         let which = within("which", which, 0, STATS as i32 - 1)?;
         Ok(self.state.stats[which as usize])
+    }
+}
+
+impl Behind for Nic {
+    const WHAT: &'static str = "NIC channel";
+    const KIND: usize = 1;
+
+    fn endpoint(&self) -> &str {
+        &self.port.endpoint
+    }
+
+    fn target(&self) -> &str {
+        &self.port.target
+    }
+
+    fn close(self) {
+        let stat = |stat: Stat| self.state.stats[stat as usize];
+        info!(
+            target: &self.port.target,
+            "closed after {} sessions; {} frames with {} bytes from the host, {} dropped; {} \
+             frames with {} bytes to the host, {} dropped, {} too long",
+            stat(Stat::Sessions),
+            stat(Stat::RxFrames),
+            stat(Stat::RxBytes),
+            stat(Stat::RxDropped),
+            stat(Stat::TxFrames),
+            stat(Stat::TxBytes),
+            stat(Stat::TxDropped),
+            stat(Stat::TxTooLong),
+        );
+        self.port.close();
     }
 }

@@ -10,206 +10,71 @@ use std::{
     ffi::c_void,
     panic::{catch_unwind, AssertUnwindSafe},
     sync::{
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-        Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Mutex, MutexGuard, PoisonError,
     },
     time::Duration,
 };
 
-use accelerator_carrier::segment::Window;
-
 use crate::{
-    bridge::Bridge,
     error::{fail, Code, Error, Result},
-    nic::Nic,
-    uart::Uart,
-    watcher::TIMED,
+    words::{self, Words, LOCAL, TIMED},
 };
 
 /// Bridges and channels that can be open at once.
 pub const MAX_BRIDGES: usize = 64;
 
-/// What a handle stands for. There are few, and none is ever moved about.
-#[allow(clippy::large_enum_variant)]
-pub enum Object {
-    /// Of `acc_open`.
-    Bridge(Box<Bridge>),
-    /// Of `acc_nic_open`.
-    Nic(Box<Nic>),
-    /// Of `acc_uart_open`.
-    Uart(Box<Uart>),
-}
-
-impl Object {
-    const fn what(&self) -> &'static str {
-        match self {
-            Self::Bridge(_) => Bridge::WHAT,
-            Self::Nic(_) => Nic::WHAT,
-            Self::Uart(_) => Uart::WHAT,
-        }
-    }
-
-    fn endpoint(&self) -> &str {
-        match self {
-            Self::Bridge(bridge) => bridge.endpoint(),
-            Self::Nic(nic) => nic.endpoint(),
-            Self::Uart(uart) => uart.endpoint(),
-        }
-    }
-
-    fn target(&self) -> &str {
-        match self {
-            Self::Bridge(bridge) => bridge.target(),
-            Self::Nic(nic) => nic.target(),
-            Self::Uart(uart) => uart.target(),
-        }
-    }
-
-    fn close(self) {
-        match self {
-            Self::Bridge(bridge) => bridge.close(),
-            Self::Nic(nic) => nic.close(),
-            Self::Uart(uart) => uart.close(),
-        }
-    }
-}
-
-/// One of the things that a handle can stand for.
-pub trait Behind: Sized {
+/// What a handle can stand for. The registry knows no more of it.
+pub trait Behind: Any + Send + Sized {
     /// Its name, for messages.
     const WHAT: &'static str;
 
-    /// Its number in handles, below 4.
+    /// Its number in handles, below 4, which no other has.
     const KIND: usize;
 
-    /// Wraps it.
-    fn object(self) -> Object;
+    /// Where QEMU connects to.
+    fn endpoint(&self) -> &str;
 
-    /// It, if the object is one.
-    fn of(object: &mut Object) -> Option<&mut Self>;
+    /// The name as log lines show it.
+    fn target(&self) -> &str;
+
+    /// Says goodbye and closes the socket.
+    fn close(self);
 }
 
-macro_rules! behind {
-    ($type:ident, $kind:literal, $what:literal) => {
-        impl Behind for $type {
-            const WHAT: &'static str = $what;
-            const KIND: usize = $kind;
-
-            fn object(self) -> Object {
-                Object::$type(Box::new(self))
-            }
-
-            fn of(object: &mut Object) -> Option<&mut Self> {
-                match object {
-                    Object::$type(it) => Some(it),
-                    _ => None,
-                }
-            }
-        }
-    };
+/// One of them, whichever it is.
+trait Object: Send {
+    fn what(&self) -> &'static str;
+    fn endpoint(&self) -> &str;
+    fn target(&self) -> &str;
+    fn close(self: Box<Self>);
+    fn any(&mut self) -> &mut dyn Any;
 }
 
-behind!(Bridge, 0, "bridge");
-behind!(Nic, 1, "NIC channel");
-behind!(Uart, 2, "UART channel");
-
-/// The simulated time in clocks, which are polls of the bridge. Only the thread
-/// that polls changes it, so that nothing here needs to be more than atomic.
-pub struct Timing {
-    /// Polls while [`TIMED`] was set.
-    clocks: AtomicU64,
-    /// The count at which the host is to be told.
-    due: AtomicU64,
-}
-
-impl Timing {
-    const fn new() -> Self {
-        Self {
-            clocks: AtomicU64::new(0),
-            due: AtomicU64::new(0),
-        }
+impl<T: Behind> Object for T {
+    fn what(&self) -> &'static str {
+        T::WHAT
     }
 
-    /// Clocks counted so far.
-    pub fn clocks(&self) -> u64 {
-        self.clocks.load(Ordering::Relaxed)
+    fn endpoint(&self) -> &str {
+        Behind::endpoint(self)
     }
 
-    /// Whether the host is to be told now.
-    pub fn is_due(&self) -> bool {
-        self.clocks() >= self.due.load(Ordering::Relaxed)
+    fn target(&self) -> &str {
+        Behind::target(self)
     }
 
-    /// The host is to be told after so many clocks more.
-    pub fn due_in(&self, clocks: u64) {
-        let due = self.clocks().saturating_add(clocks);
-        self.due.store(due, Ordering::Relaxed);
+    fn close(self: Box<Self>) {
+        Behind::close(*self);
     }
 
-    /// As of a new bridge.
-    fn reset(&self) {
-        self.clocks.store(0, Ordering::Relaxed);
-        self.due.store(0, Ordering::Relaxed);
-    }
-
-    /// Counts a clock.
-    #[inline]
-    fn tick(&self) {
-        self.clocks.store(self.clocks() + 1, Ordering::Relaxed);
-    }
-}
-
-/// What a poll looks at without a lock.
-pub struct Words {
-    /// What there is to do, see [`crate::watcher`]; 0 if nothing.
-    pub attention: AtomicU32,
-    /// What a poll of a channel that has nothing to do returns.
-    pub status: AtomicU32,
-    /// Of a bridge: the simulated time, if the host wants to know it.
-    pub timing: Timing,
-    /// A poll has come that did not take the fast path.
-    pub polled: AtomicBool,
-    /// Of a bridge: where shared memory is while a session goes through it. There for good
-    /// once a session of the slot had one.
-    pub window: OnceLock<&'static Window>,
-}
-
-impl Default for Words {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Words {
-    /// Of a slot in which nothing ever was.
-    pub const fn new() -> Self {
-        Self {
-            attention: AtomicU32::new(0),
-            status: AtomicU32::new(0),
-            timing: Timing::new(),
-            polled: AtomicBool::new(false),
-            window: OnceLock::new(),
-        }
-    }
-
-    /// Whether a host has written into shared memory what was not read.
-    #[inline]
-    fn has_memory(&self) -> bool {
-        self.window.get().is_some_and(|w| w.may_have())
-    }
-
-    /// As of a slot in which nothing ever was, but for an empty window. Whoever was there
-    /// before has ended its threads, so that nobody else writes them.
-    fn reset(&self) {
-        self.attention.store(0, Ordering::Release);
-        self.status.store(0, Ordering::Release);
-        self.polled.store(false, Ordering::Release);
-        self.timing.reset();
+    fn any(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
 struct Entry {
-    object: Object,
+    object: Box<dyn Object>,
     /// Text of the panic after which the bridge cannot be used.
     broken: Option<String>,
     error: Option<Error>,
@@ -275,25 +140,10 @@ fn find(handle: *mut c_void) -> Option<(&'static Slot, usize)> {
         .then_some((slot, generation))
 }
 
-/// Whether the bridge has nothing at all to do: what an idle poll costs. Counts
-/// the poll as a clock if the host wants to know the simulated time.
+/// Whether a bridge, which a `T` is, has nothing at all to do.
 #[inline]
-pub fn quiet(handle: *mut c_void) -> bool {
-    let Some((slot, generation)) = find(handle) else {
-        return false;
-    };
-    if !is_kind::<Bridge>(generation) {
-        return false;
-    }
-    let attention = slot.words.attention.load(Ordering::Acquire);
-    if attention == 0 {
-        return !slot.words.has_memory();
-    }
-    if attention & TIMED == 0 {
-        return false;
-    }
-    slot.words.timing.tick();
-    attention == TIMED && !slot.words.timing.is_due() && !slot.words.has_memory()
+pub fn quiet<T: Behind>(handle: *mut c_void) -> bool {
+    find(handle).is_some_and(|(slot, kind)| is_kind::<T>(kind) && slot.words.quiet())
 }
 
 /// What the poll of a channel returns if it has nothing to do.
@@ -304,67 +154,34 @@ pub fn idle_status<T: Behind>(handle: *mut c_void) -> Option<u32> {
     idle.then(|| slot.words.status.load(Ordering::Acquire))
 }
 
-/// Threads in [`wait`], and what they sleep on.
-static SLEEPERS: AtomicUsize = AtomicUsize::new(0);
-static BED: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
-
-/// Sets a bit of an attention word, and wakes a simulator that sleeps.
-pub fn attend(attention: &AtomicU32, bit: u32) {
-    // Either this sees the sleeper, or the sleeper sees the bit.
-    attention.fetch_or(bit, Ordering::SeqCst);
-    wake();
-}
-
-/// Wakes a simulator that sleeps, to look whether there is something.
-pub fn wake() {
-    if SLEEPERS.load(Ordering::SeqCst) != 0 {
-        // Not between the sleeper's last look and its sleep.
-        drop(BED.0.lock().unwrap_or_else(PoisonError::into_inner));
-        BED.1.notify_all();
-    }
-}
-
 /// Sleeps until a bridge or a channel has something for its next poll, for at most `limit`;
 /// not at all if the RTL of another bridge of the process may have work, or if a
-/// host wants to know the simulated time, which would stand still.
+/// host wants to know the simulated time, which would stand still. A bridge is a `T`.
 /// Whether there is something.
 ///
 /// # Errors
 ///
 /// `Code::Invalid` for an unknown handle.
-pub fn wait(handle: *mut c_void, limit: Duration) -> Result<bool> {
+pub fn wait<T: Behind>(handle: *mut c_void, limit: Duration) -> Result<bool> {
     let (slot, _) = find(handle).ok_or_else(|| unknown(handle))?;
     slot.idle.store(true, Ordering::Relaxed);
-    let woken = || {
-        SLOTS.iter().any(|s| {
-            s.generation.load(Ordering::Acquire) != 0
-                && (s.words.attention.load(Ordering::SeqCst) & !TIMED != 0 || s.words.has_memory())
-        })
-    };
-    let windows = || SLOTS.iter().filter_map(|s| s.words.window.get());
     // A channel has work if its word says so, and the RTL behind it is that of
     // a bridge.
     let idle = SLOTS.iter().all(|s| {
         let generation = s.generation.load(Ordering::Acquire);
         generation == 0
-            || !is_kind::<Bridge>(generation)
+            || !is_kind::<T>(generation)
             || s.idle.load(Ordering::Relaxed)
                 && s.words.attention.load(Ordering::Relaxed) & TIMED == 0
     });
+    let open = SLOTS
+        .iter()
+        .filter(|s| s.generation.load(Ordering::Acquire) != 0)
+        .map(|s| &s.words);
     if idle {
-        SLEEPERS.fetch_add(1, Ordering::SeqCst);
-        // Hosts that write from now on ring, which the watchers hear.
-        windows().for_each(|w| w.sleep());
-        let bed = BED.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(
-            BED.1
-                .wait_timeout_while(bed, limit, |()| !woken())
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        windows().for_each(|w| w.awake());
-        SLEEPERS.fetch_sub(1, Ordering::SeqCst);
+        words::sleep(open.clone(), limit);
     }
-    Ok(woken())
+    Ok(open.clone().any(Words::woken))
 }
 
 /// Text of what a panic carries.
@@ -383,6 +200,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
 ///
 /// `Code::Again` if all slots are taken, or the error of `make`.
 pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result<*mut c_void> {
+    const { assert!(T::KIND < 1 << KIND_BITS) };
     let free = |slot: &&Slot| {
         slot.taken
             .compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed)
@@ -397,8 +215,8 @@ pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result
     };
     slot.words.reset();
     slot.idle.store(false, Ordering::Relaxed);
-    let object = match make(&slot.words) {
-        Ok(it) => it.object(),
+    let object: Box<dyn Object> = match make(&slot.words) {
+        Ok(it) => Box::new(it),
         Err(e) => {
             slot.taken.store(false, Ordering::Release);
             return Err(e);
@@ -481,7 +299,7 @@ fn unknown(handle: *mut c_void) -> Error {
     )
 }
 
-fn wrong<T: Behind>(object: &Object) -> Error {
+fn wrong<T: Behind>(object: &dyn Object) -> Error {
     Error::new(
         Code::Invalid,
         format!(
@@ -520,13 +338,11 @@ pub fn with<B: Behind, T>(
         )),
         // An object is never used again after a panic, so whatever state it is
         // left in is not seen.
-        None => match B::of(&mut entry.object) {
-            None => Err(wrong::<B>(&entry.object)),
+        None => match entry.object.any().downcast_mut::<B>() {
+            None => Err(wrong::<B>(&*entry.object)),
             Some(it) => catch_unwind(AssertUnwindSafe(|| f(it))).unwrap_or_else(|payload| {
                 let text = panic_text(&*payload);
-                slot.words
-                    .attention
-                    .fetch_or(crate::watcher::LOCAL, Ordering::AcqRel);
+                slot.words.attention.fetch_or(LOCAL, Ordering::AcqRel);
                 log::error!(target: entry.object.target(), "panic in {name}: {text}");
                 let e = Error::new(Code::Panic, format!("panic in {name}: {text}"));
                 entry.broken = Some(text);
@@ -570,8 +386,8 @@ pub fn close<T: Behind>(handle: *mut c_void) -> Result<()> {
             return Err(unknown(handle));
         }
         if let Some(it) = &mut *entry {
-            if T::of(&mut it.object).is_none() {
-                return Err(wrong::<T>(&it.object));
+            if !it.object.any().is::<T>() {
+                return Err(wrong::<T>(&*it.object));
             }
         }
         slot.generation.store(0, Ordering::Release);
@@ -595,8 +411,29 @@ pub fn close<T: Behind>(handle: *mut c_void) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn bridge(words: &'static Words) -> Result<Bridge> {
-        Ok(Bridge::new("test", "tcp://127.0.0.1:1".into(), words))
+    /// Something of one kind.
+    struct Thing<const KIND: usize>;
+
+    impl<const KIND: usize> Behind for Thing<KIND> {
+        const WHAT: &'static str = ["bridge", "NIC channel"][KIND];
+        const KIND: usize = KIND;
+
+        fn endpoint(&self) -> &str {
+            "tcp://127.0.0.1:1"
+        }
+
+        fn target(&self) -> &str {
+            "test"
+        }
+
+        fn close(self) {}
+    }
+
+    type Bridge = Thing<0>;
+    type Nic = Thing<1>;
+
+    fn bridge(_: &'static Words) -> Result<Bridge> {
+        Ok(Thing)
     }
 
     /// `with` for a bridge.
@@ -624,7 +461,7 @@ mod tests {
             let handle = number as *mut c_void;
             let e = with(handle, "acc_poll", |_| Ok(())).unwrap_err();
             assert_eq!(e.code, Code::Invalid, "{number:#x}");
-            assert!(!quiet(handle));
+            assert!(!quiet::<Bridge>(handle));
             assert_eq!(close(handle).unwrap_err().code, Code::Invalid);
             assert!(last_error(handle).is_err());
         }
@@ -641,7 +478,7 @@ mod tests {
                 "the handle is that of a bridge, expected that of a NIC channel"
             )
         );
-        let e = super::close::<Uart>(handle).unwrap_err();
+        let e = super::close::<Nic>(handle).unwrap_err();
         assert_eq!(e.code, Code::Invalid);
         with(handle, "acc_poll", |_| Ok(())).unwrap();
         close(handle).unwrap();
@@ -683,10 +520,10 @@ mod tests {
                 bridge
             })
             .unwrap();
-            find(handle).unwrap().0.words.timing.tick();
-            with(handle, "acc_poll", |b| b.poll(0)).unwrap_err();
             let words = &find(handle).unwrap().0.words;
-            words.attention.fetch_or(TIMED, Ordering::AcqRel);
+            assert!(!quiet::<Bridge>(handle));
+            assert_eq!(words.timing.clocks(), 1);
+            words.polled.store(true, Ordering::Release);
             close(handle).unwrap();
         }
     }
@@ -702,7 +539,7 @@ mod tests {
         let e = with(broken, "acc_poll", |_| Ok(())).unwrap_err();
         assert_eq!(e.code, Code::Panic);
         assert_eq!(e.text, "acc_poll after a panic: on purpose 7");
-        assert!(!quiet(broken));
+        assert!(!quiet::<Bridge>(broken));
         with(good, "acc_poll", |_| Ok(())).unwrap();
         assert_eq!(last_error(good).unwrap(), "");
         close(broken).unwrap();

@@ -35,18 +35,14 @@ use crate::{
     error::{Code, Error, Result},
     memory::{Memory, Wanted},
     order::{Kind, Queue},
-    registry::Timing,
-    transport::{Sent, Transport},
+    transport::{Sent, Transport, CLOSE_LIMIT, GATHER},
     tries::Tries,
-    watcher::{Waiting, LOCAL, PEER_GONE, SOCKET},
+    watcher::Waiting,
+    words::{Timing, LOCAL, PEER_GONE, SOCKET},
 };
 
 /// Bytes of one DMA request. An AXI burst never crosses a 4 KiB boundary.
 pub const MAX_DMA_BYTES: u32 = 4096;
-
-/// Bytes of the vectors that carry beats: the widest AXI data bus that fits is
-/// 512 bits.
-pub const BEAT_BYTES: usize = 64;
 
 /// Reports of writes are held back while more writes are on their way through
 /// the RTL, for at most so many of them, and until it takes so many polls for
@@ -62,12 +58,6 @@ const UNDER_WAY: usize = 4;
 const REQUESTS: usize = 8;
 const REQUEST_BYTES: usize = 4096;
 const HOLD: Duration = Duration::from_micros(4);
-
-/// Unsent bytes are gathered into messages of about this size.
-pub const GATHER: usize = 128 * 1024;
-
-/// How long closing waits for the host to take what was not sent yet.
-pub const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a poll returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

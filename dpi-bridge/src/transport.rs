@@ -15,17 +15,23 @@ use accelerator_protocol::wire::MAX_MESSAGE;
 use crate::{
     error::{fail, Code, Error, Result},
     monitor::{self, Monitored},
-    registry::Words,
     resources,
     security::Security,
     socket_file::{self, SocketFile},
     watcher::Watcher,
+    words::Words,
 };
 
 /// Messages that libzmq keeps in each direction; beyond it the one side stops
 /// reading and the other side's backlog fills. With [`MAX_MESSAGE`] it bounds
 /// what a hostile peer can make us keep.
 const HIGH_WATER: i32 = 256;
+
+/// Unsent bytes are gathered into messages of about this size.
+pub const GATHER: usize = 128 * 1024;
+
+/// How long closing waits for the host to take what was not sent yet.
+pub const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 
 /// Bytes that wait for a host beyond what libzmq takes: answers to what the host
 /// itself asked for, and no more than a few hundred KiB if it asks for what it may.
@@ -134,14 +140,7 @@ impl Transport {
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) }
             .try_clone_to_owned()
             .map_err(|e| io("cannot duplicate the socket's descriptor", endpoint, e))?;
-        let watcher = match Watcher::start(
-            &words.attention,
-            &words.window,
-            descriptor,
-            events,
-            warn,
-            target,
-        ) {
+        let watcher = match Watcher::start(words, descriptor, events, warn, target) {
             Ok(watcher) => watcher,
             Err((e, events)) => {
                 drop(router);
@@ -288,7 +287,51 @@ fn bind_file(router: &mut Monitored, endpoint: &str, path: &Path) -> Result<Sock
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        fs,
+        io::ErrorKind,
+        os::unix::fs::PermissionsExt,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use super::{
+        socket_file::{listen, Error},
+        *,
+    };
+
+    /// Calls of `umask` in this test program: the one below is linked in place of
+    /// the C library's.
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+
+    #[no_mangle]
+    extern "C" fn umask(mask: libc::mode_t) -> libc::mode_t {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: no memory is involved.
+        unsafe { libc::syscall(libc::SYS_umask, libc::c_long::from(mask)) as libc::mode_t }
+    }
+
+    #[test]
+    fn the_umask_of_the_process_is_left_alone() {
+        static WORDS: Words = Words::new();
+        let folder = std::env::temp_dir().join(format!("acc-file-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("s");
+        let endpoint = format!("ipc://{}", path.display());
+        let transport = Transport::bind(&endpoint, &WORDS, None, "test").unwrap();
+        let mode = fs::symlink_metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(matches!(listen(&path), Err(Error::InUse)));
+        transport.close();
+        assert!(!path.exists());
+        assert_eq!(CALLS.load(Ordering::SeqCst), 0);
+        fs::write(&path, "").unwrap();
+        assert!(matches!(listen(&path), Err(Error::NoSocket)));
+        assert!(matches!(
+            listen(&folder.join("none/s")),
+            Err(Error::Io(e)) if e.kind() == ErrorKind::NotFound
+        ));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn what_waits_for_a_host_has_a_bound() {

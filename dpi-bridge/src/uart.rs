@@ -14,7 +14,8 @@ use crate::{
     channel::{Port, Sink},
     error::{within, Result},
     limited::limited,
-    registry::Words,
+    registry::Behind,
+    words::Words,
 };
 
 /// Bytes of the host that are kept for the RTL at most.
@@ -94,27 +95,6 @@ impl Uart {
             dropped: Limit::default(),
             drops: 0,
         })
-    }
-
-    /// Where QEMU connects to.
-    pub fn endpoint(&self) -> &str {
-        &self.port.endpoint
-    }
-
-    /// The name as log lines show it.
-    pub fn target(&self) -> &str {
-        &self.port.target
-    }
-
-    /// Says goodbye and closes the socket.
-    pub fn close(mut self) {
-        self.send();
-        info!(
-            target: &self.port.target,
-            "closed; {} bytes from the host, {} bytes to the host, {} dropped without a host",
-            self.from_host, self.to_host, self.drops
-        );
-        self.port.close();
     }
 
     fn status(&self) -> u32 {
@@ -204,5 +184,28 @@ impl Uart {
         self.polls = 0;
         self.publish();
         Ok(true)
+    }
+}
+
+impl Behind for Uart {
+    const WHAT: &'static str = "UART channel";
+    const KIND: usize = 2;
+
+    fn endpoint(&self) -> &str {
+        &self.port.endpoint
+    }
+
+    fn target(&self) -> &str {
+        &self.port.target
+    }
+
+    fn close(mut self) {
+        self.send();
+        info!(
+            target: &self.port.target,
+            "closed; {} bytes from the host, {} bytes to the host, {} dropped without a host",
+            self.from_host, self.to_host, self.drops
+        );
+        self.port.close();
     }
 }

@@ -32,9 +32,9 @@ use std::{
     },
     panic::{catch_unwind, AssertUnwindSafe},
     sync::{
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{channel, SendError},
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -43,7 +43,6 @@ use std::{
 use accelerator_carrier::{
     handover::{Bell, Offer, Rung},
     reach::Files,
-    segment::Window,
     threads,
     vanished::Connections,
 };
@@ -52,16 +51,8 @@ use accelerator_protocol::limit::Limit;
 use crate::{
     limited::limited,
     monitor::{Events, Next},
+    words::{self, Words, PEER_GONE, SOCKET},
 };
-
-/// Attention: the ROUTER socket has something to process.
-pub const SOCKET: u32 = 1;
-/// Attention: a connection was lost, the peer may be gone.
-pub const PEER_GONE: u32 = 2;
-/// Attention: the bridge itself has work for the next poll.
-pub const LOCAL: u32 = 4;
-/// The host wants to know the simulated time: polls are counted.
-pub const TIMED: u32 = 8;
 
 /// Distances in milliseconds at which the hint that a peer may be gone is
 /// repeated after the event.
@@ -211,15 +202,13 @@ impl Waits {
 
 /// What both threads see.
 pub struct Shared {
-    attention: &'static AtomicU32,
+    words: &'static Words,
     /// Whether the watcher looks at the socket's descriptor.
     armed: AtomicBool,
     /// Polls that did not take the fast path; shows that the simulator runs.
     polls: AtomicU64,
     waits: Mutex<Waits>,
     memory: Mutex<Memory>,
-    /// Where shared memory is.
-    window: &'static OnceLock<&'static Window>,
 }
 
 /// How the host comes to shared memory.
@@ -240,11 +229,6 @@ impl Shared {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the host has written something that was not read.
-    fn has_memory(&self) -> bool {
-        self.window.get().is_some_and(|w| w.may_have())
     }
 }
 
@@ -298,8 +282,7 @@ impl Watcher {
     ///
     /// Of the operating system. The events are given back.
     pub fn start(
-        attention: &'static AtomicU32,
-        window: &'static OnceLock<&'static Window>,
+        words: &'static Words,
         descriptor: OwnedFd,
         events: Events,
         warn: Option<Duration>,
@@ -315,12 +298,11 @@ impl Watcher {
             Err(e) => return Err((e, events)),
         };
         let shared = Arc::new(Shared {
-            attention,
+            words,
             armed: AtomicBool::new(true),
             polls: AtomicU64::new(0),
             waits: Mutex::default(),
             memory: Mutex::default(),
-            window,
         });
         let thread = Thread {
             shared: Arc::clone(&shared),
@@ -367,7 +349,10 @@ impl Watcher {
         }
         // Before the look at `armed`: if the thread disarms itself in between,
         // it either sets the bit again or is armed by us and looks again.
-        self.shared.attention.fetch_and(!SOCKET, Ordering::AcqRel);
+        self.shared
+            .words
+            .attention
+            .fetch_and(!SOCKET, Ordering::AcqRel);
         if !self.shared.armed.swap(true, Ordering::AcqRel) {
             self.command(ARM);
         }
@@ -565,7 +550,7 @@ impl Thread {
     }
 
     fn attend(&self, bit: u32) {
-        crate::registry::attend(self.shared.attention, bit);
+        self.shared.words.attend(bit);
     }
 
     /// The host has rung, hands a file over, or is gone.
@@ -586,7 +571,7 @@ impl Thread {
                 memory.silent = true;
             }
         }
-        crate::registry::wake();
+        words::wake();
     }
 
     /// Somebody has come for shared memory.
@@ -695,8 +680,8 @@ impl Thread {
         let mut waits = self.shared.waits();
         // The simulator is deaf if the socket's bit stays set, or something in shared
         // memory unread, and no poll takes the slow path meanwhile.
-        let set =
-            self.shared.attention.load(Ordering::Acquire) & SOCKET != 0 || self.shared.has_memory();
+        let words = self.shared.words;
+        let set = words.attention.load(Ordering::Acquire) & SOCKET != 0 || words.has_memory();
         let polls = self.shared.polls.load(Ordering::Relaxed);
         *flagged = match *flagged {
             _ if !set => None,

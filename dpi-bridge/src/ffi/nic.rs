@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_int, c_longlong, c_void};
 use accelerator_protocol::channel::ChannelKind;
 
 use super::{barrier, beat_in, beat_out, call_on, not_null};
-use crate::{error::Result, nic::Nic, registry, run::BEAT_BYTES};
+use crate::{error::Result, nic::Nic, registry, BEAT_BYTES};
 
 /// Bit of `acc_nic_poll`: a frame from the host waits.
 pub const ACC_NIC_RX: c_int = 1;

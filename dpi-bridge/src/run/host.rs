@@ -16,16 +16,16 @@ use accelerator_protocol::{
 use log::{debug, log_enabled, trace, Level};
 
 use super::{
-    send, Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, GATHER, HOLD,
-    REQUESTS, REQUEST_BYTES, UNDER_WAY,
+    send, Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, HOLD, REQUESTS,
+    REQUEST_BYTES, UNDER_WAY,
 };
 use crate::{
     error::Result,
     limited::limited,
     memory::Wanted,
     order::Kind,
-    transport::{overdue, Received, Sent},
-    watcher::TIMED,
+    transport::{overdue, Received, Sent, GATHER},
+    words::TIMED,
 };
 
 /// Messages taken in at one poll: the RTL gets one event at a poll, so more of

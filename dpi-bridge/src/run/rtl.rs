@@ -11,12 +11,13 @@ use accelerator_protocol::{
 use log::debug;
 
 use super::{
-    of_them, Announced, Assembly, Context, Dma, DmaState, InRtl, Item, Mmio, Run, Stat, BEAT_BYTES,
+    of_them, Announced, Assembly, Context, Dma, DmaState, InRtl, Item, Mmio, Run, Stat,
     MAX_DMA_BYTES, REPORT_WRITES,
 };
 use crate::{
     error::{fail, within, Result},
     order::Kind,
+    BEAT_BYTES,
 };
 
 impl Run {
