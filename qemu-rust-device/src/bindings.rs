@@ -21,6 +21,10 @@ use crate::glue::c::{
     DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, PropertyInfo,
 };
 
+/// A character device as its user sees it, by its name since QEMU 10.2.
+#[cfg(qemu_10_1)]
+pub use self::CharBackend as CharFrontend;
+
 /// A vCPU; only its address matters here.
 pub enum CPUState {}
 

@@ -25,8 +25,9 @@ use log::{debug, error, info, warn};
 
 use crate::{
     context,
+    error::LinkError,
     keys::Keys,
-    link::{drain, epoll, owned, random, set_timer, LinkError, Wire},
+    link::{drain, epoll, owned, random, set_timer, Wire},
 };
 
 /// Messages that are taken in before others get their turn.

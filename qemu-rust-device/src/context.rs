@@ -24,7 +24,7 @@ use std::{
 
 use accelerator_carrier::threads;
 
-use crate::link::LinkError;
+use crate::error::LinkError;
 
 /// Of libzmq and of the link, which begins soon after.
 const THREADS: usize = 3;

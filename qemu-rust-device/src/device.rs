@@ -31,9 +31,9 @@ use crate::{
     clock, code,
     config_space::ConfigSpace,
     glue::{
-        c, error, module_init, qom_isa, BqlRefCell, CharFrontend, DeviceState, Error, Object,
-        ObjectDeref, ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType,
-        ResettablePhasesImpl, Result, DEVICE_CATEGORY_MISC,
+        c, error, module_init, qom_isa, BqlRefCell, DeviceState, Error, Object, ObjectDeref,
+        ObjectImpl, ObjectType, Opaque, ParentField, ParentInit, ResetType, ResettablePhasesImpl,
+        Result, DEVICE_CATEGORY_MISC,
     },
     keys,
     layout::Layout,
@@ -145,7 +145,7 @@ pub struct AcceleratorPcie {
     nic_endpoint: *mut c_char,
     serial_endpoint: *mut c_char,
     network: Opaque<bindings::NICConf>,
-    serial: Opaque<CharFrontend>,
+    serial: Opaque<bindings::CharFrontend>,
 
     /// Null without a `netdev`, and before realize.
     nic: AtomicPtr<Nic>,

@@ -15,9 +15,6 @@ pub use qemu_api::{
 pub const DEVICE_CATEGORY_MISC: u32 =
     qemu_api::bindings::DeviceCategory::DEVICE_CATEGORY_MISC as u32;
 
-/// A character device as its user sees it; its C name depends on the release.
-pub use crate::bindings::CharBackend as CharFrontend;
-
 /// C types that QEMU's crates have bound.
 pub mod c {
     pub use qemu_api::bindings::{

@@ -12,9 +12,6 @@ pub use util::{module_init, Error, Result};
 /// Bit in `DeviceClass::categories`.
 pub const DEVICE_CATEGORY_MISC: u32 = hwcore::bindings::DeviceCategory::DEVICE_CATEGORY_MISC as u32;
 
-/// A character device as its user sees it; its C name depends on the release.
-pub use crate::bindings::CharFrontend;
-
 /// C types that QEMU's crates have bound.
 pub mod c {
     pub use hwcore::bindings::{

@@ -7,7 +7,8 @@
 //! * [`channel`] talks to the simulator's NIC or UART bridge, and knows as
 //!   little.
 //! * [`keys`] is who may connect.
-//! * `context` tries what libzmq would end QEMU for.
+//! * `context` tries what libzmq would end QEMU for, `error` is what can go wrong before
+//!   there is a link.
 //! * [`layout`] finds a place in config space for each capability.
 //! * [`logger`] prints what `ACCELERATOR_LOG_LEVEL` asks for.
 //! * `pci` is the safe layer over QEMU's PCI, PCI Express, MSI-X and DMA
@@ -43,6 +44,7 @@ extern crate util;
 
 pub mod channel;
 mod context;
+mod error;
 pub mod keys;
 pub mod layout;
 pub mod link;

@@ -12,7 +12,7 @@
 //!   reaches by itself, `descriptors` what else a thread can sleep on;
 //! * `peer` is how a session begins, ends and begins anew;
 //! * `lead` is who serves the socket, `frames` what each frame does, `deeds` what
-//!   of it concerns the machine;
+//!   of it concerns the machine, `serving` what a thread knows that is at it;
 //! * `access` is an access to a BAR, `wait` what ends its wait;
 //! * `send` is what goes out at once, or with what follows, `voice` what is
 //!   logged no more than so often.
@@ -53,13 +53,13 @@ mod deeds;
 mod descriptors;
 mod difference;
 pub mod direct;
-mod error;
 mod frames;
 mod function;
 mod lead;
 mod memory;
 mod peer;
 mod send;
+mod serving;
 mod voice;
 mod wait;
 mod wire;
@@ -80,11 +80,11 @@ use accelerator_protocol::{
 };
 use log::{debug, info};
 
+pub use self::memory::{Carrier, Wanted};
 use self::{
     deeds::Waiting,
-    descriptors::{signal, watch},
+    descriptors::{signal, watch, END, LATE, RETRY, WAKE, WIRE},
     direct::Direct,
-    lead::{END, LATE, RETRY, WAKE, WIRE},
     memory::Memory,
     voice::Voice,
 };
@@ -92,10 +92,7 @@ pub(crate) use self::{
     descriptors::{drain, epoll, owned, set_timer},
     wire::{random, Wire},
 };
-pub use self::{
-    error::LinkError,
-    memory::{Carrier, Wanted},
-};
+pub use crate::error::LinkError;
 use crate::{context, keys::Keys};
 
 /// How often a waiting thread looks whether QEMU wants to quit.

@@ -16,9 +16,9 @@ use accelerator_protocol::limit::Limit;
 use log::{info, warn};
 
 use crate::{
-    bindings,
+    bindings::{self, CharFrontend},
     channel::Channel,
-    glue::{CharFrontend, Opaque},
+    glue::Opaque,
 };
 
 /// Bytes of the RTL that are kept for the character device at most.

@@ -2,16 +2,16 @@
 
 //! Accesses to BARs.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use accelerator_protocol::wire::Status;
 use log::{debug, error, trace};
 
 use super::{
     descriptors::set_timer,
-    frames::{NESTED, SERVING},
+    serving::{NESTED, SERVING},
     voice::Kind,
-    wait::{Got, Want},
+    wait::{Access, Got, Want},
     Link, Shared,
 };
 
@@ -24,28 +24,6 @@ const GATHER: u32 = 64;
 /// Gathered writes are sent when one on its way is reported, or at the latest
 /// after this time: a device may report none before it has seen the next.
 const GATHER_LIMIT: Duration = Duration::from_millis(1);
-
-/// The access that waits, for messages.
-#[derive(Clone, Copy)]
-pub(super) struct Access {
-    write: bool,
-    bar: u8,
-    offset: u64,
-    len: u8,
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} of {} bytes at BAR {} offset {:#x}",
-            if self.write { "write" } else { "read" },
-            self.len,
-            self.bar,
-            self.offset
-        )
-    }
-}
 
 /// All ones, in the low `len` bytes.
 pub(super) const fn ones(len: u8) -> u64 {

@@ -16,7 +16,7 @@ use std::{collections::VecDeque, ops::Range};
 use accelerator_protocol::wire::{Status, MAX_DATA};
 use log::trace;
 
-use super::{frames::NESTED, memory::Message, voice::Kind, Link, Shared};
+use super::{memory::Message, serving::NESTED, voice::Kind, Link, Shared};
 
 /// What is kept while the machine is stopped, at most. There can be fewer DMA
 /// requests than that, so that most of it is interrupts.

@@ -8,7 +8,24 @@ use std::{
     time::Duration,
 };
 
-use super::error::LinkError;
+use crate::error::LinkError;
+
+/// What of [`super::Link::inner`] is readable: bits, and the tags of the descriptors.
+pub(super) const SOCKET: u64 = 1;
+pub(super) const MONITOR: u64 = 2;
+pub(super) const WAKE: u64 = 4;
+pub(super) const RETRY: u64 = 8;
+pub(super) const LATE: u64 = 16;
+pub(super) const BELL: u64 = 64;
+/// Something is in shared memory.
+pub(super) const MEMORY: u64 = 128;
+pub(super) const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE | BELL | MEMORY;
+
+/// The tag of [`super::Link::end`] in [`super::Link::outer`].
+pub(super) const END: u64 = 32;
+
+/// The tags of [`super::Wire::descriptors`].
+pub(super) const WIRE: [u64; 2] = [SOCKET, MONITOR];
 
 pub(crate) fn owned(what: &'static str, fd: RawFd) -> Result<OwnedFd, LinkError> {
     if fd < 0 {

@@ -2,7 +2,7 @@
 
 //! What comes from the simulator, and what each frame does.
 
-use std::{cell::Cell, time::Instant};
+use std::time::Instant;
 
 use accelerator_protocol::{
     host::{HostEvent, Ignored, State},
@@ -12,30 +12,12 @@ use log::debug;
 
 use super::{
     deeds::Deed,
-    lead::{BELL, LATE, MONITOR, SOCKET},
+    descriptors::{BELL, LATE, MONITOR, SOCKET},
     memory::{Message, Received},
+    serving::{Served, SERVING},
     voice::Kind,
     Link, Seen, Shared,
 };
-
-thread_local! {
-    /// This thread is serving frames of some link. An access to a BAR that
-    /// happens now was caused by DMA of a device to a device.
-    pub(super) static SERVING: Cell<bool> = const { Cell::new(false) };
-    /// Such an access was not carried out.
-    pub(super) static NESTED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What became of a leader that has served.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Served {
-    /// There may be more.
-    More,
-    /// There is no more.
-    All,
-    /// Another thread has taken the lead.
-    Lost,
-}
 
 impl Link {
     /// Serves what has come, at most `limit` messages. Only for the leader, with

@@ -7,30 +7,10 @@ use std::{io, os::fd::AsRawFd, sync::PoisonError, time::Duration};
 use log::error;
 
 use super::{
-    descriptors::{drain, epoll, signal},
-    frames::Served,
+    descriptors::{drain, epoll, signal, ALL, END, LATE, MEMORY, WAKE},
+    serving::{Served, BATCH},
     Link, Shared,
 };
-
-/// What of [`Link::inner`] is readable: bits, and the tags of the descriptors.
-pub(super) const SOCKET: u64 = 1;
-pub(super) const MONITOR: u64 = 2;
-pub(super) const WAKE: u64 = 4;
-pub(super) const RETRY: u64 = 8;
-pub(super) const LATE: u64 = 16;
-pub(super) const BELL: u64 = 64;
-/// Something is in shared memory.
-pub(super) const MEMORY: u64 = 128;
-pub(super) const ALL: u64 = SOCKET | MONITOR | WAKE | RETRY | LATE | BELL | MEMORY;
-
-/// The tag of [`Link::end`] in [`Link::outer`].
-pub(super) const END: u64 = 32;
-
-/// The tags of [`Wire::descriptors`].
-pub(super) const WIRE: [u64; 2] = [SOCKET, MONITOR];
-
-/// Messages that are served before others get their turn.
-pub(super) const BATCH: usize = 16;
 
 impl Shared {
     /// Makes this thread the leader. Returns the number of its lead, by which it

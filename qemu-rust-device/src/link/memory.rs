@@ -27,8 +27,7 @@ use accelerator_protocol::{
 use log::info;
 
 use super::{
-    descriptors::{epoll, set_timer, watch},
-    lead::BELL,
+    descriptors::{epoll, set_timer, watch, BELL},
     wire::random,
     Link, Settings, Shared,
 };

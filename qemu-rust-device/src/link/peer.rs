@@ -12,15 +12,14 @@ use accelerator_protocol::{
 use log::{error, info, warn};
 
 use super::{
-    descriptors::{drain, set_timer, watch},
+    descriptors::{drain, set_timer, watch, ALL, WIRE},
     difference::difference,
-    error::LinkError,
-    frames::Served,
-    lead::{ALL, BATCH, WIRE},
+    serving::{Served, BATCH},
     voice::Kind,
     wire::Wire,
     Link, Shared, SLICE,
 };
+use crate::error::LinkError;
 
 /// How soon a simulator that is another card is asked again.
 const OTHER_CARD: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 //! What a thread waits for, and what ends the wait.
 
 use std::{
+    fmt,
     sync::{MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -10,8 +11,32 @@ use std::{
 use accelerator_protocol::wire::Status;
 
 use super::{
-    access::Access, frames::Served, lead::BATCH, voice::Kind, Asked, Link, Shared, Waiter, SLICE,
+    serving::{Served, BATCH},
+    voice::Kind,
+    Asked, Link, Shared, Waiter, SLICE,
 };
+
+/// The access that waits, for messages.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    pub(super) write: bool,
+    pub(super) bar: u8,
+    pub(super) offset: u64,
+    pub(super) len: u8,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} bytes at BAR {} offset {:#x}",
+            if self.write { "write" } else { "read" },
+            self.len,
+            self.bar,
+            self.offset
+        )
+    }
+}
 
 /// What a thread waits for.
 #[derive(Clone, Copy)]

@@ -8,8 +8,11 @@ use accelerator_carrier::vanished::{Connection, Found};
 use accelerator_protocol::wire::MAX_MESSAGE;
 use log::warn;
 
-use super::{descriptors::epoll, error::LinkError, Link, Shared};
-use crate::keys::{self, Keys};
+use super::{descriptors::epoll, Link, Shared};
+use crate::{
+    error::LinkError,
+    keys::{self, Keys},
+};
 
 /// A socket to the simulator and the watch over its connection.
 pub(crate) struct Wire {
