@@ -10,9 +10,8 @@
 //! user ever has to keep.
 
 use crate::{
-    device::claimed_session,
-    host::{State, Violation},
     said::Said,
+    session::{claimed_session, State, Violation},
     wire::{frame_type, split, Frame, Open, Reason, MAX_NIC_FRAME, MAX_SERIAL, MIN_NIC_FRAME},
 };
 

@@ -10,19 +10,12 @@ use std::collections::VecDeque;
 use crate::{
     config::{Config, ConfigError},
     function::Function,
-    host::{mask, Violation},
     said::Said,
-    wire::{
-        split, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, HEADER_LEN,
-        MAX_DATA, SIGNATURE,
-    },
+    session::{claimed_session, mask, State, Violation},
+    wire::{split, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA},
 };
 
-/// DMA requests that may be outstanding at once.
-pub const MAX_DMA: usize = 64;
-
-/// Reads of the host that may be outstanding at once; far more than vCPUs.
-pub const MAX_READS: usize = 4096;
+pub use crate::session::{refuse_message, MAX_DMA, MAX_READS};
 
 /// What a frame from the host asks of the device, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,15 +106,6 @@ pub enum DeviceEvent<'a> {
     Ignored,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    /// INIT has come, CONFIG is not sent.
-    Asked,
-    Offered,
-    Up,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Dma {
     tag: u32,
@@ -157,26 +141,6 @@ pub struct DeviceSession {
     /// Session of the message that was looked at last, for [`Self::fail`].
     heard: u64,
     stale: u64,
-}
-
-/// The session that a message claims to belong to. The first sixteen bytes
-/// mean the same in all versions of the protocol.
-pub(crate) fn claimed_session(message: &[u8]) -> Option<u64> {
-    if message.len() < HEADER_LEN || message[..4] != SIGNATURE.to_le_bytes() {
-        return None;
-    }
-    let mut session = [0; 8];
-    session.copy_from_slice(&message[8..16]);
-    Some(u64::from_le_bytes(session))
-}
-
-/// Appends REFUSE to whoever sent `message`, without touching any session; for
-/// a second host that wants a device which is taken ([`Reason::Busy`]).
-/// Appends nothing if the message is none of this protocol.
-pub fn refuse_message(message: &[u8], reason: Reason, text: &str, out: &mut Vec<u8>) {
-    if let Some(session) = claimed_session(message) {
-        Frame::Refuse { reason, text }.encode(session, out);
-    }
 }
 
 impl DeviceSession {
@@ -218,7 +182,7 @@ impl DeviceSession {
     /// Answers a host that has asked for shared memory: appends SHARE, if there is some to
     /// be had under that name, and CONFIG.
     pub fn answer(&mut self, name: Option<&str>, reply: &mut Vec<u8>) {
-        if self.state != State::Asked {
+        if self.state != State::Init {
             return;
         }
         if let Some(name) = name {
@@ -229,7 +193,7 @@ impl DeviceSession {
     }
 
     fn offer(&mut self, reply: &mut Vec<u8>) {
-        self.state = State::Offered;
+        self.state = State::Configured;
         Frame::Config(self.config.clone()).encode(self.session, reply);
     }
 
@@ -312,7 +276,7 @@ impl DeviceSession {
                 self.shared = false;
                 let asked = self.shares && init.features & FEATURE_SHARED_MEMORY != 0;
                 if asked {
-                    self.state = State::Asked;
+                    self.state = State::Init;
                 } else {
                     self.offer(reply);
                 }
@@ -330,12 +294,7 @@ impl DeviceSession {
     fn event<'a>(&mut self, frame: Frame<'a>) -> Result<DeviceEvent<'a>, Violation> {
         let unexpected = Violation::Unexpected {
             frame: frame.name(),
-            state: match self.state {
-                State::Idle => crate::host::State::Idle,
-                State::Asked => crate::host::State::Init,
-                State::Offered => crate::host::State::Configured,
-                State::Up => crate::host::State::Up,
-            },
+            state: self.state,
         };
         match (self.state, frame) {
             (_, Frame::Noop) => Ok(DeviceEvent::Ignored),
@@ -353,11 +312,11 @@ impl DeviceSession {
                     text: Said::default(),
                 })
             }
-            (State::Offered, Frame::Attach { attached }) if self.shared => {
+            (State::Configured, Frame::Attach { attached }) if self.shared => {
                 self.shared = false;
                 Ok(DeviceEvent::Attached(attached))
             }
-            (State::Offered, Frame::Ready) if !self.shared => {
+            (State::Configured, Frame::Ready) if !self.shared => {
                 self.state = State::Up;
                 Ok(DeviceEvent::Up)
             }

@@ -5,23 +5,20 @@
 //! Frames go in through [`HostSession::frame`] and come out of the methods
 //! that append to a message. No sockets, no time, no memory of the guest.
 
-use std::{collections::VecDeque, fmt};
+use std::collections::VecDeque;
 
 use crate::{
-    config::{Config, ConfigError},
-    device::MAX_DMA,
+    config::Config,
     function::Function,
     said::Said,
+    session::MAX_DMA,
     wire::{
-        split, ChannelKind, Frame, Init, Reason, ResetKind, Status, WireError,
-        FEATURE_SHARED_MEMORY, MAX_DATA, MAX_INTERVAL,
+        split, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA,
+        MAX_INTERVAL,
     },
 };
 
-/// Reads that may be outstanding at once, those included that the host gave up
-/// and the device still has to answer. More than the vCPUs of any guest that
-/// QEMU starts.
-pub const MAX_READS: usize = 4096;
+pub use crate::session::{mask, State, Violation, MAX_READS};
 
 /// Reads whose completion timed out that are remembered, so that a late
 /// completion is told from one that nobody asked for. All that can be
@@ -31,143 +28,6 @@ pub const MAX_ABANDONED: usize = MAX_READS;
 /// Resets that may be outstanding at once. Further ones are put off until some
 /// are answered, and become one.
 pub const MAX_RESETS: usize = 64;
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// INIT is not sent yet.
-    Idle,
-    /// INIT is sent, CONFIG has not come.
-    Init,
-    /// CONFIG has come; the host decides.
-    Configured,
-    /// READY is sent.
-    Up,
-    /// Over; a new session is a new [`HostSession`].
-    Closed,
-}
-
-/// What the device broke. The session cannot go on after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// A frame that cannot be decoded.
-    Wire(WireError),
-    /// A configuration that breaks a rule.
-    Config(ConfigError),
-    /// A frame that may not come now.
-    Unexpected {
-        /// Its name.
-        frame: &'static str,
-        /// Where the session stands.
-        state: State,
-    },
-    /// A completion for something that is not outstanding.
-    Tag {
-        /// Name of the frame.
-        frame: &'static str,
-        /// Its tag.
-        found: u32,
-        /// What is outstanding.
-        expected: String,
-    },
-    /// An access that does not lie within its BAR.
-    Range {
-        /// Name of the frame.
-        frame: &'static str,
-        /// The BAR.
-        bar: u8,
-        /// First byte.
-        offset: u64,
-        /// Bytes.
-        len: u8,
-        /// Bytes of the BAR, 0 if it is absent.
-        size: u64,
-    },
-    /// A completion with another number of bytes than requested.
-    Length {
-        /// Name of the frame.
-        frame: &'static str,
-        /// Bytes in it.
-        found: usize,
-        /// Bytes requested.
-        expected: usize,
-    },
-    /// More than the credit of a channel allows, or more credit than there may
-    /// be.
-    Credit {
-        /// Name of the frame.
-        frame: &'static str,
-        /// Frames or bytes in it.
-        found: u32,
-        /// Frames or bytes that it may have.
-        allowed: u32,
-    },
-    /// A channel of another kind than the one here.
-    Kind {
-        /// What the frame asks for.
-        found: ChannelKind,
-        /// What is here.
-        expected: ChannelKind,
-    },
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Wire(e) => e.fmt(f),
-            Self::Config(e) => e.fmt(f),
-            Self::Unexpected { frame, state } => {
-                write!(f, "frame {frame} may not come in state {state:?}")
-            }
-            Self::Tag {
-                frame,
-                found,
-                expected,
-            } => write!(f, "{frame} has tag {found}, outstanding is {expected}"),
-            Self::Range {
-                frame,
-                bar,
-                offset,
-                len,
-                size,
-            } => write!(
-                f,
-                "{frame} of {len} bytes at offset {offset:#x}, BAR {bar} has {size:#x} bytes"
-            ),
-            Self::Length {
-                frame,
-                found,
-                expected,
-            } => write!(
-                f,
-                "{frame} carries {found} bytes, requested were {expected}"
-            ),
-            Self::Credit {
-                frame,
-                found,
-                allowed,
-            } => write!(f, "{frame} of {found} where {allowed} are allowed"),
-            Self::Kind { found, expected } => write!(
-                f,
-                "the peer asks for a {found:?} channel, this is a {expected:?} channel"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Violation {}
-
-impl From<WireError> for Violation {
-    fn from(e: WireError) -> Self {
-        Self::Wire(e)
-    }
-}
-
-impl From<ConfigError> for Violation {
-    fn from(e: ConfigError) -> Self {
-        Self::Config(e)
-    }
-}
 
 /// What a frame from the device asks of the host, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -874,15 +734,6 @@ impl HostSession {
                 format!("{} reads, {min} to {max}", many.len())
             }
         }
-    }
-}
-
-/// The low `len` bytes of `data`.
-pub const fn mask(data: u64, len: u8) -> u64 {
-    if len >= 8 {
-        data
-    } else {
-        data & ((1 << (8 * len as u32)) - 1)
     }
 }
 

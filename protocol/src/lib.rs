@@ -15,7 +15,8 @@
 //! * [`function`] is what the guest has set in config space, as a device is told.
 //! * [`host`] and [`device`] are the two halves of a session: which frame may
 //!   come when, which tags are outstanding, what is stale. They know neither
-//!   sockets nor QEMU nor a simulator.
+//!   sockets nor QEMU nor a simulator, nor each other; what both speak of is in
+//!   [`session`].
 //! * [`channel`] has the two halves of a session of a NIC or serial channel,
 //!   which is a connection of its own beside the PCIe stream.
 //! * [`keys`] reads the keys of connections beyond the machine itself.
@@ -35,6 +36,7 @@ pub mod host;
 pub mod keys;
 pub mod limit;
 pub mod said;
+pub mod session;
 pub mod wire;
 
 pub use config::{Bar, Capability, Config, ConfigError, Msix};

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What both halves of a session have in common: where it stands, what breaks it, and how
+//! much may be outstanding.
+
+use std::fmt;
+
+use crate::{
+    config::ConfigError,
+    wire::{ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE},
+};
+
+/// Reads that may be outstanding at once, those included that the host gave up
+/// and the device still has to answer. More than the vCPUs of any guest that
+/// QEMU starts.
+pub const MAX_READS: usize = 4096;
+
+/// DMA requests that may be outstanding at once.
+pub const MAX_DMA: usize = 64;
+
+/// Where a session stands, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No INIT yet.
+    Idle,
+    /// There was INIT, and no CONFIG yet.
+    Init,
+    /// There was CONFIG; the host decides.
+    Configured,
+    /// There was READY.
+    Up,
+    /// Over, for the host: a new session is a new one of its half. A device is idle then.
+    Closed,
+}
+
+/// What the other side broke. The session cannot go on after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A frame that cannot be decoded.
+    Wire(WireError),
+    /// A configuration that breaks a rule.
+    Config(ConfigError),
+    /// A frame that may not come now.
+    Unexpected {
+        /// Its name.
+        frame: &'static str,
+        /// Where the session stands.
+        state: State,
+    },
+    /// A completion for something that is not outstanding.
+    Tag {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Its tag.
+        found: u32,
+        /// What is outstanding.
+        expected: String,
+    },
+    /// An access that does not lie within its BAR.
+    Range {
+        /// Name of the frame.
+        frame: &'static str,
+        /// The BAR.
+        bar: u8,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u8,
+        /// Bytes of the BAR, 0 if it is absent.
+        size: u64,
+    },
+    /// A completion with another number of bytes than requested.
+    Length {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Bytes in it.
+        found: usize,
+        /// Bytes requested.
+        expected: usize,
+    },
+    /// More than the credit of a channel allows, or more credit than there may
+    /// be.
+    Credit {
+        /// Name of the frame.
+        frame: &'static str,
+        /// Frames or bytes in it.
+        found: u32,
+        /// Frames or bytes that it may have.
+        allowed: u32,
+    },
+    /// A channel of another kind than the one here.
+    Kind {
+        /// What the frame asks for.
+        found: ChannelKind,
+        /// What is here.
+        expected: ChannelKind,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(e) => e.fmt(f),
+            Self::Config(e) => e.fmt(f),
+            Self::Unexpected { frame, state } => {
+                write!(f, "frame {frame} may not come in state {state:?}")
+            }
+            Self::Tag {
+                frame,
+                found,
+                expected,
+            } => write!(f, "{frame} has tag {found}, outstanding is {expected}"),
+            Self::Range {
+                frame,
+                bar,
+                offset,
+                len,
+                size,
+            } => write!(
+                f,
+                "{frame} of {len} bytes at offset {offset:#x}, BAR {bar} has {size:#x} bytes"
+            ),
+            Self::Length {
+                frame,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{frame} carries {found} bytes, requested were {expected}"
+            ),
+            Self::Credit {
+                frame,
+                found,
+                allowed,
+            } => write!(f, "{frame} of {found} where {allowed} are allowed"),
+            Self::Kind { found, expected } => write!(
+                f,
+                "the peer asks for a {found:?} channel, this is a {expected:?} channel"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<WireError> for Violation {
+    fn from(e: WireError) -> Self {
+        Self::Wire(e)
+    }
+}
+
+impl From<ConfigError> for Violation {
+    fn from(e: ConfigError) -> Self {
+        Self::Config(e)
+    }
+}
+
+/// The session that a message claims to belong to. The first sixteen bytes
+/// mean the same in all versions of the protocol.
+pub(crate) fn claimed_session(message: &[u8]) -> Option<u64> {
+    if message.len() < HEADER_LEN || message[..4] != SIGNATURE.to_le_bytes() {
+        return None;
+    }
+    let mut session = [0; 8];
+    session.copy_from_slice(&message[8..16]);
+    Some(u64::from_le_bytes(session))
+}
+
+/// Appends REFUSE to whoever sent `message`, without touching any session; for
+/// a second host that wants a device which is taken ([`Reason::Busy`]).
+/// Appends nothing if the message is none of this protocol.
+pub fn refuse_message(message: &[u8], reason: Reason, text: &str, out: &mut Vec<u8>) {
+    if let Some(session) = claimed_session(message) {
+        Frame::Refuse { reason, text }.encode(session, out);
+    }
+}
+
+/// The low `len` bytes of `data`.
+pub const fn mask(data: u64, len: u8) -> u64 {
+    if len >= 8 {
+        data
+    } else {
+        data & ((1 << (8 * len as u32)) - 1)
+    }
+}
