@@ -21,6 +21,7 @@ SUITES=(
   'clippy-qemu:the device against the QEMU that was built'
   'qtest:the device in QEMU against an HDL endpoint without a simulator'
   'asan:the suite qtest with a QEMU that AddressSanitizer watches; only with --long or by name'
+  'tsan:the rings of shared memory under ThreadSanitizer; only with --long or by name'
   'bare:a guest of 64 KiB without an operating system, under TCG and KVM, and says which'
   'guest:builds the guest kernel module, programs and initramfs'
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
@@ -45,7 +46,7 @@ SUITES=(
 )
 
 # Those that take long whatever is asked of them.
-LONG_SUITES=(asan)
+LONG_SUITES=(asan tsan)
 
 # SUITE=OTHER: OTHER does little but wait for half a minute or more, with patience for a
 # loaded machine, and so runs while SUITE does. It is told of in its own place.
@@ -202,6 +203,20 @@ suite_asan() {
     status=1
   fi
   return "$status"
+}
+
+# The standard library is the compiler's own, which ThreadSanitizer does not watch; what it
+# does with atomics is compiled into the crate. The sanitizer knows no fences, which the suite
+# rust tries with loom.
+suite_tsan() {
+  local host
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  compgen -G "$(rustc --print target-libdir)/librustc-*_rt.tsan.a" >/dev/null ||
+    die "this Rust has no runtime of ThreadSanitizer; that of rustup has"
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer' \
+    TSAN_OPTIONS=halt_on_error=1 \
+    cargo test --locked --target "$host" --target-dir target/tsan \
+    --package accelerator-carrier --test ring --test race
 }
 
 suite_bare() {

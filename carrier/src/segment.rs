@@ -159,7 +159,7 @@ pub fn file() -> io::Result<OwnedFd> {
 }
 
 impl Segment {
-    /// Maps a file of [`file`] in a window.
+    /// Maps a file of [`file()`] in a window.
     ///
     /// # Errors
     ///
