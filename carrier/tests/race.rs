@@ -4,8 +4,6 @@
 //! for it is plain, so that ThreadSanitizer sees a race where the ring does not order the two
 //! (`scripts/test.sh tsan`); by itself this finds what the machine it runs on makes of it.
 
-#![cfg(not(loom))]
-
 use std::{
     cell::UnsafeCell,
     hint,
@@ -71,8 +69,7 @@ fn receive(from: &mut Consumer<Ring>) -> u64 {
     u64::from_le_bytes(message.try_into().unwrap())
 }
 
-#[test]
-fn what_was_written_before_a_message_is_there_after_it() {
+fn main() {
     const COUNT: u64 = 10_000;
     let (there, back) = (Ring::new(), Ring::new());
     let cells = Cells::new(COUNT as usize);
