@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Driver for the bench design, RTL that the co-simulation is measured with. It gives
- * a program the registers and a buffer for DMA, and takes the time of interrupts,
- * which only a handler can do.
+ * Driver for the bench design, RTL that the co-simulation is measured with, and for the
+ * function behind vfio-user that has the same registers. It gives a program the registers
+ * and a buffer for DMA, and takes the time of interrupts, which only a handler can do.
  */
 
 #include <linux/capability.h>
@@ -101,6 +101,7 @@ static int accel_bench_ioctl_info(struct accel_bench *bench, void __user *argume
 	struct accel_bench_info info = {
 		.buffer_dma = bench->buffer_dma,
 		.buffer_phys = virt_to_phys(bench->buffer),
+		.device = bench->pdev->device,
 	};
 
 	return copy_to_user(argument, &info, sizeof(info)) ? -EFAULT : 0;
@@ -239,7 +240,8 @@ static void accel_bench_remove(struct pci_dev *pdev)
 }
 
 static const struct pci_device_id accel_bench_ids[] = {
-	{ PCI_DEVICE(PCI_VENDOR_ID_XILINX, 0x7032) },
+	{ PCI_DEVICE(PCI_VENDOR_ID_XILINX, ACCEL_BENCH_DEVICE) },
+	{ PCI_DEVICE(PCI_VENDOR_ID_XILINX, ACCEL_BENCH_DEVICE_VFIO_USER) },
 	{ }
 };
 MODULE_DEVICE_TABLE(pci, accel_bench_ids);

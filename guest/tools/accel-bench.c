@@ -38,10 +38,18 @@ enum {
 	DMA_TICKS = 0x078,
 	DMA_BEATS = 0x080,
 	DMA_SUM = 0x088,
+	/* Of the function behind vfio-user only. */
+	WRITES = 0x090,
 };
 #define ID_VALUE 0x48434e42
 #define DMA_TO_HOST (1u << 16)
 #define DEVICES 8
+/* Where the function behind vfio-user is among the devices. */
+#define PEER DEVICES
+/* QEMU's `edu`, and the register there that keeps what is written and does nothing. */
+#define EDU_VENDOR 0x1234
+#define EDU_DEVICE 0x11e8
+#define EDU_DMA_SOURCE 0x80
 #define SYNC_PING_PONGS 2000
 
 static const char usage[] =
@@ -56,6 +64,8 @@ static const char usage[] =
 	"  scale      reads of all devices in turn, and DMA of all at once\n"
 	"  idle       does nothing for as long as --idle says\n"
 	"\n"
+	"  --peers       reads, writes, doorbell and msix in turn with the function behind\n"
+	"                vfio-user, and reads and writes also with QEMU's edu\n"
 	"  --tick-hz N   ticks of the host's CPU in a second (needed)\n"
 	"  --repeats N   of each (default 5)\n"
 	"  --count N     samples of a repeat (default 2000)\n"
@@ -69,8 +79,9 @@ static struct {
 	volatile uint8_t *bar;
 	uint8_t *buffer;
 	struct accel_bench_info info;
-} device[DEVICES];
+} device[DEVICES + 1];
 static unsigned int devices;
+static bool peers;
 static uint64_t tick_hz;
 static unsigned int repeats = 5, count = 2000, idle_seconds = 3;
 static uint64_t *sample;
@@ -123,35 +134,83 @@ static void report_samples(const char *name, unsigned int repeat, unsigned int n
 	       nanoseconds(sample[n - 1 - n / 100]), nanoseconds(sample[n - 1]));
 }
 
+/* The bench designs come first, and the function behind vfio-user at PEER. */
 static void open_devices(void)
 {
 	char path[32];
+	unsigned int n;
 
-	for (devices = 0; devices < DEVICES; devices++) {
+	for (n = 0; n <= DEVICES; n++) {
+		struct accel_bench_info info;
 		void *bar, *buffer;
+		unsigned int i;
 		int file;
 
-		snprintf(path, sizeof(path), "/dev/accel_bench%u", devices);
+		snprintf(path, sizeof(path), "/dev/accel_bench%u", n);
 		file = open(path, O_RDWR);
 		if (file < 0)
 			break;
-		if (ioctl(file, ACCEL_BENCH_IOC_INFO, &device[devices].info))
+		if (ioctl(file, ACCEL_BENCH_IOC_INFO, &info))
 			die("%s: %s", path, strerror(errno));
+		i = info.device == ACCEL_BENCH_DEVICE_VFIO_USER ? PEER : devices++;
+		if (devices > DEVICES)
+			die("there are more than %u bench designs", DEVICES);
 		bar = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file,
 			   ACCEL_BENCH_MAP_BAR0);
 		buffer = mmap(NULL, ACCEL_BENCH_BUFFER, PROT_READ | PROT_WRITE, MAP_SHARED, file,
 			      ACCEL_BENCH_MAP_BUFFER);
 		if (bar == MAP_FAILED || buffer == MAP_FAILED)
 			die("%s cannot be mapped: %s", path, strerror(errno));
-		device[devices].file = file;
-		device[devices].bar = bar;
-		device[devices].buffer = buffer;
-		if ((uint32_t)read64(devices, ID) != ID_VALUE)
-			die("%s: register ID is %#llx", path,
-			    (unsigned long long)read64(devices, ID));
+		device[i].file = file;
+		device[i].bar = bar;
+		device[i].buffer = buffer;
+		device[i].info = info;
+		if ((uint32_t)read64(i, ID) != ID_VALUE)
+			die("%s: register ID is %#llx", path, (unsigned long long)read64(i, ID));
 	}
 	if (!devices)
-		die("there is no /dev/accel_bench0");
+		die("no /dev/accel_bench is a bench design");
+	if (peers && !device[PEER].bar)
+		die("no /dev/accel_bench is the function behind vfio-user");
+}
+
+/* What is read and written in turn: the first bench design, and with --peers the others. */
+static struct {
+	const char *prefix;
+	volatile uint8_t *bar;
+	size_t offset;
+} place[3];
+static unsigned int places;
+
+static void add_place(const char *prefix, volatile void *bar, size_t offset)
+{
+	place[places].prefix = prefix;
+	place[places].bar = bar;
+	place[places++].offset = offset;
+}
+
+static void find_places(void)
+{
+	char address[PCI_ADDRESS_BYTES];
+	size_t bytes;
+
+	add_place("", device[0].bar, SCRATCH);
+	if (!peers)
+		return;
+	add_place("vfio_user_", device[PEER].bar, SCRATCH);
+	find_function(EDU_VENDOR, EDU_DEVICE, address);
+	add_place("edu_", map_bar(address, 0, &bytes), EDU_DMA_SOURCE);
+}
+
+/* The devices that interrupt and whose doorbells ring, in turn. */
+static const struct {
+	const char *prefix;
+	unsigned int device;
+} ringer[] = { { "", 0 }, { "vfio_user_", PEER } };
+
+static unsigned int ringers(void)
+{
+	return peers ? 2 : 1;
 }
 
 /* The guest's half of bench_clock.cpp. */
@@ -226,81 +285,117 @@ static void pause_us(double us)
 		;
 }
 
+/* Of one place or ringer after the other in each repeat, so that a slow moment hits all. */
+static void report_of(const char *prefix, const char *what, unsigned int repeat, unsigned int n)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s", prefix, what);
+	report_samples(name, repeat, n);
+}
+
 static void measure_read(void)
 {
-	unsigned int r, i;
+	unsigned int r, p, i;
 
 	for (r = 0; r < repeats; r++) {
-		for (i = 0; i < count; i++) {
-			uint64_t begin = ticks();
+		for (p = 0; p < places; p++) {
+			for (i = 0; i < count; i++) {
+				uint64_t begin = ticks();
 
-			bar_read(device[0].bar, SCRATCH, 4);
-			sample[i] = ticks() - begin;
+				bar_read(place[p].bar, place[p].offset, 4);
+				sample[i] = ticks() - begin;
+			}
+			report_of(place[p].prefix, "mmio_read", r, count);
 		}
-		report_samples("mmio_read", r, count);
 	}
 }
 
 static void measure_write(void)
 {
-	unsigned int r, i, n = count * 20;
+	unsigned int r, p, i, n = count * 20;
 
 	for (r = 0; r < repeats; r++) {
-		uint64_t begin = ticks(), last;
+		for (p = 0; p < places; p++) {
+			bool counted = place[p].bar == device[PEER].bar;
+			uint64_t before = counted ? read64(PEER, WRITES) : 0, begin = ticks(), last;
 
-		for (i = 0; i < n; i++)
-			write64(0, SCRATCH, i);
-		last = read64(0, SCRATCH);
-		begin = ticks() - begin;
-		if (last != n - 1)
-			die("the last write left %llu, expected %u", (unsigned long long)last,
-			    n - 1);
-		report("sample", "mmio_writes_per_s repeat=%u n=%u value=%.0f", r, n,
-		       1e9 * n / nanoseconds(begin));
+			for (i = 0; i < n; i++)
+				bar_write(place[p].bar, place[p].offset, 8, i);
+			last = bar_read(place[p].bar, place[p].offset, 8);
+			begin = ticks() - begin;
+			if (last != n - 1)
+				die("the last write left %llu, expected %u",
+				    (unsigned long long)last, n - 1);
+			if (counted && read64(PEER, WRITES) - before != n)
+				die("of %u writes %llu came", n,
+				    (unsigned long long)(read64(PEER, WRITES) - before));
+			report("sample", "%smmio_writes_per_s repeat=%u n=%u value=%.0f",
+			       place[p].prefix, r, n, 1e9 * n / nanoseconds(begin));
+		}
 	}
+}
+
+/* False if the clocks came apart: once more then. */
+static bool one_doorbell(unsigned int d, unsigned int i, uint64_t *before)
+{
+	uint64_t begin, rung;
+
+	/* Nothing is under way, and everybody asleep who wants to. */
+	pause_us(200 + 7 * (i % 16));
+	begin = ticks();
+	write64(d, DOORBELL, begin);
+	pause_us(100);
+	rung = read64(d, RUNG);
+	if (rung == *before)
+		die("a doorbell was lost or overtaken: RUNG is still %#llx",
+		    (unsigned long long)rung);
+	*before = rung;
+	return between("a doorbell", begin + clock_offset, rung, &sample[i]);
 }
 
 static void measure_doorbell(void)
 {
-	uint64_t begin, rung, before = read64(0, RUNG);
-	unsigned int r, i;
+	uint64_t before[sizeof(ringer) / sizeof(*ringer)];
+	unsigned int r, i, k;
 
+	for (k = 0; k < ringers(); k++)
+		before[k] = read64(ringer[k].device, RUNG);
 	for (r = 0; r < repeats; r++) {
-		for (i = 0; i < count;) {
-			/* Nothing is under way, and everybody asleep who wants to. */
-			pause_us(200 + 7 * (i % 16));
-			begin = ticks();
-			write64(0, DOORBELL, begin);
-			pause_us(100);
-			rung = read64(0, RUNG);
-			if (rung == before)
-				die("a doorbell was lost or overtaken: RUNG is still %#llx",
-				    (unsigned long long)rung);
-			before = rung;
-			i += between("a doorbell", begin + clock_offset, rung, &sample[i]);
+		for (k = 0; k < ringers(); k++) {
+			for (i = 0; i < count;)
+				i += one_doorbell(ringer[k].device, i, &before[k]);
+			report_of(ringer[k].prefix, "doorbell", r, count);
 		}
-		report_samples("doorbell", r, count);
 	}
+}
+
+static bool one_interrupt(unsigned int d, unsigned int i, unsigned int wait)
+{
+	struct accel_bench_msix msix = {
+		/* In about half a millisecond of the simulator's time, or of time. */
+		.delay = d == PEER ? 500 + 31 * (i % 16) : 1500 + 97 * (i % 16),
+		.wait = wait,
+	};
+
+	if (ioctl(device[d].file, ACCEL_BENCH_IOC_MSIX, &msix))
+		die("no interrupt: %s", strerror(errno));
+	return between("an interrupt", read64(d, MSIX_TICKS), msix.handler + clock_offset,
+		       &sample[i]);
 }
 
 static void measure_msix(void)
 {
 	static const char *const name[] = { "msix_halted", "msix_spinning", "msix_pausing" };
-	unsigned int wait, r, i, n = count / 4 + 1;
+	unsigned int wait, r, i, k, n = count / 4 + 1;
 
 	for (wait = ACCEL_BENCH_HALT; wait <= ACCEL_BENCH_RELAX; wait++) {
 		for (r = 0; r < repeats; r++) {
-			for (i = 0; i < n;) {
-				/* In about half a millisecond of the simulator's time. */
-				struct accel_bench_msix msix = {
-					.delay = 1500 + 97 * (i % 16), .wait = wait };
-
-				if (ioctl(device[0].file, ACCEL_BENCH_IOC_MSIX, &msix))
-					die("no interrupt: %s", strerror(errno));
-				i += between("an interrupt", read64(0, MSIX_TICKS),
-					     msix.handler + clock_offset, &sample[i]);
+			for (k = 0; k < ringers(); k++) {
+				for (i = 0; i < n;)
+					i += one_interrupt(ringer[k].device, i, wait);
+				report_of(ringer[k].prefix, name[wait], r, n);
 			}
-			report_samples(name[wait], r, n);
 		}
 	}
 }
@@ -457,6 +552,7 @@ static const struct {
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "peers", no_argument, NULL, 'p' },
 		{ "tick-hz", required_argument, NULL, 't' },
 		{ "repeats", required_argument, NULL, 'r' },
 		{ "count", required_argument, NULL, 'c' },
@@ -470,6 +566,9 @@ int main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
+		case 'p':
+			peers = true;
+			break;
 		case 't':
 			tick_hz = number("--tick-hz", optarg, 1000000, 100000000000);
 			break;
@@ -496,6 +595,7 @@ int main(int argc, char **argv)
 	if (!sample)
 		die("no memory");
 	open_devices();
+	find_places();
 	report("devices", "%u", devices);
 	for (; optind < argc; optind++) {
 		for (m = 0; m < sizeof(measurement) / sizeof(*measurement); m++)
