@@ -562,6 +562,12 @@ def met(figure):
     return all(t["met"] for t in figure["targets"]) if figure["targets"] else None
 
 
+SIDE_TITLES = dict(zip(SIDES, (
+    "MMIO read, 4 bytes", "posted MMIO writes", "one doorbell write, from the guest",
+    "MSI-X to the handler, guest halted", "the same, guest spinning",
+    "the same, spinning with PAUSE")))
+
+
 def side_by_side(figures):
     """What was measured through several things, one of them a column: rows of cells, the
     first the heads of the columns."""
@@ -575,7 +581,7 @@ def side_by_side(figures):
         if side not in there:
             continue
         unit = there[side]["unit"]
-        row = [there[side]["title"].removesuffix(", ipc"), unit]
+        row = [SIDE_TITLES[side], unit]
         for prefix in columns.values():
             f = there.get(prefix + side)
             cell = shown(f["median"], unit) if f else ""

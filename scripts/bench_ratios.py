@@ -47,8 +47,10 @@ def of_yardstick(sample, unit):
 
 
 def entry(values, unit):
-    return {"median": statistics.median(values), "low": min(values), "high": max(values),
-            "repeats": len(values), "less_is_better": unit in LESS_IS_BETTER}
+    median, low, high = (float(f"{value:.6g}")
+                         for value in (statistics.median(values), min(values), max(values)))
+    return {"median": median, "low": low, "high": high, "repeats": len(values),
+            "less_is_better": unit in LESS_IS_BETTER}
 
 
 def ratios(figures, yardstick):
