@@ -316,7 +316,10 @@ suite_bench() {
   . scripts/python-env.sh
   python_env
   "$PYTHON_ENV/bin/python" -m pytest -q -p no:cacheprovider tests/bench
-  scripts/bench.sh --smoke --force --qemu "$QEMU_DIR" --out target/test/bench
+  local history=target/test/bench/history
+  rm -f "$history"
+  scripts/bench.sh --smoke --force --qemu "$QEMU_DIR" --out target/test/bench --history "$history"
+  [[ $(grep -c shm_mmio_read "$history") == 1 ]]
 }
 
 # Those that are not told of yet. Each has a session of its own, so that it ends with whatever it
