@@ -12,6 +12,7 @@ SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
   'clippy:the workspace without QEMU'
+  'docs:no dead link in the documents, and those of the crates without a warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
   'fuzz:random and damaged frames of every type against both halves of the protocol'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
@@ -122,6 +123,13 @@ what_failed() { # LOG
     head -n 30 || true
   echo '...'
   tail -n 15 "$1"
+}
+
+suite_docs() {
+  need_packages python3
+  python3 tests/docs/links.py
+  RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked \
+    --workspace --exclude accelerator-qtest --no-deps --document-private-items
 }
 
 suite_rust() {

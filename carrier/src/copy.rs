@@ -92,7 +92,7 @@ pub unsafe fn write(to: *mut u8, from: &[u8]) {
 ///
 /// # Safety
 ///
-/// As for [`write`].
+/// As for [`write()`].
 pub unsafe fn write_enabled(to: *mut u8, from: &[u8], enables: &[u8]) -> usize {
     let enabled = |i: usize| enables[i / 8] >> (i % 8) & 1 != 0;
     let (mut at, mut count) = (0, 0);

@@ -329,7 +329,7 @@ fn damage(message: &mut Vec<u8>, r: &mut Random) {
     }
 }
 
-/// An input for [`typed`](crate::typed): a state, and a message that begins
+/// An input for [`typed`](crate::typed()): a state, and a message that begins
 /// with a frame of this type and may be damaged.
 pub fn typed(kind: u8, r: &mut Random) -> Vec<u8> {
     let mut message = good(kind, r);

@@ -4,11 +4,11 @@
 //! rule is broken. Four kinds:
 //!
 //! * [`frames`]: bytes as a message;
-//! * [`typed`]: a frame of one type, with any payload, for one half of a
+//! * [`typed()`]: a frame of one type, with any payload, for one half of a
 //!   session in one of its states; one target for each type and half;
 //! * [`sessions`]: a list of own requests and of messages of a hostile peer;
-//! * [`reach`]: memory that a host lists for a device, and somebody who writes into the list;
-//! * [`ring`]: both ends of a ring in shared memory, and somebody who writes there.
+//! * [`reach()`]: memory that a host lists for a device, and somebody who writes into the list;
+//! * [`ring()`]: both ends of a ring in shared memory, and somebody who writes there.
 //!
 //! The program `accelerator-fuzz` runs them on inputs that [`input`] makes from
 //! good frames; `protocol/fuzz` has the same targets for libFuzzer.
