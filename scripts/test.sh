@@ -5,12 +5,14 @@
 set -euo pipefail
 SCRIPT_NAME=test.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+SELF=$(realpath "${BASH_SOURCE[0]}")
 cd "$REPO_DIR"
 
 # In the order in which they run: what fails early and cheaply comes first.
 SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
+  'interrupted:this script, when it is told to end, ends what it has started'
   'clippy:the workspace without QEMU'
   'docs:no dead link in the documents, and those of the crates without a warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
@@ -110,6 +112,10 @@ suite_shellcheck() {
     scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/file-list.sh scripts/sim-flow.sh \
     scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
+}
+
+suite_interrupted() {
+  scripts/test-interrupted.sh
 }
 
 suite_clippy() {
@@ -330,12 +336,26 @@ suite_bench() {
   [[ $(grep -c shm_mmio_read "$history") == 1 ]]
 }
 
-# Those that are not told of yet. Each has a session of its own, so that it ends with whatever it
-# has started.
-end_beside() {
-  local name
-  for name in "${!STARTED[@]}"; do
-    kill -- "-${STARTED[$name]}" 2>/dev/null || true
+# Starts a suite in a session of its own, so that it can be ended with whatever it has started, and
+# in a shell of its own, so that `set -e` holds within it.
+start_suite() {
+  setsid "${BASH:-bash}" "$SELF" --run "$1" "$QEMU_DIR" "$QEMU_GIVEN" </dev/null &
+  STARTED[$1]=$!
+}
+
+# Ends the suites that are not told of yet, and sees them gone. What they have started themselves
+# has 20 seconds to end in order.
+end_suites() {
+  local pid left=200
+  for pid in "${STARTED[@]}"; do
+    # It may not have its session yet.
+    kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
+  done
+  for pid in "${STARTED[@]}"; do
+    while ((left-- > 0)) && kill -0 -- "-$pid" 2>/dev/null; do
+      sleep 0.1
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
   done
 }
 
@@ -380,7 +400,11 @@ main() {
   have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
   make_folder target/test
   local passed=0 failed=0 other status seconds
-  trap end_beside EXIT
+  # A shell that waits for a program heeds signals after it; one in `wait` does at once.
+  trap end_suites EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   for suite in "${SUITES[@]}"; do
     name=${suite%%:*}
     text=${suite#*:}
@@ -397,17 +421,12 @@ main() {
     fi
     other=${BESIDE[$name]:-}
     if [[ -n $other ]] && { ((${#wanted[@]} == 0)) || [[ " ${wanted[*]} " == *" $other "* ]]; }; then
-      setsid "${BASH:-bash}" "$0" --run "$other" "$QEMU_DIR" "$QEMU_GIVEN" </dev/null &
-      STARTED[$other]=$!
+      start_suite "$other"
     fi
     status=0
-    if [[ -n ${STARTED[$name]:-} ]]; then
-      wait "${STARTED[$name]}" || status=$?
-      unset "STARTED[$name]"
-    else
-      # A shell of its own, so that `set -e` holds within the suite.
-      "${BASH:-bash}" "$0" --run "$name" "$QEMU_DIR" "$QEMU_GIVEN" </dev/null || status=$?
-    fi
+    [[ -n ${STARTED[$name]:-} ]] || start_suite "$name"
+    wait "${STARTED[$name]}" || status=$?
+    unset "STARTED[$name]"
     seconds=$(<"target/test/$name.seconds")
     if ((status == 0)); then
       passed=$((passed + 1))
