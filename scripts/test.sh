@@ -185,6 +185,7 @@ suite_clippy-qemu() {
 }
 
 suite_qtest() {
+  need_packages iproute2
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") \
     cargo test --package accelerator-qtest --locked --no-fail-fast
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") ACCELERATOR_TEST_CARRIER=socket \

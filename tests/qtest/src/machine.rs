@@ -23,6 +23,8 @@ pub struct Options {
     pub properties: String,
     /// Further arguments of QEMU, before those of the card, separated by blanks.
     pub args: String,
+    /// A program and its arguments that start QEMU, as [`Launch::within`] has them.
+    pub within: Vec<String>,
     /// How many vCPUs run the ROM of [`crate::guest`]; 0 for none.
     pub vcpus: u32,
     /// Environment variables.
@@ -85,6 +87,7 @@ impl Machine {
             hdl.share(sharing);
         }
         let mut launch = Launch::new()
+            .within(&options.within)
             .args(&options.args)
             .args(&device_args(&endpoint, &options.properties))
             .env("ACCELERATOR_LOG_LEVEL", "debug");

@@ -173,6 +173,7 @@ impl Said {
 
 /// How to start QEMU.
 pub struct Launch {
+    within: Vec<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     sockets: bool,
@@ -189,6 +190,7 @@ impl Launch {
     pub fn new() -> Self {
         let args = "-nodefaults -no-user-config -display none -M q35 -m 128 -accel qtest";
         Self {
+            within: Vec::new(),
             args: args.split(' ').map(str::to_owned).collect(),
             env: Vec::new(),
             sockets: true,
@@ -198,6 +200,7 @@ impl Launch {
     /// QEMU with these arguments and nothing else.
     pub fn bare() -> Self {
         Self {
+            within: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
             sockets: false,
@@ -225,6 +228,13 @@ impl Launch {
         self
     }
 
+    /// Has a program and its arguments start QEMU, which takes its place.
+    #[must_use]
+    pub fn within(mut self, program: &[String]) -> Self {
+        self.within = program.to_vec();
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -238,7 +248,14 @@ impl Launch {
     ///
     /// It cannot be started.
     pub fn spawn(self, scratch: &Scratch) -> Qemu {
-        let mut command = Command::new(binary());
+        let mut command = match self.within.split_first() {
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
         command.args(&self.args);
         let mut listeners = None;
         if self.sockets {
