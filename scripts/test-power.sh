@@ -12,15 +12,14 @@ usage() {
   cat <<EOF
 usage: scripts/test-power.sh [option...] [CHECK...]
 
-Starts a VM with two cards and does the checks that are named, or the first two:
+Starts a VM with two cards and does the checks that are named, or all:
 
   runtime   runtime power management: D3hot while nobody has the card open
   aer       errors of PCI Express, fatal and others, by the monitor's
             pcie_aer_inject_error: the kernel resets the slot
-  s3        suspend to RAM and resume, by QMP's system_wakeup. By name only: at times what
-            is typed meanwhile is cut short, and the check fails for that
-  kexec     another kernel, while the RTL does DMA. By name only: at times a register is
-            read while the simulator is held, and then it ends with a time-out
+  s3        suspend to RAM and resume, by QMP's system_wakeup
+  kexec     another kernel, while the RTL does DMA
+  kdump     a panic while the RTL does DMA: the crash kernel takes the cards over
 
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
   --keep       keep the logs
@@ -41,7 +40,7 @@ while (($#)); do
       usage
       exit 0
       ;;
-    runtime | aer | s3 | kexec) ARGS+=("$1") ;;
+    runtime | aer | s3 | kexec | kdump) ARGS+=("$1") ;;
     *) die "unknown argument $1; see --help" ;;
   esac
   shift

@@ -39,7 +39,7 @@ SUITES=(
   'regs:every size and alignment of access from the guest'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
-  'power:runtime PM and errors by AER under a real guest'
+  'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
   'iommu:both cards behind the virtual IOMMUs of Intel and AMD, with ordinary drivers'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
   'vanished:a host that vanishes from the network is noticed, one that is stopped is not'

@@ -99,10 +99,10 @@ class Traffic:
     """Blocks are sorted in the background, by one program after the other: registers, DMA both
     ways and interrupts all the time."""
 
-    def __init__(self, vm):
+    def __init__(self, vm, blocks=1000):
         self.vm = vm
         vm.ok(": >/tmp/statuses; : >/tmp/traffic; while [ -e /tmp/traffic ]; do "
-              "accel-sort --blocks 1000 >/tmp/sorted 2>&1; echo $? >>/tmp/statuses; "
+              f"accel-sort --blocks {blocks} >/tmp/sorted 2>&1; echo $? >>/tmp/statuses; "
               "done >/dev/null 2>&1 &")
         before = self._interrupts()
         wait_for("an interrupt of the sorter", lambda: self._interrupts() > before)

@@ -6,22 +6,24 @@ errors of PCI Express, another kernel.
 Run by scripts/test-power.sh, which builds what is needed and explains the options."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
 import sys
+import time
 
 from cards import CARD, PROBE, SORT, sort_works, where
 from guest_os import Bench, Traffic, program, reports, run, run_checks, said, step
 from vm import Failure, wait_for
 
-# Registers of the probe.
+# Registers of the probe, and the first of them.
 LIT_ADDR, LIT_CTRL, LIT_GO, LIT_DONE, LIT_ERRORS = 0x90, 0x98, 0x9c, 0xa0, 0xa8
+PROBE_ID = 0x424f_5250
 # LIT_CTRL: an interrupt of vector 3 for each round, which writes 8 words of 8 bytes.
 ROUND, ROUND_BYTES = 0x0007_0302, 64
 # Rounds that wait in the simulator for the next kernel, and the number of the last one.
 ROUNDS, LAST = 20, 0x5afe_0014
-BOOTED = "ACCEL phase=booted"
 
 
 def cards_work(vm):
@@ -137,14 +139,22 @@ def check_aer(bench, vm):
 def check_s3(bench, vm):
     """Suspend to RAM and resume, with the cards at work."""
     del bench
+
+    def wake():
+        vm.qmp.wait_event("SUSPEND", 300.0)
+        status = vm.qmp.command("query-status")["status"]
+        if status != "suspended":
+            raise Failure(f"the machine is '{status}' after SUSPEND, expected 'suspended'")
+        vm.qmp.command("system_wakeup")
+        vm.qmp.wait_event("WAKEUP")
+
     traffic = Traffic(vm)
-    # The answer comes before the machine sleeps.
-    vm.ok("{ sleep 0.3; echo mem >/sys/power/state; echo $? >/tmp/slept; } &")
-    vm.qmp.wait_event("SUSPEND", 300.0)
-    vm.qmp.command("system_wakeup")
-    vm.qmp.wait_event("WAKEUP")
-    vm.ok("i=0; until [ -e /tmp/slept ]; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ] || break; "
-          "done; [ $(cat /tmp/slept) = 0 ]")
+    # What is typed while the serial port sleeps or wakes is lost, and what the kernel says
+    # would be in the middle of the answer.
+    vm.ok("echo 1 >/proc/sys/kernel/printk")
+    status, output = vm.run("echo mem >/sys/power/state", meanwhile=wake)
+    if status != 0:
+        raise Failure(f"the machine does not sleep: {output}")
     traffic.end()
     cards_work(vm)
 
@@ -162,23 +172,29 @@ def memory(bench, vm, address):
     return [int.from_bytes(data[n:n + 4], "little") for n in range(0, len(data), 4)]
 
 
+@contextlib.contextmanager
+def held(simulator):
+    """Has a simulator stand still. Writes wait for it, which they are posted to; nobody may read
+    from it, since that would wait as well."""
+    os.kill(simulator.pid, signal.SIGSTOP)
+    try:
+        yield lambda: os.kill(simulator.pid, signal.SIGCONT)
+    finally:
+        os.kill(simulator.pid, signal.SIGCONT)
+
+
 def other_kernel(bench, vm, command, bus_master):
-    """Starts another kernel while the sorter's DMA is under way, and with DMA that the probe does
-    only when the other kernel runs. `bus_master` is what is left of Bus Master Enable. Returns the
-    address of that DMA."""
+    """Starts another kernel with DMA that the probe does only when that kernel runs, which leaves
+    the cards alone. `bus_master` is what is left of Bus Master Enable. Returns the address of that
+    DMA."""
     program(vm, "accel-probe --rounds 500")
     address = read_probe(vm, LIT_ADDR, 8)
     errors = read_probe(vm, LIT_ERRORS)
-    probe = bench.simulator(vm, "probe")
-    log = vm.folder / f"{vm.name}.console.log"
-
-    def boots():
-        return log.read_text(errors="replace").count(BOOTED)
-
-    def start():
-        before = boots()
-        vm.send(command)
-        wait_for(f"{vm.name}: another kernel", lambda: boots() > before)
+    with held(bench.simulator(vm, "probe")):
+        vm.ok(f"accel-mmio --function {PROBE} write 4 {LIT_CTRL:#x} {ROUND:#x} " +
+              " ".join(f"write 4 {LIT_GO:#x} {LAST - ROUNDS + 1 + n:#x}" for n in range(ROUNDS)) +
+              " >/dev/null")
+        vm.restart(lambda: vm.send(command), reset=False)
         # It has enumerated the cards; no driver has set Bus Master Enable.
         found = {card: property_of(vm, card, "bus-master") for card in ("sort", "probe")}
         if set(found.values()) != {bus_master}:
@@ -186,22 +202,8 @@ def other_kernel(bench, vm, command, bus_master):
                           f"expected {bus_master}")
         if LAST in memory(bench, vm, address):
             raise Failure("a simulator that stands still has done DMA")
-        os.kill(probe.pid, signal.SIGCONT)
-
-    Traffic(vm)
-    # The writes wait for the simulator, which they are posted to.
-    os.kill(probe.pid, signal.SIGSTOP)
-    try:
-        vm.ok(f"accel-mmio --function {PROBE} write 4 {LIT_CTRL:#x} {ROUND:#x} " +
-              " ".join(f"write 4 {LIT_GO:#x} {LAST - ROUNDS + 1 + n:#x}" for n in range(ROUNDS)) +
-              " >/dev/null")
-        vm.restart(start, reset=False)
-    finally:
-        os.kill(probe.pid, signal.SIGCONT)
     # The RTL is as it was: nothing has reset it.
-    if read_probe(vm, LIT_DONE) != LAST:
-        raise Failure(f"the probe's last round is {read_probe(vm, LIT_DONE):#x}, "
-                      f"expected {LAST:#x}")
+    wait_for("the probe's last round", lambda: read_probe(vm, LIT_DONE) == LAST, 60.0)
     refused = read_probe(vm, LIT_ERRORS) - errors
     wanted = 0 if bus_master else ROUNDS
     if refused != wanted:
@@ -213,21 +215,47 @@ def check_kexec(bench, vm):
     """kexec under DMA: none of it lands in the other kernel, which drives the cards."""
     words = vm.ok("cat /proc/cmdline").strip()
     vm.ok("(cat /boot/initramfs; cd /; find boot | cpio -o -H newc) >/tmp/initramfs 2>/dev/null")
+    Traffic(vm)
     address = other_kernel(
-        bench, vm, f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words}'", False)
+        bench, vm, f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words} accel.modules=no'", False)
+    vm.ok("insmod /modules/accel_sort.ko && insmod /modules/accel_probe.ko")
     if LAST in memory(bench, vm, address):
         raise Failure("DMA for the old kernel is in the memory of the new one")
     cards_work(vm)
 
 
-# The machine has no extended config space after it was suspended, and does not suspend again
-# (docs/limits.md): AER comes before, and there is one suspend.
-CHECKS = {"runtime": check_runtime, "aer": check_aer, "s3": check_s3, "kexec": check_kexec}
-# These are not sure of themselves yet. What is typed while the machine goes to sleep can be cut
-# short. And the probe's simulator stands still while another kernel boots: now and then a
-# register of it is read meanwhile, and both wait for ever.
-BY_NAME = {"s3", "kexec"}
+def check_kdump(bench, vm):
+    """A panic under DMA: it goes on, and the crash kernel's drivers take the cards over."""
+    words = " ".join(word for word in vm.ok("cat /proc/cmdline").split()
+                     if not word.startswith(("crashkernel=", "accel.modules=")))
+    vm.ok("accel-kexec --panic /boot/vmlinuz /boot/initramfs "
+          f"'{words} nr_cpus=1 reset_devices accel.modules=no'")
+    # One long program: it reads registers when it ends, and nobody could answer.
+    Traffic(vm, blocks=10000)
+    with held(bench.simulator(vm, "sort")) as release:
+        address = other_kernel(bench, vm, "echo c >/proc/sysrq-trigger", True)
+        if LAST not in memory(bench, vm, address):
+            raise Failure("DMA for the kernel that died is not in its memory")
 
+        def go_on():
+            # The driver waits for its first register.
+            time.sleep(0.5)
+            release()
+        # In the middle of the blocks that the other kernel had sorted.
+        status, output = vm.run("insmod /modules/accel_sort.ko", meanwhile=go_on)
+    if status != 0:
+        raise Failure(f"the driver does not take the sorter over: {output}")
+    sort_works(vm, 64)
+    # Its program needs two processors.
+    vm.ok(f"insmod /modules/accel_probe.ko && accel-mmio --function {PROBE} "
+          f"expect 4 0 {PROBE_ID:#x} >/dev/null")
+
+
+# The machine has no extended config space after it was suspended, and does not suspend again
+# (docs/limits.md): AER comes before, and there is one suspend. The crash kernel has one processor
+# and little memory, and is the last.
+CHECKS = {"runtime": check_runtime, "aer": check_aer, "s3": check_s3, "kexec": check_kexec,
+          "kdump": check_kdump}
 
 def archive(files):
     """An initramfs of these files, by their names; as `cpio -H newc` makes it."""
@@ -269,8 +297,8 @@ def main():
         # A BAR may be mapped beside its driver.
         vm = step("start", "the guest is at its prompt", lambda: bench.start(
             "vm", guest=guest_with_kernel(bench), ram="1G",
-            words="iomem=relaxed"))
-        run_checks(bench, vm, CHECKS, options.checks or CHECKS.keys() - BY_NAME)
+            words="iomem=relaxed crashkernel=256M"))
+        run_checks(bench, vm, CHECKS, options.checks or CHECKS)
         bench.finish(vm)
     return run(bench, everything)
 

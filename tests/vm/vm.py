@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -143,6 +144,8 @@ class Vm(Process):
         super().__init__(name, command, folder, {"ACCELERATOR_LOG_LEVEL": "info"})
         self.marker = 0
         self.received = ""
+        self.is_closed = False
+        self.news = threading.Condition()
         self.console = None
         self.qmp = None
 
@@ -160,17 +163,30 @@ class Vm(Process):
     def _dial(path):
         console = socket.socket(socket.AF_UNIX)
         console.connect(str(path))
-        console.settimeout(0.2)
         return console
 
     def boot(self):
         """Waits for the prompt."""
         self.qmp = self._connect(self.qmp_path)
         self.console = self._connect(self.console_path)
+        # All the time: the socket takes some 300 characters that nobody has read, and the guest
+        # comes to a stand with the next, a kernel that panics too.
+        threading.Thread(target=self._listen, daemon=True).start()
         self.wait_prompt()
 
+    def _listen(self):
+        data = True
+        while data:
+            try:
+                data = self.console.recv(65536)
+            except OSError:
+                data = b""
+            with self.news:
+                self.received += data.decode(errors="replace")
+                self.is_closed = not data
+                self.news.notify_all()
+
     def wait_prompt(self):
-        self.received = ""
         log = self.folder / f"{self.name}.console.log"
         begin = time.monotonic()
         while time.monotonic() - begin < PATIENCE:
@@ -197,25 +213,28 @@ class Vm(Process):
         self.wait_prompt()
 
     def _receive(self):
-        try:
-            data = self.console.recv(65536)
-        except socket.timeout:
+        """Waits a moment for the guest to say something."""
+        with self.news:
+            self.news.wait(0.2)
             if not self.is_running():
-                raise Failure(f"{self.name} has ended") from None
-            return
-        if not data:
-            raise Failure(f"{self.name} has closed its console")
-        self.received += data.decode(errors="replace")
+                raise Failure(f"{self.name} has ended")
+            if self.is_closed:
+                raise Failure(f"{self.name} has closed its console")
 
     def send(self, command):
         self.console.sendall(command.encode() + b"\n")
 
-    def run(self, command, patience=PATIENCE):
-        """Runs a line of shell in the guest and returns status and output."""
+    def run(self, command, patience=PATIENCE, meanwhile=None):
+        """Runs a line of shell in the guest and returns status and output. `meanwhile` is called
+        when the line is on its way; then nothing is typed before the line is done."""
         self.marker += 1
-        self.received = ""
+        with self.news:
+            self.received = ""
         # The marker is not in the line itself, which may be echoed.
-        self.send(f"{command}\necho =END''{self.marker}=$?=")
+        end = f"echo =END''{self.marker}=$?="
+        self.send(f"{command}; {end}" if meanwhile else f"{command}\n{end}")
+        if meanwhile:
+            meanwhile()
         pattern = re.compile(rf"=END{self.marker}=(\d+)=")
         deadline = time.monotonic() + patience
         while not (found := pattern.search(self.received)):
@@ -235,6 +254,9 @@ class Vm(Process):
         return output
 
     def close(self):
+        if self.console:
+            # Wakes whoever reads it.
+            self.console.shutdown(socket.SHUT_RDWR)
         for connection in (self.console, self.qmp):
             if connection:
                 connection.close()
