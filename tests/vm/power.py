@@ -178,12 +178,12 @@ def held(simulator):
     from it, since that would wait as well."""
     os.kill(simulator.pid, signal.SIGSTOP)
     try:
-        yield lambda: os.kill(simulator.pid, signal.SIGCONT)
+        yield
     finally:
         os.kill(simulator.pid, signal.SIGCONT)
 
 
-def other_kernel(bench, vm, command, bus_master):
+def other_kernel(bench, vm, start, bus_master):
     """Starts another kernel with DMA that the probe does only when that kernel runs, which leaves
     the cards alone. `bus_master` is what is left of Bus Master Enable. Returns the address of that
     DMA."""
@@ -194,7 +194,7 @@ def other_kernel(bench, vm, command, bus_master):
         vm.ok(f"accel-mmio --function {PROBE} write 4 {LIT_CTRL:#x} {ROUND:#x} " +
               " ".join(f"write 4 {LIT_GO:#x} {LAST - ROUNDS + 1 + n:#x}" for n in range(ROUNDS)) +
               " >/dev/null")
-        vm.restart(lambda: vm.send(command), reset=False)
+        vm.restart(start, reset=False)
         # It has enumerated the cards; no driver has set Bus Master Enable.
         found = {card: property_of(vm, card, "bus-master") for card in ("sort", "probe")}
         if set(found.values()) != {bus_master}:
@@ -216,8 +216,8 @@ def check_kexec(bench, vm):
     words = vm.ok("cat /proc/cmdline").strip()
     vm.ok("(cat /boot/initramfs; cd /; find boot | cpio -o -H newc) >/tmp/initramfs 2>/dev/null")
     Traffic(vm)
-    address = other_kernel(
-        bench, vm, f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words} accel.modules=no'", False)
+    command = f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words} accel.modules=no'"
+    address = other_kernel(bench, vm, lambda: vm.send(command), False)
     vm.ok("insmod /modules/accel_sort.ko && insmod /modules/accel_probe.ko")
     if LAST in memory(bench, vm, address):
         raise Failure("DMA for the old kernel is in the memory of the new one")
@@ -230,17 +230,21 @@ def check_kdump(bench, vm):
                      if not word.startswith(("crashkernel=", "accel.modules=")))
     vm.ok("accel-kexec --panic /boot/vmlinuz /boot/initramfs "
           f"'{words} nr_cpus=1 reset_devices accel.modules=no'")
-    # One long program: it reads registers when it ends, and nobody could answer.
+    # The driver reads registers when nothing is done for long, and for a program that ends.
+    vm.ok("echo 3600000 >/sys/module/accel_sort/parameters/warn_ms")
     Traffic(vm, blocks=10000)
-    with held(bench.simulator(vm, "sort")) as release:
-        address = other_kernel(bench, vm, "echo c >/proc/sysrq-trigger", True)
+    with contextlib.ExitStack() as stack:
+        def panic():
+            stack.enter_context(held(bench.simulator(vm, "sort")))
+            vm.send("echo c >/proc/sysrq-trigger")
+        address = other_kernel(bench, vm, panic, True)
         if LAST not in memory(bench, vm, address):
             raise Failure("DMA for the kernel that died is not in its memory")
 
         def go_on():
             # The driver waits for its first register.
             time.sleep(0.5)
-            release()
+            stack.close()
         # In the middle of the blocks that the other kernel had sorted.
         status, output = vm.run("insmod /modules/accel_sort.ko", meanwhile=go_on)
     if status != 0:
