@@ -975,6 +975,52 @@ fn a_simulator_that_does_not_read_for_long_is_not_given_up() {
     assert!(b.state.up.load(Ordering::SeqCst));
 }
 
+/// Nor is one whose guest changes config space over and over: it learns what holds in
+/// the end, before the next access.
+#[test]
+fn a_simulator_that_does_not_read_is_told_what_holds_in_the_end() {
+    let mut b = bench();
+    b.endpoint.hear_function();
+    let set = |number: u32| Function {
+        requester_id: number as u16,
+        bus_master: number & 1 << 16 != 0,
+        ..Function::default()
+    };
+    const CHANGES: u32 = 100_000;
+    for number in 1..=CHANGES {
+        b.link.function(set(number));
+    }
+    assert!(b.state.up.load(Ordering::SeqCst));
+    // The write is behind what the simulator has to know.
+    b.link.write(0, 8, 4, 7);
+    let (mut told, mut last) = (0, None);
+    let tag = loop {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Function(function) => {
+                told += 1;
+                last = Some(function);
+            }
+            Event::Write { tag, .. } => break tag,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(last, Some(set(CHANGES)));
+    assert!((2..5000).contains(&told), "{told} frames");
+    b.endpoint.write_done(tag, Status::Ok).unwrap();
+    // Without an access what it sends is enough.
+    for number in (1..=CHANGES / 2).rev() {
+        b.link.function(set(number));
+    }
+    b.endpoint.msix(0).unwrap();
+    while last != Some(set(1)) {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Function(function) => last = Some(function),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(b.state.up.load(Ordering::SeqCst));
+}
+
 /// The simulator dies after it has told its configuration, before it is told
 /// that it is accepted.
 #[test]

@@ -29,6 +29,10 @@ pub const MAX_ABANDONED: usize = MAX_READS;
 /// are answered, and become one.
 pub const MAX_RESETS: usize = 64;
 
+/// FUNCTION frames that are sent while nothing comes from the device, beside those
+/// after a reset. Further changes are put off, and become one.
+pub const MAX_FUNCTIONS: usize = 1024;
+
 /// What a frame from the device asks of the host, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostEvent<'a> {
@@ -170,6 +174,10 @@ pub struct HostSession {
     has_function: bool,
     /// What it was told last.
     function: Option<Function>,
+    /// How often since a frame of the device came.
+    functions: usize,
+    /// What it has to be told, and was put off.
+    next_function: Option<Function>,
     /// [`FEATURE_SHARED_MEMORY`] was offered.
     shares: bool,
     /// The device has taken that up; whether the memory is used.
@@ -201,6 +209,8 @@ impl HostSession {
             time: None,
             has_function: false,
             function: None,
+            functions: 0,
+            next_function: None,
             shares: false,
             share: None,
         }
@@ -282,15 +292,39 @@ impl HostSession {
     /// Tells the device what the guest has set in config space. To be called
     /// after [`HostSession::accept`] and [`HostSession::reset`], and after each
     /// change. False, and nothing appended, if the device knows it already or
-    /// cannot be told, the link is down, or a reset was put off.
+    /// cannot be told, the link is down, or a reset was put off; or if the device
+    /// was told [`MAX_FUNCTIONS`] times and has sent nothing meanwhile. Then this is
+    /// put off until it does, or until the next read or write.
     pub fn function(&mut self, function: &Function, out: &mut Vec<u8>) -> bool {
-        let told = self.function == Some(*function) || self.next_reset.is_some();
-        if !self.is_up() || !self.has_function || told {
+        if !self.is_up() || !self.has_function || self.next_reset.is_some() {
             return false;
         }
-        self.function = Some(*function);
-        self.put(&Frame::Function(*function), out);
+        if self.function == Some(*function) {
+            self.next_function = None;
+            return false;
+        }
+        // Resets are bounded, and so is what follows them.
+        if self.function.is_some() && self.functions >= MAX_FUNCTIONS {
+            self.next_function = Some(*function);
+            return false;
+        }
+        self.tell(*function, out);
         true
+    }
+
+    fn tell(&mut self, function: Function, out: &mut Vec<u8>) {
+        self.function = Some(function);
+        self.functions += 1;
+        self.put(&Frame::Function(function), out);
+    }
+
+    /// Appends FUNCTION if it was put off. Whether it was.
+    fn tell_late(&mut self, out: &mut Vec<u8>) -> bool {
+        let late = self.next_function.take();
+        if let Some(function) = late {
+            self.tell(function, out);
+        }
+        late.is_some()
     }
 
     fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
@@ -364,6 +398,7 @@ impl HostSession {
         if !self.can_read() {
             return None;
         }
+        self.tell_late(out);
         let tag = self.new_read();
         self.reads.push(Read { tag, len });
         self.put(
@@ -391,6 +426,7 @@ impl HostSession {
         if !self.can_write() {
             return None;
         }
+        self.tell_late(out);
         self.last_write = self.last_write.wrapping_add(1);
         self.writes_outstanding += 1;
         let tag = self.last_write;
@@ -498,15 +534,21 @@ impl HostSession {
         );
     }
 
-    /// Appends a reset that was put off, if there is room for it now; to be called
-    /// after frames have come. False if nothing was appended.
+    /// Whether something was put off that a frame of the device may make room for.
+    pub const fn has_put_off(&self) -> bool {
+        self.next_reset.is_some() || self.next_function.is_some()
+    }
+
+    /// Appends a reset that was put off, if there is room for it now, or a FUNCTION;
+    /// to be called after frames have come. False if nothing was appended.
     pub fn put_off(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(kind) = self.next_reset else {
+            return self.functions < MAX_FUNCTIONS && self.tell_late(out);
+        };
         if self.resets_outstanding as usize >= MAX_RESETS {
             return false;
         }
-        let Some(kind) = self.next_reset.take() else {
-            return false;
-        };
+        self.next_reset = None;
         self.reset(kind, out);
         true
     }
@@ -525,6 +567,7 @@ impl HostSession {
         self.abandoned.clear();
         self.dma.clear();
         self.writes_outstanding = 0;
+        self.next_function = None;
     }
 
     /// Takes the first frame of a message and returns what it asks for and
@@ -540,6 +583,8 @@ impl HostSession {
             let session = header.session;
             return Ok((HostEvent::Ignored(Ignored::Stale { session }), rest));
         }
+        // Whoever sends reads as well.
+        self.functions = 0;
         let frame = Frame::decode(&header, payload)?;
         Ok((self.event(frame, header.minor)?, rest))
     }

@@ -9,7 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
-    host::{HostEvent, HostSession, Ignored, State, Violation, MAX_READS, MAX_RESETS},
+    host::{
+        HostEvent, HostSession, Ignored, State, Violation, MAX_FUNCTIONS, MAX_READS, MAX_RESETS,
+    },
     said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
     Config, Function, WireError,
@@ -1152,6 +1154,71 @@ fn the_function_is_told_to_who_knows_it() {
     let echo = frame(&host, &Frame::Function(function));
     let e = host.frame(&echo).unwrap_err().to_string();
     assert!(e.contains("FUNCTION may not come"), "{e}");
+}
+
+/// So that what waits for a device that does not read is bounded.
+#[test]
+fn what_is_told_of_the_function_is_bounded_and_the_last_of_it_comes() {
+    let (mut host, mut device) = timed(4000, 2);
+    let mut function = Function::default();
+    let mut told = |host: &mut HostSession, out: &mut Vec<u8>| {
+        function.requester_id += 1;
+        (host.function(&function, out), function)
+    };
+    let mut out = Vec::new();
+    let count = (0..3 * MAX_FUNCTIONS).filter(|_| told(&mut host, &mut out).0);
+    assert_eq!(count.count(), MAX_FUNCTIONS);
+    // Whatever comes after the change finds it told.
+    type Send = fn(&mut HostSession, &mut Vec<u8>) -> Option<u32>;
+    let requests: [Send; 2] = [
+        |host, out| host.read(0, 0, 4, out),
+        |host, out| host.write(0, 0, 4, 0, out),
+    ];
+    for request in requests {
+        let (now, last) = told(&mut host, &mut out);
+        assert!(!now && host.has_put_off());
+        // Nothing has come that would make room.
+        assert!(!host.put_off(&mut out));
+        out.clear();
+        assert!(request(&mut host, &mut out).is_some());
+        let (event, rest) = device.frame(&out, &mut Vec::new()).unwrap();
+        assert_eq!(event, DeviceEvent::Function(last));
+        assert!(!rest.is_empty());
+        out.clear();
+        assert!(host.read(0, 0, 4, &mut out).is_some());
+        let (_, rest) = device.frame(&out, &mut Vec::new()).unwrap();
+        assert!(rest.is_empty(), "once is enough");
+    }
+    // What is as it was is no news.
+    let (_, before) = told(&mut host, &mut Vec::new());
+    let known = Function {
+        requester_id: before.requester_id - 1,
+        ..before
+    };
+    assert!(host.has_put_off() && !host.function(&known, &mut out));
+    assert!(!host.has_put_off());
+    // A frame of another session says nothing, one of this session that it reads.
+    let (_, last) = told(&mut host, &mut Vec::new());
+    let stale = frame(&HostSession::new(6, 1), &Frame::Noop);
+    host.frame(&stale).unwrap();
+    out.clear();
+    assert!(!host.put_off(&mut out) && out.is_empty());
+    let noop = frame(&host, &Frame::Noop);
+    host.frame(&noop).unwrap();
+    assert!(host.put_off(&mut out) && !host.put_off(&mut Vec::new()));
+    let (event, rest) = device.frame(&out, &mut Vec::new()).unwrap();
+    assert!(rest.is_empty() && event == DeviceEvent::Function(last));
+    let room = (0..3 * MAX_FUNCTIONS).filter(|_| told(&mut host, &mut out).0);
+    assert_eq!(room.count(), MAX_FUNCTIONS - 1);
+    // After a reset it is told in any case, and what was put off is void.
+    out.clear();
+    host.reset(ResetKind::Flr, &mut out);
+    assert!(!host.has_put_off());
+    let (now, last) = told(&mut host, &mut out);
+    assert!(now);
+    let (_, rest) = device.frame(&out, &mut Vec::new()).unwrap();
+    let (event, rest) = device.frame(rest, &mut Vec::new()).unwrap();
+    assert!(rest.is_empty() && event == DeviceEvent::Function(last));
 }
 
 #[test]

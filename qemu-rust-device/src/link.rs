@@ -75,7 +75,7 @@ use accelerator_protocol::{
     config::Config,
     device::MAX_DMA,
     function::Function,
-    host::{HostSession, State, MAX_READS, MAX_RESETS},
+    host::{HostSession, State, MAX_FUNCTIONS, MAX_READS, MAX_RESETS},
     wire::{ResetKind, Status},
 };
 use log::{debug, info};
@@ -99,7 +99,7 @@ use crate::{context, keys::Keys};
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Messages that may be on their way beside those that the protocol bounds: those
-/// of the handshake, and changes of the clock and of config space.
+/// of the handshake, and changes of the clock.
 const OTHERS: usize = 16_384;
 
 /// What is asked of the machine that has to wait until this thread is back
@@ -200,7 +200,9 @@ impl Settings {
     /// protocol never has more outstanding, stopped as it may be.
     fn queue(&self) -> i32 {
         let writes = self.write_window as usize * (MAX_RESETS + 1);
-        (writes + MAX_READS + MAX_DMA + MAX_RESETS + OTHERS) as i32
+        let requests = writes + MAX_READS + MAX_RESETS;
+        // Config space may have changed before each of them.
+        (2 * requests + MAX_FUNCTIONS + MAX_DMA + OTHERS) as i32
     }
 }
 
@@ -477,8 +479,12 @@ impl Link {
         self.resume(&mut shared, full);
     }
 
-    /// Tells the device of a reset that had to wait for the answers to others.
+    /// Tells the device of what had to wait until something came from it: a reset, or
+    /// what the guest has set in config space.
     fn put_off(&self, shared: &mut Shared) {
+        if !shared.session.has_put_off() {
+            return;
+        }
         let mut out = std::mem::take(&mut shared.out);
         if shared.session.put_off(&mut out) {
             let function = shared.function;

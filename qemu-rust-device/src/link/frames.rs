@@ -193,6 +193,7 @@ impl Link {
                 when: Instant::now(),
             });
         }
+        let mut deed = None;
         match event {
             HostEvent::ReadDone { tag, status, data } => {
                 shared.deaf = false;
@@ -211,7 +212,7 @@ impl Link {
                 self.next(&shared);
             }
             HostEvent::DmaRead { tag, addr, len } => {
-                return (Some(Deed::DmaRead { tag, addr, len }), next);
+                deed = Some(Deed::DmaRead { tag, addr, len });
             }
             HostEvent::DmaWrite {
                 tag,
@@ -219,19 +220,18 @@ impl Link {
                 data,
                 enables,
             } => {
-                let deed = Deed::DmaWrite {
+                deed = Some(Deed::DmaWrite {
                     tag,
                     addr,
                     data: range(data),
                     enables: enables.map(range),
-                };
-                return (Some(deed), next);
+                });
             }
             HostEvent::Msix { vector } => {
                 shared.counters.interrupts += 1;
-                return (Some(Deed::Msix(vector)), next);
+                deed = Some(Deed::Msix(vector));
             }
-            HostEvent::Intx { level } => return (Some(Deed::Intx(level)), next),
+            HostEvent::Intx { level } => deed = Some(Deed::Intx(level)),
             HostEvent::BadVector { vector, vectors } => self.say(&mut shared, Kind::Frame, || {
                 format!("MSI-X vector {vector} ignored, the function has {vectors} vectors")
             }),
@@ -242,11 +242,10 @@ impl Link {
             HostEvent::Time { ns } => {
                 drop(shared);
                 self.root.time(ns);
+                shared = self.lock();
             }
             HostEvent::ResetDone => {
                 debug!("{}: reset done", self.name());
-                self.put_off(&mut shared);
-                self.update_gate(&mut shared);
                 self.next(&shared);
             }
             HostEvent::Share { name } => self.join(&mut shared, name),
@@ -269,14 +268,12 @@ impl Link {
                     format!("frame of session {session:016x} ignored, ours is {ours:016x}")
                 });
             }
-            HostEvent::Ignored(Ignored::Void) => {
-                self.put_off(&mut shared);
-                self.update_gate(&mut shared);
-                self.next(&shared);
-            }
+            HostEvent::Ignored(Ignored::Void) => self.next(&shared),
             HostEvent::Ignored(Ignored::Noop) => {}
         }
-        (None, next)
+        self.put_off(&mut shared);
+        self.update_gate(&mut shared);
+        (deed, next)
     }
 }
 
