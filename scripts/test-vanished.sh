@@ -14,8 +14,8 @@ usage: scripts/test-vanished.sh [option...]
 
 Joins two network namespaces by a virtual cable, with QEMUs in one and programs that
 play simulators on the DPI library in the other, and has the cable lose everything
-from one moment on. Both sides have to notice within two and a half minutes, the
-simulator also with frames under way, and a QEMU that comes back from another address
+from one moment on. Both sides have to notice within two and a half minutes, also
+with frames under way that nobody waits for, and a QEMU that comes back from another address
 has to get the session of the one that is gone. One that is only stopped keeps its own.
 
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)

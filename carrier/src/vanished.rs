@@ -26,7 +26,7 @@ const PROBES: libc::c_int = 4;
 const SILENCE: Duration = Duration::from_secs((IDLE + DISTANCE * PROBES) as u64);
 
 /// How often that is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+pub const LOOK: Duration = Duration::from_secs(5);
 
 /// What the kernel tells of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

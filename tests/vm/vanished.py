@@ -126,9 +126,10 @@ def main():
             host.ip("link", "set", host.device, "up")
 
         up = "up: PCIe True, NIC True, serial True"
-        # Idle; to be replaced, with frames under way to it; and two pairs of which one is stopped.
+        # Idle; with a frame under way from QEMU, and to it, where it is to be replaced; and two
+        # pairs of which one is stopped.
         pairs = {}
-        for n, name in enumerate(("idle", "replaced", "stopped-simulator", "stopped-qemu")):
+        for n, name in enumerate(("idle", "reset", "replaced", "stopped-simulator", "stopped-qemu")):
             address = "10.117.0.11" if name.startswith("stopped") else "10.117.0.1"
             if name.startswith("stopped"):
                 qemu_host.ip("route", "replace", "10.117.0.11/32", "dev", "acc-qemu", "src", "10.117.0.12")
@@ -137,7 +138,7 @@ def main():
             pairs[name] = simulator(f"simulator-{name}", listen, 7600 + 10 * n), qemu(f"qemu-{name}", address, 7600 + 10 * n)
         for sim, _ in pairs.values():
             sim.expect(up)
-        print("  four QEMUs have their links", flush=True)
+        print("  five QEMUs have their links", flush=True)
 
         begin = time.monotonic()
         for process in pairs["stopped-simulator"][0], pairs["stopped-qemu"][1]:
@@ -145,6 +146,7 @@ def main():
         sim_host.lose("10.117.0.2")
         qemu_host.lose("10.117.0.1")
         reset("qemu-stopped-simulator")
+        reset("qemu-reset")
         # Its host loses its power, and comes back with another address.
         pairs["replaced"][1].end()
         qemu_host.ip("addr", "add", "10.117.0.3/24", "dev", "acc-qemu")
@@ -155,15 +157,16 @@ def main():
         tries = 0
         while sim.count(up) < 2:
             if tries == 0 or again.process.poll() is not None:
-                again = qemu(f"qemu-again-{tries}", "10.117.0.21", 7610)
+                again = qemu(f"qemu-again-{tries}", "10.117.0.21", 7620)
                 tries += 1
             if time.monotonic() > begin + PATIENCE:
                 raise SystemExit("the QEMU that came back does not get its links")
             time.sleep(0.5)
         print(f"  the QEMU that came back has its links after {tries} starts, {time.monotonic() - begin:.0f} s", flush=True)
-        for process, side, text in zip(pairs["idle"], ("simulator", "QEMU"), ("link down", "is down")):
-            process.expect(text)
-            print(f"  idle: the {side} has noticed after {time.monotonic() - begin:.0f} s", flush=True)
+        for name in "idle", "reset":
+            for process, side, text in zip(pairs[name], ("simulator", "QEMU"), ("link down", "is down")):
+                process.expect(text)
+                print(f"  {name}: the {side} has noticed after {time.monotonic() - begin:.0f} s", flush=True)
 
         # Longer than either side waits for one that has vanished.
         time.sleep(max(0.0, begin + 60 - time.monotonic()))

@@ -2,8 +2,15 @@
 
 //! Who serves the socket, and what it sleeps on.
 
-use std::{io, os::fd::AsRawFd, sync::PoisonError, time::Duration};
+use std::{
+    io,
+    os::fd::AsRawFd,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
+use accelerator_carrier::vanished::LOOK;
+use accelerator_protocol::is_local;
 use log::error;
 
 use super::{
@@ -27,6 +34,12 @@ impl Link {
     /// Sleeps until [`Link::service`] has something to do. False if the link is
     /// closed, and from then on.
     pub fn wait_ready(&self) -> bool {
+        // There may be nobody who waits for what is under way to another host.
+        let timeout = if is_local(&self.settings.endpoint) {
+            -1
+        } else {
+            LOOK.as_millis() as i32
+        };
         loop {
             let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
             // SAFETY: the array is valid for its length, which is given.
@@ -35,10 +48,11 @@ impl Link {
                     self.outer.as_raw_fd(),
                     events.as_mut_ptr(),
                     events.len() as i32,
-                    -1,
+                    timeout,
                 )
             };
             match usize::try_from(count) {
+                Ok(0) => self.look_for_the_host(&mut self.lock(), Instant::now()),
                 Ok(count) => return events.iter().take(count).all(|e| e.u64 != END),
                 Err(_) => {
                     let e = io::Error::last_os_error();

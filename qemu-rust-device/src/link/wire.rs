@@ -142,7 +142,7 @@ impl Drop for Wire {
 }
 
 impl Link {
-    /// Ends the connection to a host that has vanished. For whoever waits.
+    /// Ends the connection to a host that has vanished.
     pub(super) fn look_for_the_host(&self, shared: &mut Shared, now: Instant) {
         let connection = shared.wire.as_mut().and_then(|w| w.connection.as_mut());
         if let Some(Found::Gone { silence }) = connection.map(|c| c.end_if_gone(now)) {
