@@ -211,6 +211,23 @@ fn sigterm_while_qemu_waits_for_the_simulator() {
     qemu.wait_exit(Duration::from_secs(10));
 }
 
+/// Then the main loop, which ends QEMU, is what waits.
+#[test]
+fn sigterm_while_device_add_waits_for_the_simulator() {
+    let scratch = Scratch::new();
+    let mut qemu = Launch::new()
+        .args("-device pcie-root-port,id=rp0")
+        .spawn(&scratch);
+    qemu.connect();
+    qemu.wait_ready();
+    let endpoint = scratch.endpoint();
+    let arguments = json!({"driver": "accelerator-pcie", "bus": "rp0", "endpoint": endpoint});
+    qemu.start_qmp("device_add", arguments);
+    qemu.expect_line(&["waiting for the simulator"]);
+    qemu.terminate();
+    assert!(qemu.wait_exit(Duration::from_secs(10)).success());
+}
+
 #[test]
 fn sigterm_while_a_read_is_outstanding() {
     let mut m = Machine::start(sample_config(0));
