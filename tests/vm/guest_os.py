@@ -97,13 +97,14 @@ class Bench:
 
 class Traffic:
     """Blocks are sorted in the background, by one program after the other: registers, DMA both
-    ways and interrupts all the time."""
+    ways and interrupts all the time. By several at a time if `programs` says so."""
 
-    def __init__(self, vm, blocks=1000):
+    def __init__(self, vm, blocks=1000, programs=1):
         self.vm = vm
-        vm.ok(": >/tmp/statuses; : >/tmp/traffic; while [ -e /tmp/traffic ]; do "
-              f"accel-sort --blocks {blocks} >/tmp/sorted 2>&1; echo $? >>/tmp/statuses; "
-              "done >/dev/null 2>&1 &")
+        vm.ok(f": >/tmp/statuses; : >/tmp/traffic; for n in $(seq {programs}); do "
+              "while [ -e /tmp/traffic ]; do "
+              f"accel-sort --blocks {blocks} >/tmp/sorted$n 2>&1; echo $? >>/tmp/statuses; "
+              "done >/dev/null 2>&1 & done")
         before = self._interrupts()
         wait_for("an interrupt of the sorter", lambda: self._interrupts() > before)
 

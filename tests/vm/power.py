@@ -215,9 +215,13 @@ def check_kexec(bench, vm):
     """kexec under DMA: none of it lands in the other kernel, which drives the cards."""
     words = vm.ok("cat /proc/cmdline").strip()
     vm.ok("(cat /boot/initramfs; cd /; find boot | cpio -o -H newc) >/tmp/initramfs 2>/dev/null")
-    Traffic(vm)
-    command = f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words} accel.modules=no'"
-    address = other_kernel(bench, vm, lambda: vm.send(command), False)
+
+    def start():
+        # Short programs, of which some wait for the driver when it shuts the sorter down, and
+        # would have it start the sorter anew.
+        Traffic(vm, blocks=2, programs=8)
+        vm.send(f"accel-kexec /boot/vmlinuz /tmp/initramfs '{words} accel.modules=no'")
+    address = other_kernel(bench, vm, start, False)
     vm.ok("insmod /modules/accel_sort.ko && insmod /modules/accel_probe.ko")
     if LAST in memory(bench, vm, address):
         raise Failure("DMA for the old kernel is in the memory of the new one")
