@@ -71,7 +71,7 @@ for expected in HUP:129 INT:130 TERM:143; do
   signal=${expected%:*}
   rm -f "$WORK"/pid.*
   # A shell has its children in the background ignore SIGINT, and what is ignored stays so.
-  REPO_DIR=$WORK PATH=$WORK/bin:$PATH python3 -c '
+  env REPO_DIR="$WORK" PATH="$WORK/bin:$PATH" python3 -c '
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" fuzz >"$WORK/log" 2>&1 &
