@@ -8,8 +8,9 @@ SCRIPT_NAME='build-guest.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$REPO_DIR"
 
-# What a guest may have besides our card: other network cards, and vfio-pci.
-KERNEL_MODULES=(vfio-pci vfio_iommu_type1 virtio_pci virtio_net e1000)
+# What a guest may have besides our card: other network cards, vfio-pci, and the port of
+# accel-agent.
+KERNEL_MODULES=(vfio-pci vfio_iommu_type1 virtio_pci virtio_net virtio_console e1000)
 
 usage() {
   cat <<EOF
