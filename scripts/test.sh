@@ -37,6 +37,7 @@ SUITES=(
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
   'clock:guest time while RTL stands still or is slow: the wall, icount, the simulator'
   'regs:every size and alignment of access from the guest'
+  'python:the harness for driver tests: its own tests, those of examples/, those of its guide'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
@@ -75,7 +76,7 @@ options:
   --long        the long form of fuzz (ten million inputs), guest_os (64,000 interrupts,
                 200 resets), soak (ten minutes) and restarts (a thousand by each signal
                 on each carrier), as many of what stands in for a simulator in rust and
-                qtest, and ${LONG_SUITES[*]}
+                qtest, python (20 harnesses that are killed), and ${LONG_SUITES[*]}
   --carrier C   what sessions of the suites with a guest go through: memory, or socket
                 (default: memory, where both ends are on one machine)
   --list        only list the suites
@@ -291,6 +292,10 @@ suite_clock() {
 
 suite_regs() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example regs
+}
+
+suite_python() {
+  scripts/test-python.sh --qemu "$QEMU_DIR" --kills "$([[ -z ${TEST_LONG:-} ]] && echo 3 || echo 20)"
 }
 
 suite_life() {
