@@ -19,12 +19,12 @@ ruff and mypy, runs its own tests, and then with it examples/driver-tests and ev
 example of docs/driver-tests.md, two at a time.
 
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
-  --kills N    how often a harness with a VM is killed (default 3; 20 is the long form)
+  --kills N    how often a harness with a VM is killed (default 2; 20 is the long form)
   --help       this text
 EOF
 }
 
-QEMU_DIR=build/qemu/patched KILLS=3
+QEMU_DIR=build/qemu/patched KILLS=2
 while (($#)); do
   case $1 in
     --qemu | --kills)
@@ -81,49 +81,33 @@ did 'package'
 (cd python && "$PYTHON_ENV/bin/mypy" --cache-dir "$OUT/mypy" src tests ../examples/driver-tests)
 did 'ruff and mypy'
 
-# ---- the package's own tests -----------------------------------------------------
+# ---- the tests -------------------------------------------------------------------
 
-run_pytest() {
-  "$PYTHON" -m pytest -p no:cacheprovider -q "$@"
-}
-
-run_pytest -n 2 python/tests --ignore python/tests/test_vm.py --ignore python/tests/test_killed.py
-did 'tests of the package'
-
-# ---- the examples and the guide --------------------------------------------------
-
-# The examples of the guide, each a file: tests, and scripts. What they name is the card and the
-# driver of the README.
+# The examples of the guide, each a file: tests, and scripts as one test. What they name is the
+# card and the driver of the README.
 mkdir -p "$OUT/docs/tests" "$OUT/docs/mydriver"
 cp -r hdl/examples/regs "$OUT/docs/mycard"
 printf '%s\n' "-F $REPO_DIR/hdl/bridge.f" regs.sv regs_top.sv >"$OUT/docs/mycard/mycard.f"
 awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md >"$OUT/docs/mydriver/mydriver.c"
 echo 'obj-m += mydriver.o' >"$OUT/docs/mydriver/Kbuild"
 awk -v out="$OUT/docs/tests" '
-  /^```python$/ { text = ""; on = 1; next }
+  /^```python$/ { text = script = ""; on = 1; next }
   /^```$/ && on {
     on = 0
-    file = sprintf("%s/%s_%d.py", out, (text ~ /\ndef test_/) ? "test_guide" : "script", ++n)
-    printf "%s", text >file
+    is_script = text !~ /\ndef test_/
+    file = sprintf("%s/test_%s_%d.py", out, is_script ? "script" : "guide", ++n)
+    printf "%s", is_script ? "def test_script():\n" script : text >file
     close(file)
   }
-  on { text = text $0 "\n" }' docs/driver-tests.md
+  on { text = text $0 "\n"; script = script "    " $0 "\n" }' docs/driver-tests.md
 examples=("$OUT"/docs/tests/test_guide_*.py)
-scripts=("$OUT"/docs/tests/script_*.py)
-if ((${#examples[@]} < 4)) || [[ ! -f ${scripts[0]} ]]; then
+if ((${#examples[@]} < 4)) || [[ ! -f $(echo "$OUT"/docs/tests/test_script_*.py) ]]; then
   die "docs/driver-tests.md has ${#examples[@]} examples with tests, expected four or more, and a script"
 fi
 
-export ACCELERATOR_ROOT=$REPO_DIR
-run_pytest -n 2 examples/driver-tests "$OUT/docs/tests" python/tests/test_vm.py \
-  --cosim-qemu "$QEMU_DIR" --junit-xml="$OUT/report.xml"
-did 'driver tests'
-for script in "${scripts[@]}"; do
-  "$PYTHON" "$script"
-done
-did 'scripts of the guide'
-
-# ---- whatever happens, nothing is left behind ------------------------------------
-
-KILLS=$KILLS run_pytest -s python/tests/test_killed.py
-did "$KILLS kills"
+# What takes longest begins first.
+KILLS=$KILLS ACCELERATOR_ROOT=$REPO_DIR "$PYTHON" -m pytest -c python/pyproject.toml --rootdir . \
+  -p no:cacheprovider -q -n 2 --dist worksteal --durations=10 \
+  --cosim-qemu "$QEMU_DIR" --junit-xml="$OUT/report.xml" \
+  python/tests/test_killed.py python/tests examples/driver-tests "$OUT/docs/tests"
+did 'tests'

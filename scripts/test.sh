@@ -295,7 +295,7 @@ suite_regs() {
 }
 
 suite_python() {
-  scripts/test-python.sh --qemu "$QEMU_DIR" --kills "$([[ -z ${TEST_LONG:-} ]] && echo 3 || echo 20)"
+  scripts/test-python.sh --qemu "$QEMU_DIR" --kills "$([[ -z ${TEST_LONG:-} ]] && echo 2 || echo 20)"
 }
 
 suite_life() {

@@ -126,7 +126,8 @@ def test_a_card_whose_simulator_is_not_there(cosim: Run, guest: Guest) -> None:
     assert len(guest.cards) == 1
 
 
-@pytest.mark.cosim(iommu=True, cpus=1, memory=384, append="quiet", properties={"write-window": 7})
+@pytest.mark.cosim(boot="cold", iommu=True, cpus=1, memory=384, append="quiet",
+                   properties={"write-window": 7})
 def test_settings_reach_the_machine(guest: Guest, card: Card) -> None:
     assert guest.run("nproc").stdout == "1\n"
     assert guest.run("ls /sys/class/iommu").stdout.split() == ["dmar0"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,25 @@ class Qmp:
         loop.call(self._connect(path), look)
 
     async def _connect(self, path: Path) -> None:
+        # The library tells the log of each attempt that fails, so it gets one that has not.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        monitor = socket.socket(socket.AF_UNIX)
+        monitor.setblocking(False)
         # QEMU makes the socket when it has read its command line.
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        while not path.exists():
-            if asyncio.get_running_loop().time() > deadline:
-                raise QmpError(f"QEMU made no monitor at {path} within {self._timeout:g} s")
-            await asyncio.sleep(0.01)
-        # The library tells the log of each attempt; who waits above sees QEMU end.
+        while True:
+            try:
+                await loop.sock_connect(monitor, str(path))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if loop.time() > deadline:
+                    monitor.close()
+                    raise QmpError(f"QEMU made no monitor at {path} within {self._timeout:g} s"
+                                   ) from None
+                await asyncio.sleep(0.01)
         try:
             async with asyncio.timeout_at(deadline):
-                await self.client.connect(str(path))
+                await self.client.connect(monitor)
         except (ConnectError, TimeoutError) as e:
             raise QmpError(f"QEMU's monitor does not answer at {path}: {e}") from e
 

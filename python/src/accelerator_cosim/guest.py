@@ -324,8 +324,9 @@ class Guest:
 
     def _look(self) -> None:
         if not self._qemu.running and not self._qemu.may_end:
+            complaints = "".join(f"\nthe kernel: {line}" for line in self.complaints())
             raise ProcessEnded(
-                f"QEMU has ended {self._qemu.last_words()}\n"
+                f"QEMU has ended {self._qemu.last_words()}{complaints}\n"
                 f"the last of the guest's console:\n{indent(self.kernel_log(), 20)}")
         self._run.look()
 
