@@ -4,19 +4,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
 import subprocess
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from accelerator_cosim import GuestError, WaitTimeout
-from accelerator_cosim._agent import FRAME_BYTES, AgentClient, FrameType, Program, encode
+from accelerator_cosim._agent import (
+    FRAME_BYTES,
+    AgentClient,
+    FrameType,
+    Program,
+    Received,
+    encode,
+)
 
 TOOLS = Path(__file__).resolve().parents[2] / "guest/tools"
 PATIENCE = 20.0
@@ -86,7 +93,7 @@ class Port:
         return self.said
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def connected(
     program: Path, folder: Path
 ) -> AsyncIterator[tuple[Port, AgentClient]]:
@@ -241,8 +248,11 @@ def test_a_damaged_frame_ends_the_agent(
      "was damaged"),
 ])
 def test_what_is_not_the_agent_is_refused(tmp_path: Path, answer: bytes, said: str) -> None:
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
+        await writer.drain()
+        await reader.read()
+        writer.close()
 
     async def run() -> None:
         path = tmp_path / "socket"
@@ -253,18 +263,51 @@ def test_what_is_not_the_agent_is_refused(tmp_path: Path, answer: bytes, said: s
     asyncio.run(run())
 
 
-async def greet_and_run(path: Path) -> None:
+def test_input_that_was_on_its_way_when_a_program_ended(tmp_path: Path) -> None:
+    """The agent answers it, after the last frame of the program."""
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode(FrameType.HELLO, 0, b"\x01\0\0\0x"))
+        received = Received(reader)
+        with contextlib.suppress(EOFError):
+            while True:
+                kind, number, _ = await received.frame()
+                if kind is FrameType.START:
+                    for answer in (FrameType.STARTED, FrameType.ENDED):
+                        writer.write(encode(answer, number, bytes(4)))
+                    writer.write(encode(FrameType.TAKEN, number))
+        writer.close()
+
+    async def run() -> None:
+        path = tmp_path / "socket"
+        async with asyncio.timeout(PATIENCE), await asyncio.start_unix_server(serve, path):
+            client = AgentClient()
+            await client.connect(path, PATIENCE)
+            for _ in range(3):
+                await (await client.start("true")).ended
+            await client.close()
+
+    asyncio.run(run())
+
+
+async def greet_and_run(path: Path, patience: float = PATIENCE) -> None:
     client = AgentClient()
-    await client.connect(path, PATIENCE)
-    await (await client.start("true")).ended
+    try:
+        await client.connect(path, patience)
+        await (await client.start("true")).ended
+    finally:
+        await client.close()
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
     async def run() -> None:
         with pytest.raises(WaitTimeout, match="does not listen"):
-            await AgentClient().connect(tmp_path / "nobody", 0.1)
-        async with await asyncio.start_unix_server(lambda *_: None, tmp_path / "silent"):
+            await greet_and_run(tmp_path / "nobody", 0.1)
+        async with await asyncio.start_unix_server(listen, tmp_path / "silent"):
             with pytest.raises(WaitTimeout, match="did not say hello"):
-                await AgentClient().connect(tmp_path / "silent", 0.1)
+                await greet_and_run(tmp_path / "silent", 0.1)
 
     asyncio.run(run())

@@ -146,6 +146,10 @@ class Harness:
         # Harness, supervisor, the shell and its two children.
         wait_for(lambda: len(marked(self.mark)) >= 5, "all processes are there")
 
+    def children_of_supervisor(self) -> list[int]:
+        return [pid for pid in marked(self.mark)
+                if f"PPid:\t{self.supervisor}\n" in Path(f"/proc/{pid}/status").read_text()]
+
     def strays(self) -> list[int]:
         """What has left the group that it was started in."""
         return [pid for pid in marked(self.mark)
@@ -189,10 +193,15 @@ def test_supervisor_is_killed(tmp_path: Path) -> None:
     groups is nobody's."""
     harness = Harness(tmp_path)
     wait_for(harness.strays, "the one that leaves its group is there")
+    # Without the harness's help.
+    harness.process.send_signal(signal.SIGSTOP)
+    child = harness.children_of_supervisor()
     os.kill(harness.supervisor, signal.SIGKILL)
     strays = harness.strays()
-    assert len(strays) == 1
     try:
+        assert len(strays) == len(child) == 1
+        wait_for(lambda: not Path(f"/proc/{child[0]}").exists(), "the child is gone")
+        harness.process.send_signal(signal.SIGCONT)
         wait_for(lambda: sorted(marked(harness.mark)) == sorted([harness.process.pid, *strays]),
                  "only the harness and the one that has left are there")
     finally:
