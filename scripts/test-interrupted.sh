@@ -73,7 +73,8 @@ for expected in HUP:129 INT:130 TERM:143; do
   # A shell has its children in the background ignore SIGINT, and what is ignored stays so.
   env REPO_DIR="$WORK" PATH="$WORK/bin:$PATH" python3 -c '
 import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(each, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" fuzz >"$WORK/log" 2>&1 &
   RUN=$!
   patient test -s "$WORK/pid.other" || die "the suite has not begun: $(cat "$WORK/log")"

@@ -261,8 +261,9 @@ struct Known {
     /// Connections that came to nothing.
     strangers: u64,
     open: Connections,
-    /// Lines that whoever reaches the socket can cause.
-    refused: Limit,
+    /// Lines that whoever reaches the socket can cause; each reason has its own, so that a
+    /// peer that knocks again and again does not hide what is wrong with another.
+    refused: [Limit; Keys::COUNT],
     failed: Limit,
     vanished: Limit,
     memory: Limit,
@@ -651,9 +652,9 @@ impl Thread {
                     known.strangers += 1;
                     let text = handshake_text(event, value);
                     let number = known.strangers;
-                    if is_about_keys(event, value) {
+                    if let Some(keys) = Keys::of(event, value) {
                         limited!(
-                            known.refused,
+                            known.refused[keys as usize],
                             warn,
                             target,
                             "a peer that connected to {address} got no further: {text} (error \
@@ -725,15 +726,30 @@ const fn handshake_text(event: zmq::SocketEvent, value: u32) -> &'static str {
     }
 }
 
-/// Failed keys are for the user, noise is not. A key that may not connect was
-/// told with more detail by who refused it.
-const fn is_about_keys(event: zmq::SocketEvent, value: u32) -> bool {
-    match event {
-        zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL => true,
-        zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL => {
-            matches!(value, CRYPTOGRAPHIC | MECHANISM_MISMATCH)
+/// What can be wrong with the keys of a peer that got no further. Failed keys are for the
+/// user, noise is not. A key that may not connect was told with more detail by who refused it.
+#[derive(Clone, Copy)]
+enum Keys {
+    /// It hung up.
+    HungUp,
+    /// It has others.
+    Others,
+    /// It has none, or we have none.
+    OneSided,
+}
+
+impl Keys {
+    const COUNT: usize = Self::OneSided as usize + 1;
+
+    const fn of(event: zmq::SocketEvent, value: u32) -> Option<Self> {
+        match (event, value) {
+            (zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL, _) => Some(Self::HungUp),
+            (zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL, CRYPTOGRAPHIC) => Some(Self::Others),
+            (zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL, MECHANISM_MISMATCH) => {
+                Some(Self::OneSided)
+            }
+            _ => None,
         }
-        _ => false,
     }
 }
 
