@@ -8,6 +8,7 @@ import random
 
 import cocotb
 from cocotb.clock import Clock
+from cocotb.handle import Immediate
 from cocotb.triggers import RisingEdge
 
 PARAMETERS = eval(os.environ["SUITE_PARAMETERS"])  # pylint: disable=eval-used
@@ -22,7 +23,10 @@ async def start_clock(dut, inputs=()):
 
     The inputs, on which an earlier test may have left anything, become 0 in reset.
     """
-    dut.aresetn.value = 0
+    # At once: the first evaluation would see inputs that begin as anything, with a clock edge out
+    # of reset.
+    dut.aresetn.value = Immediate(0)
+    dut.aclk.value = Immediate(0)
     cocotb.start_soon(Clock(dut.aclk, 4, unit="ns").start())
     for _ in range(2):
         await RisingEdge(dut.aclk)
