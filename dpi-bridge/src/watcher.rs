@@ -577,21 +577,26 @@ impl Thread {
 
     /// Somebody has come for shared memory.
     fn hand_over(&self, offer: &Arc<Offer>, target: &str, known: &mut Known) {
+        // The host may say that it has the memory before this thread goes on, so whoever asks
+        // for the bell then waits for the lock.
+        let mut memory = self.shared.memory();
         match offer.hand_over() {
             Ok(Some(bell)) => {
-                let mut memory = self.shared.memory();
                 if memory.offer.as_ref().is_some_and(|o| Arc::ptr_eq(o, offer)) {
                     memory.bell = Some(Arc::new(bell));
                     memory.offer = None;
                 }
             }
             Ok(None) => {}
-            Err(e) => limited!(
-                known.memory,
-                warn,
-                target,
-                "somebody came for shared memory and did not get it: {e}"
-            ),
+            Err(e) => {
+                drop(memory);
+                limited!(
+                    known.memory,
+                    warn,
+                    target,
+                    "somebody came for shared memory and did not get it: {e}"
+                );
+            }
         }
     }
 
