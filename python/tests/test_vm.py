@@ -168,6 +168,41 @@ def test_driver_is_bound_and_unbound(guest: Guest, card: Card) -> None:
         guest.load_module("no_such_module")
 
 
+def test_a_card_that_is_plugged_in_has_been_probed(
+    guest: Guest, card: Card, simulator: Simulator
+) -> None:
+    guest.load_module("accel_sort")
+    card.unplug()
+    guest.plug(simulator)
+    guest.run("[ -e /dev/accel_sort0 ]")
+
+
+@pytest.mark.cosim(modules=["slow_probe"])
+def test_a_driver_has_the_card_once_it_has_probed_it(
+    guest: Guest, card: Card, simulator: Simulator
+) -> None:
+    """The kernel's link to the driver is there before the driver has done anything."""
+    def given() -> bool:
+        return guest.run(f"[ -e {card.sysfs}/driver ]", check=False).status == 0
+
+    module = guest.run("find /modules -name slow_probe.ko").stdout.strip()
+    loading = guest.start(f"insmod {module}")
+    guest.wait_for(given, "the driver is given the card")
+    assert card.driver == "slow_probe"
+    assert "slow_probe 0000:01:00.0: probed" in guest.dmesg()
+    loading.wait()
+    # So it is with one that is plugged in.
+    card.unplug()
+    card = guest.plug(simulator)
+    assert guest.dmesg().count("slow_probe 0000:01:00.0: probed") == 2
+    guest.unload_module("slow_probe")
+    # A probe that fails leaves no driver.
+    loading = guest.start(f"insmod {module} fail=1")
+    guest.wait_for(given, "the driver is given the card")
+    assert card.driver is None
+    loading.wait()
+
+
 def test_lines_of_the_kernel(guest: Guest) -> None:
     guest.run("echo '<4>first 17' >/dev/kmsg")
     assert guest.wait_dmesg(r"first (\d+)")[1] == "17"

@@ -17,6 +17,11 @@ def sort_works(vm, blocks=4):
     vm.ok(f"accel-sort --blocks {blocks} --seed 7 | grep -q 'ACCEL result=PASS'")
 
 
+def wait_for_driver(vm):
+    """Waits until the driver of the sorter has done its probe: its last step makes the file."""
+    vm.ok("i=0; until [ -e /dev/accel_sort0 ]; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ]; done")
+
+
 def where(vm, function):
     """Addresses in the guest of all functions with these ids."""
     output = vm.ok("for d in /sys/bus/pci/devices/*; do "

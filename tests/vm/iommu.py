@@ -7,7 +7,7 @@ Run by scripts/test-iommu.sh, which builds what is needed and explains the optio
 import argparse
 import sys
 
-from cards import CARD, PROBE, SORT, sort_works, where
+from cards import CARD, PROBE, SORT, sort_works, wait_for_driver, where
 from guest_os import Bench, Traffic, no_trouble, program, reports, run, said, step
 from vm import Failure, wait_for
 
@@ -51,7 +51,7 @@ def check_translated(bench, vm, options, fault):
     vm.qmp.command("device_add", {"driver": "accelerator-pcie", "id": "sort", "bus": "rp0",
                                   "endpoint": bench.endpoint(vm.name, "sort")})
     wait_for("the driver's probe", lambda: vm.qmp.is_back(CARD + "sort", "bus-master"))
-    vm.ok("i=0; until [ -e /dev/accel_sort0 ]; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ]; done")
+    wait_for_driver(vm)
     sort_works(vm)
     if said(vm, fault) != before:
         raise Failure("there are faults of DMA that is mapped")

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cards import CARD, REGS, SORT, port_above, setpci, sort_works, where
+from cards import CARD, REGS, SORT, port_above, setpci, sort_works, wait_for_driver, where
 from vm import ROOT, Failure, QmpError, Simulator, Vm, usage_of, wait_for
 
 
@@ -188,7 +188,7 @@ def check_hotplug(bench):
         vm.qmp.command("device_add", {"driver": "accelerator-pcie", "id": "acc0", "bus": "rp0",
                                       "endpoint": bench.endpoint("sort_a")})
         wait_for("the driver's probe", lambda: vm.qmp.is_back(CARD + "acc0", "bus-master"))
-        vm.ok("i=0; until [ -e /dev/accel_sort0 ]; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ]; done")
+        wait_for_driver(vm)
     for who, before in seen[warm].items():
         after = seen[rounds][who]
         print(f"  {who}: {rounds - warm} times: {before} -> {after}")
@@ -215,6 +215,7 @@ def check_hotplug(bench):
     vm.qmp.command("device_add", {"driver": "accelerator-pcie", "id": "acc0", "bus": "rp0",
                                   "endpoint": bench.endpoint("sort_a")})
     wait_for("the driver's probe", lambda: vm.qmp.is_back(CARD + "acc0", "bus-master"))
+    wait_for_driver(vm)
 
 
 def swap(bench, vm, name, *arguments):
@@ -260,6 +261,8 @@ def check_swap(bench):
             regs.write_text(regs.read_text().replace("32'h0001_0000", "32'h0001_00e1"))
             seconds = swap(bench, vm, name, "--top", "sort_top", "--files", str(files))
             print(f"  {vm.name}: edited RTL, {seconds:.1f} s from save to re-probed")
+            # The script has seen the driver begin.
+            wait_for_driver(vm)
             sort_works(vm, 2)
             version = version_of(vm)
             if version != 0x000100e1:
@@ -279,8 +282,7 @@ def check_swap(bench):
             bench.pids[name] = simulator.pid
             wait_for("the driver's probe", lambda vm=vm: where(vm, SORT) and
                      vm.qmp.is_back(CARD + "acc0", "bus-master"))
-            vm.ok("i=0; until [ -e /dev/accel_sort0 ]; do sleep 0.1; i=$((i+1)); "
-                  "[ $i -lt 600 ]; done")
+            wait_for_driver(vm)
             sort_works(vm, 2)
     finally:
         # Those that the script started are not ours.

@@ -86,7 +86,8 @@ class Card:
         return f"/sys/bus/pci/devices/{self.address}"
 
     def wait_present(self, timeout: float | None = None) -> None:
-        """Waits until the guest has found it, and learns its address."""
+        """Waits until the guest has found it and a driver, if there is one for it, has probed it;
+        and learns its address."""
         limit = self.guest.timeout if timeout is None else timeout
         listing = f"cd /sys/bus/pci/devices/{self.port} && echo 0000:*/config"
         deadline = time.monotonic() + limit
@@ -94,10 +95,21 @@ class Card:
             found = re.search(r"(0000:\S+)/config", self.guest.run(listing).stdout)
             if found and "*" not in found.group(1):
                 self.address = found.group(1)
-                return
+                break
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"the guest found no card in port {self.port} within {limit:g} s")
             time.sleep(0.05)
+        # It is seen before its BARs are placed and a driver is looked for. Who has the bus scanned
+        # waits for whoever does all that; the scan itself finds nothing new.
+        self.guest.run(f"for scan in /sys/bus/pci/devices/{self.port}/pci_bus/*/rescan; do "
+                       "echo 1 >$scan; done", timeout=limit)
+        self._wait_probed(limit)
+
+    def _wait_probed(self, timeout: float | None = None) -> None:
+        """Waits while a driver is given the card, or has it taken away."""
+        # Its attribute `driver` is there before probe() is called, and in spite of one that fails.
+        # The kernel holds the device's lock meanwhile, which this file takes.
+        self.guest.run(f"cat {self.sysfs}/driver_override", timeout=timeout, check=False)
 
     def bar(self, number: int) -> Bar:
         return Bar(self, number)
@@ -119,7 +131,8 @@ class Card:
 
     @property
     def driver(self) -> str | None:
-        """The driver that has it."""
+        """The driver that has it, and whose probe() has succeeded."""
+        self._wait_probed()
         link = self.guest.run(f"readlink {self.sysfs}/driver", check=False).stdout.strip()
         return link.rsplit("/", 1)[-1] or None
 
