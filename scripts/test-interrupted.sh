@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What scripts/test.sh does when it is told to end in the middle of a suite.
+# What scripts/test.sh does when it is told to end in the middle of a suite, and its report of that
+# and of other ends.
 set -euo pipefail
 SCRIPT_NAME='test-interrupted.sh'
 # shellcheck source=scripts/lib.sh
@@ -12,7 +13,8 @@ usage() {
 usage: scripts/test-interrupted.sh
 
 Runs scripts/test.sh with a cargo that never ends, which has started another program, tells it
-to end by each signal, and sees that all of them do.
+to end by each signal, and sees that all of them do. The report of --junit has to say so, and to
+be XML whatever is in a log.
 EOF
 }
 
@@ -39,16 +41,55 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# One that ends when it is told to, and one of its own that it knows nothing of.
+# As rustfmt it has little to say. Else it ends when it is told to, and has started one that it knows
+# nothing of; unless HOW is fail, and it says what no XML can hold, or kill, and its suite is killed.
 mkdir "$WORK/bin"
 cat >"$WORK/bin/cargo" <<EOF
 #!/bin/sh
+case \$1-\$HOW in
+  *-kill) kill -KILL \$PPID ;;
+  fmt-*)
+    printf 'not checked: the \\002 <moon>\\n'
+    exit 0
+    ;;
+  *-fail)
+    printf 'error: <&"\\000\\001\\013\\033[31m \\377\\376 \\355\\240\\200 \\357\\277\\276 ]]> no test\\n'
+    exit 3
+    ;;
+esac
 echo \$\$ >"$WORK/pid.suite"
 sleep 1000 &
 echo \$! >"$WORK/pid.other"
 wait
 EOF
 chmod +x "$WORK/bin/cargo"
+
+# reported EXPECTED: whether the report is XML, and has each suite as NAME=ELEMENT with what it
+# tells: failure, error, skipped, or system-out of one that has passed.
+# shellcheck disable=SC2329 # called by name
+reported() {
+  python3 - "$WORK/report.xml" "$1" <<'REPORT'
+import sys
+import xml.etree.ElementTree as ET
+
+try:
+    suite = ET.parse(sys.argv[1]).find("testsuite")
+except (OSError, ET.ParseError) as error:
+    sys.exit(f"{error}")
+cases = {case.get("name"): case for case in suite.iter("testcase")}
+found = [f"{name}={case[0].tag if len(case) else ''}" for name, case in cases.items()]
+counts = [suite.get(each) for each in ("tests", "failures", "errors", "skipped")]
+elements = [each.partition("=")[2] for each in found]
+expected = [len(found), *map(elements.count, ("failure", "error", "skipped"))]
+if found != sys.argv[2].split() or counts != [str(each) for each in expected]:
+    sys.exit(f"{found}, of which it counts {counts}")
+for name, case in cases.items():
+    if not 0 <= float(case.get("time")) < 600:
+        sys.exit(f"{name} has taken {case.get('time')} s")
+    if case.find("failure") is not None and "no test" not in case[0].text:
+        sys.exit(f"{case[0].text!r} does not say what has failed")
+REPORT
+}
 
 # Waits at most 30 s for a command to succeed.
 patient() {
@@ -67,17 +108,35 @@ is_gone() {
   [[ -z $state || $state == Z ]]
 }
 
+# Runs that end by themselves: their suites, with what is expected of them.
+ends() { # HOW LINE REPORT SUITE...
+  local status=0 script=$REPO_DIR/scripts/test.sh
+  (cd "$WORK" && HOW=$1 REPO_DIR=$WORK PATH=$WORK/bin:$PATH \
+    "$script" --junit report.xml "${@:4}") >"$WORK/log" 2>&1 || status=$?
+  [[ $status == 1 && $(tail -n 1 "$WORK/log") == "$2" ]] ||
+    die "'$2' was expected, and status $status was that: $(cat "$WORK/log")"
+  reported "$3" || die "the report is wrong: $(cat "$WORK/report.xml")"
+}
+ends fail '1 passed, 1 failed' 'format=system-out fuzz=failure' format fuzz
+grep -q '^ *not checked: the . <moon>$' "$WORK/log" || die "what is not checked is not told"
+ends kill '0 passed, 1 failed' 'format=error' format
+
 for expected in HUP:129 INT:130 TERM:143; do
   signal=${expected%:*}
-  rm -f "$WORK"/pid.*
+  rm -f "$WORK"/pid.* "$WORK/report.xml"
   # A shell has its children in the background ignore SIGINT, and what is ignored stays so.
-  env REPO_DIR="$WORK" PATH="$WORK/bin:$PATH" python3 -c '
+  env HOW=wait REPO_DIR="$WORK" PATH="$WORK/bin:$PATH" python3 -c '
 import os, signal, sys
 for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(each, signal.SIG_DFL)
-os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" fuzz >"$WORK/log" 2>&1 &
+os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" \
+    --junit "$WORK/report.xml" format fuzz bench >"$WORK/log" 2>&1 &
   RUN=$!
   patient test -s "$WORK/pid.other" || die "the suite has not begun: $(cat "$WORK/log")"
+  # Before it is told, for who tells it by SIGKILL.
+  patient reported 'format=system-out fuzz=error bench=skipped' 2>/dev/null ||
+    die "the report is wrong while a suite is running: $(reported '' 2>&1)"
+  rm "$WORK/report.xml"
   kill "-$signal" "$RUN"
   patient is_gone "$RUN" || die "scripts/test.sh has not ended 30 s after SIG$signal"
   status=0
@@ -85,8 +144,10 @@ os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" fuzz >"$WORK/l
   RUN=''
   [[ $status == "${expected#*:}" ]] ||
     die "scripts/test.sh has ended with status $status after SIG$signal, expected ${expected#*:}"
+  reported 'format=system-out fuzz=error bench=skipped' || die "the report is wrong after SIG$signal"
   for file in "$WORK"/pid.*; do
     is_gone "$(<"$file")" || die "${file##*.} has outlived scripts/test.sh after SIG$signal"
   done
 done
+say "reports of what passes, fails and is killed"
 say "ended by SIGHUP, SIGINT and SIGTERM with everything that was started"

@@ -6,13 +6,14 @@ set -euo pipefail
 SCRIPT_NAME=test.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 SELF=$(realpath "${BASH_SOURCE[0]}")
+CALLED_IN=$PWD
 cd "$REPO_DIR"
 
 # In the order in which they run: what fails early and cheaply comes first.
 SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
-  'interrupted:this script, when it is told to end, ends what it has started'
+  'interrupted:this script, when it is told to end, ends what it has started; its report'
   'clippy:the workspace without QEMU'
   'docs:no dead link in the documents, and those of the crates without a warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
@@ -59,6 +60,12 @@ declare -A BESIDE=([demo]=vanished) STARTED=()
 QEMU_DIR=build/qemu/patched
 QEMU_GIVEN=''
 
+# For --junit: the file, the suites of this run in order, and of each how it ended (passed, failed,
+# stopped, skipped), its seconds and a sentence.
+JUNIT=''
+PLAN=()
+declare -A OUTCOME=() TOOK=() SENTENCE=() BEGAN=()
+
 usage() {
   cat <<EOF
 usage: scripts/test.sh [option...] [SUITE...]
@@ -79,6 +86,10 @@ options:
                 qtest, python (20 harnesses that are killed), and ${LONG_SUITES[*]}
   --carrier C   what sessions of the suites with a guest go through: memory, or socket
                 (default: memory, where both ends are on one machine)
+  --junit FILE  also writes a report as JUnit XML, with a test case for each suite. It is
+                brought up to date at the begin of each suite and at the end of the run,
+                whatever ends that: a suite that was running then is an error, one that
+                had not begun is skipped
   --list        only list the suites
   --help        this text
 EOF
@@ -126,7 +137,7 @@ suite_clippy() {
 
 # The lines of LOG that name a failure, which need not be at its end, and then its end.
 what_failed() { # LOG
-  grep -nE -A2 "panicked at|^(test|---) .*FAILED|^(error|FAIL|FAILED|ERROR)|[a-z.]+\.sh\] error" "$1" |
+  grep -anE -A2 "panicked at|^(test|---) .*FAILED|^(error|FAIL|FAILED|ERROR)|[a-z.]+\.sh\] error" "$1" |
     head -n 30 || true
   echo '...'
   tail -n 15 "$1"
@@ -343,9 +354,45 @@ suite_bench() {
   [[ $(grep -c shm_mmio_read "$history") == 1 ]]
 }
 
+# Of the suites that are not told of yet, those that have begun would be stopped.
+write_junit() {
+  local name outcome seconds sentence
+  [[ -n $JUNIT ]] || return 0
+  for name in "${PLAN[@]}"; do
+    outcome=${OUTCOME[$name]:-}
+    seconds=${TOOK[$name]:-0}
+    sentence=${SENTENCE[$name]:-}
+    if [[ -z $outcome && -n ${BEGAN[$name]:-} ]]; then
+      outcome=stopped
+      seconds=$((SECONDS - BEGAN[$name]))
+      sentence='the run ended while it was running'
+      what_failed "target/test/$name.log" >"target/test/$name.failure" 2>/dev/null || true
+    elif [[ -z $outcome ]]; then
+      outcome=skipped
+      sentence='the run ended before it began'
+    fi
+    printf '%s\t%s\t%s\t%s\n' "$name" "$outcome" "$seconds" "${sentence//[$'\t\n']/ }"
+  done | python3 "${SELF%/*}/junit.py" "$JUNIT" target/test
+}
+
+# Whatever ends the run. The report first: who waits for a run to end may lose patience.
+end_run() {
+  local status=$?
+  write_junit || {
+    warn "the report $JUNIT cannot be written"
+    ((status)) || status=1
+  }
+  end_suites
+  exit "$status"
+}
+
 # Starts a suite in a session of its own, so that it can be ended with whatever it has started, and
 # in a shell of its own, so that `set -e` holds within it.
 start_suite() {
+  : >"target/test/$1.log"
+  echo 0 >"target/test/$1.seconds"
+  rm -f "target/test/$1.failure"
+  BEGAN[$1]=$SECONDS
   setsid "${BASH:-bash}" "$SELF" --run "$1" "$QEMU_DIR" "$QEMU_GIVEN" </dev/null &
   STARTED[$1]=$!
 }
@@ -395,6 +442,13 @@ main() {
         esac
         shift
         ;;
+      --junit)
+        (($# >= 2)) || die "--junit needs a file"
+        JUNIT=$2
+        [[ $JUNIT == /* ]] || JUNIT=$CALLED_IN/$JUNIT
+        [[ ! -d $JUNIT ]] || die "--junit needs a file, and $JUNIT is a folder"
+        shift
+        ;;
       -*) die "unknown option $1; see --help" ;;
       *)
         [[ $(type -t "suite_$1") == function ]] || die "no suite $1; see --list"
@@ -406,15 +460,12 @@ main() {
 
   have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
   make_folder target/test
-  local passed=0 failed=0 other status seconds
-  # A shell that waits for a program heeds signals after it; one in `wait` does at once.
-  trap end_suites EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
+  if [[ -n $JUNIT ]]; then
+    need_packages python3
+    make_folder "$(dirname "$JUNIT")"
+  fi
   for suite in "${SUITES[@]}"; do
     name=${suite%%:*}
-    text=${suite#*:}
     if ((${#wanted[@]})); then
       [[ " ${wanted[*]} " == *" $name "* ]] || continue
     elif [[ -z ${TEST_LONG:-} && " ${LONG_SUITES[*]} " == *" $name "* ]]; then
@@ -426,26 +477,49 @@ main() {
       say "clippy-qemu needs the build tree of scripts/build-qemus.sh: not run with --qemu"
       continue
     fi
+    PLAN+=("$name")
+  done
+  ((${#PLAN[@]})) || die "no suite was run"
+
+  local passed=0 failed=0 other status seconds
+  # A shell that waits for a program heeds signals after it; one in `wait` does at once.
+  trap end_run EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  for suite in "${SUITES[@]}"; do
+    name=${suite%%:*}
+    text=${suite#*:}
+    [[ " ${PLAN[*]} " == *" $name "* ]] || continue
     other=${BESIDE[$name]:-}
-    if [[ -n $other ]] && { ((${#wanted[@]} == 0)) || [[ " ${wanted[*]} " == *" $other "* ]]; }; then
+    if [[ -n $other && " ${PLAN[*]} " == *" $other "* ]]; then
       start_suite "$other"
     fi
     status=0
     [[ -n ${STARTED[$name]:-} ]] || start_suite "$name"
+    write_junit || die "the report $JUNIT cannot be written"
     wait "${STARTED[$name]}" || status=$?
     unset "STARTED[$name]"
     seconds=$(<"target/test/$name.seconds")
+    TOOK[$name]=$seconds
     if ((status == 0)); then
       passed=$((passed + 1))
+      OUTCOME[$name]=passed
       printf 'ok      %-12s %5d s  %s\n' "$name" "$seconds" "$text"
+      # What it could not do here, and does not count.
+      SENTENCE[$name]=$(grep -a '^not checked: ' "target/test/$name.log" || true)
+      [[ -z ${SENTENCE[$name]} ]] || printf '        %s\n' "${SENTENCE[$name]//$'\n'/$'\n        '}"
     else
       failed=$((failed + 1))
+      # Above 128 a signal has ended it.
+      ((status > 128)) && OUTCOME[$name]=stopped || OUTCOME[$name]=failed
+      SENTENCE[$name]="status $status"
       printf 'FAILED  %-12s %5d s  %s\n' "$name" "$seconds" "$text"
       printf '        status %d, from target/test/%s.log:\n' "$status" "$name"
-      what_failed "target/test/$name.log" | sed 's/^/        | /'
+      what_failed "target/test/$name.log" >"target/test/$name.failure"
+      sed 's/^/        | /' "target/test/$name.failure"
     fi
   done
-  ((passed + failed > 0)) || die "no suite was run"
   printf '%d passed, %d failed\n' "$passed" "$failed"
   ((failed == 0))
 }
@@ -453,7 +527,6 @@ main() {
 if [[ ${1:-} == --run ]]; then
   QEMU_DIR=$3
   QEMU_GIVEN=$4
-  echo 0 >"target/test/$2.seconds"
   trap 'echo "$SECONDS" >"target/test/$SUITE.seconds"' EXIT
   SUITE=$2
   "suite_$SUITE" >"target/test/$SUITE.log" 2>&1
