@@ -14,6 +14,7 @@ SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
   'interrupted:this script, when it is told to end, ends what it has started; its report'
+  'licences:of every file, and of all crates in the library that simulators load'
   'clippy:the workspace without QEMU'
   'docs:no dead link in the documents, and those of the crates without a warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
@@ -128,6 +129,10 @@ suite_shellcheck() {
 
 suite_interrupted() {
   scripts/test-interrupted.sh
+}
+
+suite_licences() {
+  scripts/test-licences.sh
 }
 
 suite_clippy() {
