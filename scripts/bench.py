@@ -15,12 +15,14 @@ docs/performance.md says what the figures mean.
 import argparse
 import fcntl
 import json
+import math
 import os
 import platform
 import re
 import resource
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -37,7 +39,7 @@ from bench_ratios import EDU, SHARED_MEMORY, SIDES, VFIO_USER
 # The two columns of others are from one machine whose yardstick was 12.1 us; only ratios to it
 # travel.
 YARDSTICK = "unix"
-FIGURES = {
+FIGURES: dict[str, tuple] = {
     "unix": ("Unix stream socket, blocking ping-pong, two CPUs (the yardstick)", "us", None,
              "12.1", "12.1"),
     "unix_one_cpu": ("the same on one CPU", "us", None, "", ""),
@@ -95,7 +97,8 @@ for n in (1, 2, 4):
         f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: read, in turn", "us",
         ("<=", 1.5, "scale1_scale_read") if n == 4 else None, "", "")
     FIGURES[f"scale{n}_scale_dma"] = (
-        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: DMA to host, all at once", "MB/s", None, "", "")
+        f"{n} device{'s' * (n > 1)}, told to sleep, shared memory: DMA to host, all at once",
+        "MB/s", None, "", "")
 for way in ("to", "from"):
     for most in (1, 16):
         for size in (64, 4096):
@@ -262,14 +265,12 @@ class Bench:
     def endpoint(self, kind, number):
         if kind in ("ipc", "shm"):
             return f"ipc://{self.folder}/{number}-{time.monotonic_ns()}"
-        import socket  # Only here.
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
     def simulator(self, program, endpoint, *arguments):
-        log = open(os.path.join(self.folder, "simulator.log"), "ab")
-        with log:
+        with open(os.path.join(self.folder, "simulator.log"), "ab") as log:
             return self.processes.start(
                 [program, f"+accelerator_endpoint={endpoint}", *arguments],
                 stdout=log, stderr=log)
@@ -323,14 +324,15 @@ class Bench:
             "-append", "console=ttyS0 loglevel=5 panic=-1 accel.run=bench accel.tty=ttyS1 "
             "accel.args=" + ",".join(words),
             "-serial", f"file:{self.folder}/kernel.log", "-serial", "stdio",
-            stdout=subprocess.PIPE, stderr=open(f"{self.folder}/qemu.log", "wb"), text=True,
+            stdout=subprocess.PIPE, stderr=open(f"{self.folder}/qemu.log", "wb"), text=True,  # noqa: SIM115 - for QEMU
             errors="replace")
         timer = threading.Timer(self.options.timeout, machine.kill)
         timer.start()
-        status, before = None, None
+        status = None
+        before: list[float] = []
         try:
-            for line in machine.stdout:
-                line = line.strip()
+            for said in machine.stdout:
+                line = said.strip()
                 if not line.startswith("ACCEL "):
                     continue
                 key, _, value = line[6:].partition("=")
@@ -346,7 +348,8 @@ class Bench:
                     before = [time.monotonic(), cpu_seconds(machine), cpu_seconds(simulators[0])]
                 elif key == "idle":
                     seconds = time.monotonic() - before[0]
-                    for name, process, old in zip(cpu_names, (machine, simulators[0]), before[1:]):
+                    for name, process, old in zip(
+                            cpu_names, (machine, simulators[0]), before[1:], strict=True):
                         self.add(name, 100 * (cpu_seconds(process) - old) / seconds)
         finally:
             timer.cancel()
@@ -402,7 +405,8 @@ class Bench:
                     raise Failure(f"no figure from {program}:\n{text}")
                 self.add(name, float(rate[1]))
                 rates.setdefault(name, []).append(float(rate[1]))
-        for with_poll, without in zip(rates["clocks_idle"], rates["clocks_without"]):
+        for with_poll, without in zip(
+                rates["clocks_idle"], rates["clocks_without"], strict=True):
             self.add("clocks_ratio", with_poll / without)
 
     def channels(self):
@@ -534,7 +538,7 @@ def judge(target, figure, samples):
 def summary(samples):
     figures = []
     whole = statistics.median(s["value"] for s in samples[YARDSTICK])
-    for name in sorted((n for n in samples if n in ORDER), key=ORDER.get):
+    for name in sorted((n for n in samples if n in ORDER), key=ORDER.__getitem__):
         title, unit, targets, original, vfio = FIGURES[name]
         values = [s["value"] for s in samples[name]]
         tails = [s["p99"] for s in samples[name] if s["p99"] is not None]
@@ -565,7 +569,7 @@ def met(figure):
 SIDE_TITLES = dict(zip(SIDES, (
     "MMIO read, 4 bytes", "posted MMIO writes", "one doorbell write, from the guest",
     "MSI-X to the handler, guest halted", "the same, guest spinning",
-    "the same, spinning with PAUSE")))
+    "the same, spinning with PAUSE"), strict=True))
 
 
 def side_by_side(figures):
@@ -647,14 +651,13 @@ def text_table(result):
     lines.append("")
     for row in rows:
         cells = [cell.ljust(width) if i == 0 else cell.rjust(width)
-                 for i, (cell, width) in enumerate(zip(row, widths))]
+                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
 def svg(result):
     """Latencies as bars on a logarithmic scale: the median, the repeats, and the p99."""
-    import math  # Only here.
     rows = [f for f in result["figures"] if f["unit"] == "us"]
     left, width, row, top = 390, 520, 22, 46
     least, most = 1.0, 1e4
@@ -688,7 +691,7 @@ def svg(result):
             out.append(f'<line x1="{x(f["p99"]):.1f}" y1="{y - 1}" x2="{x(f["p99"]):.1f}" '
                        f'y2="{y + 15}" stroke="#333" stroke-width="2"/>')
         out.append(f'<text x="{left + width + 6}" y="{y + 11}">{f["median"]:.1f}</text>')
-    return "\n".join(out + ["</svg>"]) + "\n"
+    return "\n".join([*out, "</svg>"]) + "\n"
 
 
 def first_line(*command):
@@ -704,7 +707,7 @@ def may_have_weight():
     """Whether our threads get more weight than others (docs/performance.md): CAP_SYS_NICE or
     RLIMIT_NICE, and the user does not say otherwise."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        capabilities = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE)[1], 16)
+        capabilities = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE).group(1), 16)
     permitted = capabilities >> 23 & 1 or resource.getrlimit(resource.RLIMIT_NICE)[0] in (
         40, resource.RLIM_INFINITY)
     return bool(permitted) and os.environ.get("ACCELERATOR_NICE", "") != "0"

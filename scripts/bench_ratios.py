@@ -35,8 +35,9 @@ def relation(samples, base):
     pairs = []
     for part in together:
         pairs += zip([s for s in samples if s.get("part") == part],
-                     [b for b in base if b.get("part") == part])
-    return [s["value"] / b["value"] for s, b in pairs or zip(samples, base) if b["value"]]
+                     [b for b in base if b.get("part") == part], strict=False)
+    return [s["value"] / b["value"]
+            for s, b in pairs or zip(samples, base, strict=False) if b["value"]]
 
 
 def of_yardstick(sample, unit):

@@ -93,7 +93,8 @@ class Qmp:
                 if item["type"] == TYPE and wanted in (None, item["name"]):
                     found.append(f"{folder}/{item['name']}")
         if len(found) != 1:
-            what = f"{len(found)} accelerator-pcie devices" + (f" called {wanted}" if wanted else "")
+            called = f" called {wanted}" if wanted else ""
+            what = f"{len(found)} accelerator-pcie devices{called}"
             raise QmpError(what + ", expected one" + (": " + ", ".join(found) if found else ""))
         return found[0]
 

@@ -14,9 +14,9 @@ usage() {
   cat <<EOF
 usage: scripts/test-python.sh [option...]
 
-Builds the package python/ and installs it into a folder of its own, checks it with
-ruff and mypy, runs its own tests, and then with it examples/driver-tests and every
-example of docs/driver-tests.md, two at a time.
+Builds the package python/ and installs it into a folder of its own, runs its own
+tests, and then with it examples/driver-tests and every example of
+docs/driver-tests.md, two at a time. scripts/test-lint.sh has ruff and mypy.
 
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
   --kills N    how often a harness with a VM is killed (default 2; 20 is the long form)
@@ -74,12 +74,6 @@ run_logged 'building the package' "$PYTHON_ENV/bin/pip" --disable-pip-version-ch
   --no-deps --no-build-isolation --target "$OUT/package" "$REPO_DIR/python"
 export PYTHONPATH=$OUT/package PYTHONDONTWRITEBYTECODE=1
 did 'package'
-
-# ---- the sources -----------------------------------------------------------------
-
-"$PYTHON_ENV/bin/ruff" check --no-cache --config python/pyproject.toml python examples
-(cd python && "$PYTHON_ENV/bin/mypy" --cache-dir "$OUT/mypy" src tests ../examples/driver-tests)
-did 'ruff and mypy'
 
 # ---- the tests -------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
   'interrupted:this script, when it is told to end, ends what it has started; its report'
+  'lint:Python, but for that of hdl/: ruff, and mypy'
   'licences:of every file, and of all crates in the library that simulators load'
   'clippy:the workspace without QEMU'
   'docs:no dead link in the documents, and those of the crates without a warning'
@@ -129,6 +130,10 @@ suite_shellcheck() {
 
 suite_interrupted() {
   scripts/test-interrupted.sh
+}
+
+suite_lint() {
+  scripts/test-lint.sh
 }
 
 suite_licences() {

@@ -136,9 +136,7 @@ def payload(name, f):
     if name == "MMIO_READ":
         return struct.pack("<BB6xQ", f["bar"], f["len"], number(f["offset"]))
     if name == "MMIO_WRITE":
-        return struct.pack(
-            "<BB6xQQ", f["bar"], f["len"], number(f["offset"]), number(f["data"])
-        )
+        return struct.pack("<BB6xQQ", f["bar"], f["len"], number(f["offset"]), number(f["data"]))
     if name == "MMIO_READ_DONE":
         return struct.pack("<IIQ", f["status"], 0, number(f["data"]))
     if name in ("MMIO_WRITE_DONE", "DMA_WRITE_DONE"):
@@ -330,9 +328,7 @@ noop = good("nothing", "device", "NOOP")
 share = good("shared memory", "device", "SHARE", name="0123456789abcdef" * 2)
 attach = good("which is used", "host", "ATTACH", attached=True)
 good("which is not used", "host", "ATTACH", attached=False)
-read = good(
-    "four bytes", "host", "MMIO_READ", tag=1, bar=0, len=4, offset="0x14"
-)
+read = good("four bytes", "host", "MMIO_READ", tag=1, bar=0, len=4, offset="0x14")
 good(
     "eight bytes at an odd offset of a large BAR",
     "host",
@@ -373,9 +369,7 @@ good(
     offset="0x7",
     data="0x332211",
 )
-read_done = good(
-    "answered", "device", "MMIO_READ_DONE", tag=1, status=0, data="0x54524f53"
-)
+read_done = good("answered", "device", "MMIO_READ_DONE", tag=1, status=0, data="0x54524f53")
 good(
     "AXI error response",
     "device",
@@ -386,9 +380,7 @@ good(
 )
 good("done up to 64", "device", "MMIO_WRITE_DONE", tag=64, status=0)
 good("AXI error response", "device", "MMIO_WRITE_DONE", tag=65, status=1)
-dma_read = good(
-    "a page", "device", "DMA_READ", tag=1, addr="0x12345000", len=4096
-)
+dma_read = good("a page", "device", "DMA_READ", tag=1, addr="0x12345000", len=4096)
 good(
     "the last byte there is",
     "device",
@@ -425,9 +417,7 @@ good(
     data="ff" * 16,
     enables="0000",
 )
-dma_read_done = good(
-    "data", "host", "DMA_READ_DONE", tag=1, status=0, data="a1b2c3d4e5"
-)
+dma_read_done = good("data", "host", "DMA_READ_DONE", tag=1, status=0, data="a1b2c3d4e5")
 good("address fault", "host", "DMA_READ_DONE", tag=2, status=2, data="")
 good("bus mastering is off", "host", "DMA_READ_DONE", tag=3, status=1, data="")
 good("done", "host", "DMA_WRITE_DONE", tag=7, status=0)
@@ -465,7 +455,10 @@ function(
     "a driver at work",
     ["memory_space", "bus_master", "intx_disable", "msix_enable", "relaxed_ordering"],
 )
-function("masked, with extended tags", ["memory_space", "bus_master", "msix_enable", "msix_mask", "extended_tag"])
+function(
+    "masked, with extended tags",
+    ["memory_space", "bus_master", "msix_enable", "msix_mask", "extended_tag"],
+)
 function(
     "asleep",
     [],
@@ -509,9 +502,7 @@ serial_open = good(
 )
 accept = good("a NIC", "device", "ACCEPT", kind=1, credit=1, link=True)
 good("a NIC whose link is down", "device", "ACCEPT", kind=1, credit=256, link=False)
-serial_accept = good(
-    "a serial line", "device", "ACCEPT", kind=2, credit=4096, link=False
-)
+serial_accept = good("a serial line", "device", "ACCEPT", kind=2, credit=4096, link=False)
 frame60 = good("the shortest", "host", "NIC_FRAME", data=bytes(range(60)).hex())
 good("an odd length", "device", "NIC_FRAME", data=bytes(range(61, 128)).hex())
 nic_link = good("up", "host", "NIC_LINK", up=True)
@@ -589,7 +580,11 @@ bad(
     change(write, 25, b"\x03"),
     "data beyond the access length is 3735928559 (0xdeadbeef), expected 0",
 )
-bad("a status that does not exist", change(read_done, 24, u32(4)), "status is 4 (0x4), expected 0 to 3")
+bad(
+    "a status that does not exist",
+    change(read_done, 24, u32(4)),
+    "status is 4 (0x4), expected 0 to 3",
+)
 bad("DMA of nothing", change(dma_read, 32, u32(0)), "DMA length is 0 (0x0), expected 1 to 65536")
 bad(
     "DMA of too much",
@@ -628,14 +623,22 @@ bad(
 )
 bad("a level of two", change(intx, 24, u32(2)), "INTx level is 2 (0x2), expected 0 or 1")
 bad("a reason that does not exist", change(bye, 24, u32(5)), "reason is 5 (0x5), expected 0 to 4")
-bad("a name of other letters", change(share, 24, b"A"), "SHARE name byte is 65 (0x41), expected 0 to 9 or a to f")
+bad(
+    "a name of other letters",
+    change(share, 24, b"A"),
+    "SHARE name byte is 65 (0x41), expected 0 to 9 or a to f",
+)
 bad("an attachment of two", change(attach, 24, u32(2)), "attached is 2 (0x2), expected 0 or 1")
 bad("reserved bytes", change(attach, 31, b"\x01"), "reserved ATTACH bytes is 1 (0x1), expected 0")
 bad("no window", change(init, 32, u32(0)), "write window is 0 (0x0), expected 1 to 4096")
 bad("too small a request", change(init, 36, u32(63)), "max_data is 63 (0x3f), expected 64 to 65536")
 bad("a name too long", change(init, 40, u32(65)), "name length is 65 (0x41), expected at most 64")
 bad("a name that is not UTF-8", change(init, 48, b"\xff"), "INIT name is not UTF-8")
-bad("an unknown flag of a BAR", change(conf, 24 + 32 + 16, u32(4)), "BAR flags is 4 (0x4), expected 0 to 3")
+bad(
+    "an unknown flag of a BAR",
+    change(conf, 24 + 32 + 16, u32(4)),
+    "BAR flags is 4 (0x4), expected 0 to 3",
+)
 bad(
     "MSI-X fields without MSI-X",
     change(conf, 24 + 16, u32(0)),
@@ -652,20 +655,44 @@ bad(
     "CONFIG needs 1 bytes, the message has 0",
 )
 
-bad("a kind that does not exist", change(nic_open, 24, u32(3)), "channel kind is 3 (0x3), expected 1 or 2")
+bad(
+    "a kind that does not exist",
+    change(nic_open, 24, u32(3)),
+    "channel kind is 3 (0x3), expected 1 or 2",
+)
 bad(
     "an interval of more than a second",
     change(clock, 24, u32(1_000_000_001)),
     "clock interval is 1000000001 (0x3b9aca01), expected at most 1000000000",
 )
-bad("an unknown flag", change(state, 24, u32(0x100)), "FUNCTION flags is 256 (0x100), expected at most 0xff")
+bad(
+    "an unknown flag",
+    change(state, 24, u32(0x100)),
+    "FUNCTION flags is 256 (0x100), expected at most 0xff",
+)
 bad("no power state", change(state, 28, b"\x04"), "power state is 4 (0x4), expected 0 to 3")
-bad("too large a payload", change(state, 29, b"\x06"), "max payload size is 6 (0x6), expected 0 to 5")
-bad("too large a request", change(state, 30, b"\x06"), "max read request size is 6 (0x6), expected 0 to 5")
+bad(
+    "too large a payload",
+    change(state, 29, b"\x06"),
+    "max payload size is 6 (0x6), expected 0 to 5",
+)
+bad(
+    "too large a request",
+    change(state, 30, b"\x06"),
+    "max read request size is 6 (0x6), expected 0 to 5",
+)
 bad("reserved bytes", change(state, 31, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
 bad("no link speed", change(state, 34, b"\x00"), "link speed is 0 (0x0), expected 1 to 6")
-bad("three lanes", change(state, 35, b"\x03"), "link width is 3 (0x3), expected 1, 2, 4, 8, 12, 16 or 32")
-bad("reserved bytes", change(state, 55, b"\x80"), "reserved FUNCTION bytes is 128 (0x80), expected 0")
+bad(
+    "three lanes",
+    change(state, 35, b"\x03"),
+    "link width is 3 (0x3), expected 1, 2, 4, 8, 12, 16 or 32",
+)
+bad(
+    "reserved bytes",
+    change(state, 55, b"\x80"),
+    "reserved FUNCTION bytes is 128 (0x80), expected 0",
+)
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
 bad(
     "more frames than may be",
@@ -710,7 +737,11 @@ bad(
     header(TYPES["NIC_FRAME"], SESSION, 0, 9217) + bytes(9217),
     "length of a network frame is 9217 (0x2401), expected 60 to 9216",
 )
-bad("a tag of a frame", change(frame60, 16, u32(1)), "tag is 1 (0x1), expected 0 for a frame without one")
+bad(
+    "a tag of a frame",
+    change(frame60, 16, u32(1)),
+    "tag is 1 (0x1), expected 0 for a frame without one",
+)
 bad("a link of two", change(nic_link, 24, u32(2)), "link is 2 (0x2), expected 0 or 1")
 bad(
     "no bytes",
@@ -723,7 +754,11 @@ bad(
     "number of serial bytes is 4097 (0x1001), expected 1 to 4096",
 )
 bad("no credit", change(credit, 24, u32(0)), "credit is 0 (0x0), expected 1 to 65536")
-bad("too much credit", change(credit, 24, u32(65537)), "credit is 65537 (0x10001), expected 1 to 65536")
+bad(
+    "too much credit",
+    change(credit, 24, u32(65537)),
+    "credit is 65537 (0x10001), expected 1 to 65536",
+)
 
 json.dump(
     {

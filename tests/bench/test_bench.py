@@ -96,7 +96,7 @@ def test_relations_are_of_one_vm():
     assert bench_ratios.relation(old, []) == []
 
 
-@pytest.mark.parametrize("read, peer, verdicts", [
+@pytest.mark.parametrize(("read", "peer", "verdicts"), [
     (2.9, 20.0, [True, True]), (3.1, 20.0, [True, False]), (6.0, 60.0, [False, True]),
     (6.0, 20.0, [False, False])])
 def test_targets_of_a_read(read, peer, verdicts):
@@ -109,7 +109,7 @@ def test_targets_of_a_read(read, peer, verdicts):
     assert f["targets"][1]["text"] == f"≤ 0.15 × vfio-user ({read / peer:.2f})"
 
 
-@pytest.mark.parametrize("writes, edu, verdicts", [
+@pytest.mark.parametrize(("writes", "edu", "verdicts"), [
     (2.1e6, 3.0e6, [True, True]), (2.1e6, 3.1e6, [True, False]), (1.9e6, 2e6, [False, True])])
 def test_targets_of_writes(writes, edu, verdicts):
     measured = everything()
@@ -158,12 +158,12 @@ def test_columns():
     measured["edu_mmio_read"] = samples(2.0, 2.0, part=2)
     heads, *rows = bench.side_by_side(bench.summary(measured))
     assert len(rows) == len(bench_ratios.SIDES)
-    read = dict(zip(heads, rows[0]))
+    read = dict(zip(heads, rows[0], strict=True))
     assert read == {
         "figure": "MMIO read, 4 bytes", "unit": "us", "ZeroMQ, ipc": "40.0",
         "shared memory": "3.0", "vfio-user": "64.5", "QEMU's edu": "2.0",
         "shared memory / vfio-user": "0.125", "shared memory / edu": "1.500"}
-    doorbell = dict(zip(heads, rows[2]))
+    doorbell = dict(zip(heads, rows[2], strict=True))
     assert (doorbell["vfio-user"], doorbell["QEMU's edu"]) == ("50.0, p99 60.0", "")
     table = bench.markdown(result(measured))
     assert "| MMIO read, 4 bytes | µs | 40.0 | 3.0 | 64.5 | 2.0 | 0.125 | 1.500 |" in table
@@ -296,7 +296,7 @@ def test_a_damaged_history_is_left_alone(tmp_path, damage):
     add(path, everything())
     text = path.read_text(encoding="utf-8") + damage
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(bench_ratios.BadHistory, match="line 2 of|in the middle of line 2"):
+    with pytest.raises(bench_ratios.BadHistory, match=r"line 2 of|in the middle of line 2"):
         add(path, everything())
     assert path.read_text(encoding="utf-8") == text
     assert "line 2" in bench_ratios.writable(str(path))
@@ -319,4 +319,5 @@ def test_history_of_a_result_that_is_there(tmp_path):
     # No half a line, and a reason, where the file is none of ours.
     command[-1] = str(saved)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1 and "is no run of the benchmark" in done.stderr
+    assert done.returncode == 1
+    assert "is no run of the benchmark" in done.stderr

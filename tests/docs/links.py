@@ -6,6 +6,7 @@ is not in it. Links to other sites are not followed."""
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,9 +14,10 @@ LINK = re.compile(r"(?<!!)\[(?:[^\][]|\[[^\]]*\])*\]\(([^)\s]+)\)|!\[[^\]]*\]\((
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2", re.M | re.S)
 
 
-def anchors(text):
+def anchors(text: str) -> set[str]:
     """The anchors of a document's headings, as GitHub makes them."""
-    found, seen = set(), {}
+    found: set[str] = set()
+    seen: dict[str, int] = {}
     for line in FENCE.sub("", text).splitlines():
         heading = re.match(r"#{1,6}\s+(.*?)\s*#*$", line)
         if not heading:
@@ -28,7 +30,7 @@ def anchors(text):
     return found
 
 
-def broken(path, texts):
+def broken(path: Path, texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
     """What is wrong with the links of a document."""
     # What is in a block or a span of code is no link.
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", texts[path]))
@@ -45,7 +47,7 @@ def broken(path, texts):
             yield target, "there is no such heading"
 
 
-def main():
+def main() -> bool:
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "*.md"], check=True, capture_output=True)
     paths = [ROOT / p for p in listed.stdout.decode().split("\0") if p]

@@ -36,7 +36,7 @@ LOADED = "accelerator-dpi"
 
 def table(text: str) -> dict[str, str]:
     """The licence of each path in CONTRIBUTING.md, and of "" what it calls everything else."""
-    found = {}
+    found: dict[str, str] = {}
     for row in re.findall(r"^\| (.*) \| (.*) \|$", text.partition("## Licences")[2], re.M):
         paths = re.findall(r"`([^`]+)`", row[0])
         if row[0] == "everything else":

@@ -116,7 +116,7 @@ class Bare:
         while "\n" not in self.received:
             try:
                 data = self.console.recv(65536)
-            except socket.timeout:
+            except TimeoutError:
                 if time.monotonic() > deadline:
                     return None
                 continue

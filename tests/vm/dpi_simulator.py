@@ -22,10 +22,12 @@ class Library:
 
     def __init__(self, path):
         self.calls = ctypes.CDLL(path)
-        handle, integer, long, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong, ctypes.c_char_p
+        handle, integer = ctypes.c_void_p, ctypes.c_int
+        long, text = ctypes.c_longlong, ctypes.c_char_p
         for name in "acc_open", "acc_nic_open", "acc_uart_open":
             self.declare(name, handle, text, text)
-        for name in "acc_start", "acc_close", "acc_nic_poll", "acc_nic_close", "acc_uart_poll", "acc_uart_close", "acc_reset_done":
+        for name in ("acc_start", "acc_close", "acc_nic_poll", "acc_nic_close", "acc_uart_poll",
+                     "acc_uart_close", "acc_reset_done"):
             self.declare(name, integer, handle)
         self.declare("acc_poll", integer, handle, integer)
         self.declare("acc_set_id", integer, handle, *[integer] * 6)
@@ -40,7 +42,7 @@ class Library:
 
     def __call__(self, name, *arguments):
         result = getattr(self.calls, name)(*arguments)
-        if name.endswith("open") and not result or not name.endswith("open") and result < 0:
+        if (name.endswith("open") and not result) or (not name.endswith("open") and result < 0):
             sys.exit(f"{name}: {self.calls.acc_last_error(None).decode()}")
         return result
 
@@ -58,7 +60,7 @@ def simulator(library, endpoint):
     nic, uart = call("acc_nic_open", beside, b"nic"), call("acc_uart_open", beside, b"uart")
     call("acc_start", card)
     value = ctypes.c_int()
-    link = told = False
+    link, told = False, None
     while not ended:
         for _ in range(20):
             event = call("acc_poll", card, READY_ALL)
@@ -70,7 +72,8 @@ def simulator(library, endpoint):
                 call("acc_reset_done", card)
             elif event in (MMIO_READ, MMIO_WRITE):
                 sys.exit("there is no guest that could access a BAR")
-            up = link, bool(call("acc_nic_poll", nic) & NIC_LINK), bool(call("acc_uart_poll", uart) & UART_HOST)
+            up = (link, bool(call("acc_nic_poll", nic) & NIC_LINK),
+                  bool(call("acc_uart_poll", uart) & UART_HOST))
         if up != told:
             print("up: PCIe {}, NIC {}, serial {}".format(*up), flush=True)
             told = up

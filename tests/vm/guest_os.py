@@ -134,7 +134,8 @@ def program(vm, line):
 def said(vm, text):
     """How often the kernel has said it."""
     # On the console it may say it in the middle of the answer.
-    return int(vm.ok(f"echo 1 >/proc/sys/kernel/printk; dmesg | grep -c '{text}'; true").split()[-1])
+    output = vm.ok(f"echo 1 >/proc/sys/kernel/printk; dmesg | grep -c '{text}'; true")
+    return int(output.split()[-1])
 
 
 def no_trouble(vm):

@@ -78,16 +78,18 @@ def main():
     options = parser.parse_args()
     bench = Bench(options, "acciommu-")
 
+    def behind(name):
+        device, words, probe, fault = IOMMUS[name]
+        # A BAR may be mapped beside its driver.
+        vm = step(name, "the guest is at its prompt", lambda: bench.start(
+            name, words=f"iomem=relaxed {words}", extra=("-device", device)))
+        step(name, check_translated.__doc__, lambda: check_translated(bench, vm, probe, fault))
+        step(name, check_fault.__doc__, lambda: check_fault(vm, fault))
+        bench.finish(vm)
+
     def everything():
         for name in options.iommus or IOMMUS:
-            device, words, probe, fault = IOMMUS[name]
-            # A BAR may be mapped beside its driver.
-            vm = step(name, "the guest is at its prompt", lambda: bench.start(
-                name, words=f"iomem=relaxed {words}", extra=("-device", device)))
-            step(name, check_translated.__doc__,
-                 lambda: check_translated(bench, vm, probe, fault))
-            step(name, check_fault.__doc__, lambda: check_fault(vm, fault))
-            bench.finish(vm)
+            behind(name)
     return run(bench, everything)
 
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from cards import CARD, REGS, SORT, port_above, setpci, sort_works, wait_for_driver, where
-from vm import ROOT, Failure, QmpError, Simulator, Vm, usage_of, wait_for
+from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, usage_of, wait_for
 
 
 class Bench:
@@ -23,7 +23,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="acclife-"))
-        self.processes = []
+        self.processes: list[Process] = []
         self.sims = {}
         self.a = self.b = None
 
@@ -49,7 +49,7 @@ class Bench:
                 vm.boot()
                 vm.ok("lsmod | grep -q accel_sort")
 
-    def start_first(self, common):
+    def start_first(self, common: tuple[Path, str, str]):
         self.simulate("sort_a", "sort")
         self.simulate("twin", "twin", {side: self.endpoint(side) for side in ("left", "right")})
         self.a = Vm("vm_a", *common, [("acc0", self.endpoint("sort_a")),
@@ -57,7 +57,7 @@ class Bench:
                                       ("right", self.endpoint("right"))])
         self.processes.append(self.a)
 
-    def start_second(self, common):
+    def start_second(self, common: tuple[Path, str, str]):
         self.simulate("sort_b", "sort")
         # pciehp there, ACPI in the other.
         self.b = Vm("vm_b", *common, [("acc0", self.endpoint("sort_b"))],
@@ -316,7 +316,8 @@ def main():
         begin = time.monotonic()
         wanted = set(options.checks or CHECKS)
         bench.start(wanted & {"many", "reset", "hotplug", "swap"}, wanted & {"many", "swap"})
-        print(f"ok      start    {time.monotonic() - begin:6.1f} s  the guests are at their prompts",
+        print(f"ok      start    {time.monotonic() - begin:6.1f} s  the guests are at their "
+              "prompts",
               flush=True)
         for name, check in CHECKS.items():
             if options.checks and name not in options.checks:

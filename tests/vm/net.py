@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vm import ROOT, Failure, QmpError, Simulator, Vm, wait_for
+from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, wait_for
 
 MAC, PLAIN_MAC = "52:54:00:77:00:01", "52:54:00:77:00:02"
 ADDRESS, PLAIN_ADDRESS = "10.77.0.1", "10.77.0.2"
@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix="accnet-"))
-        self.processes = []
+        self.processes: list[Process] = []
         self.nic = ""
 
         endpoint, wire = f"ipc://{self.folder}/card", f"{self.folder}/wire"

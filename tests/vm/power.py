@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 from cards import CARD, PROBE, SORT, sort_works, where
 from guest_os import Bench, Traffic, program, reports, run, run_checks, said, step
@@ -284,8 +285,8 @@ def guest_with_kernel(bench):
     """A guest that has its own kernel and initramfs in /boot."""
     folder = bench.folder / "guest"
     folder.mkdir()
-    kernel = open(f"{bench.options.guest}/vmlinuz", "rb").read()
-    initramfs = open(f"{bench.options.guest}/initramfs.cpio.gz", "rb").read()
+    kernel = Path(f"{bench.options.guest}/vmlinuz").read_bytes()
+    initramfs = Path(f"{bench.options.guest}/initramfs.cpio.gz").read_bytes()
     # One archive after the other, each at a multiple of 4.
     initramfs += bytes(-len(initramfs) % 4)
     shutil.copy(f"{bench.options.guest}/vmlinuz", folder)

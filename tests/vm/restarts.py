@@ -39,10 +39,12 @@ class Machine:
     def start_qemu(self):
         with open(self.folder / "qemu.log", "a") as log:
             self.qemu = subprocess.Popen(
-                [self.options.qemu, "-M", "q35,usb=off", "-S", "-m", "64", "-nodefaults", "-display", "none",
+                [self.options.qemu, "-M", "q35,usb=off", "-S", "-m", "64", "-nodefaults",
+                 "-display", "none",
                  "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0",
                  "-device", "pcie-root-port,id=rp0",
-                 "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={self.endpoint},netdev=net0,chardev=line0"],
+                 "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={self.endpoint},"
+                 "netdev=net0,chardev=line0"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def is_up(self):
@@ -92,7 +94,8 @@ def restarts(options, carrier, name, folder):
             machine.start_simulator()
             if not machine.is_up():
                 lost += 1
-                print(f"{carrier} {name}, restart {n + 1}: not back after {PATIENCE:.0f} s: {machine.said or 'nothing'}", flush=True)
+                print(f"{carrier} {name}, restart {n + 1}: not back after {PATIENCE:.0f} s: "
+                      f"{machine.said or 'nothing'}", flush=True)
                 if machine.qemu.poll() is not None:
                     raise SystemExit(f"QEMU ended with status {machine.qemu.returncode}")
                 machine.end()

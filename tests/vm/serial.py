@@ -67,7 +67,7 @@ class Line:
         try:
             more = self.socket.recv(1)
             raise Failure(f"{more!r} came that nobody sent")
-        except socket.timeout:
+        except TimeoutError:
             pass
         finally:
             self.socket.settimeout(PATIENCE)
@@ -98,7 +98,7 @@ class Writer(threading.Thread):
 def same(what, got, expected):
     if got == expected:
         return
-    for at, (one, other) in enumerate(zip(got, expected)):
+    for at, (one, other) in enumerate(zip(got, expected, strict=False)):
         if one != other:
             raise Failure(f"{what}: byte {at} of {len(expected)} is {one:#04x}, "
                           f"expected {other:#04x}")
@@ -173,7 +173,8 @@ def main():
     print(f"seed {options.seed}", flush=True)
     rng = random.Random(options.seed)
     folder = Path(tempfile.mkdtemp(prefix="accserial-"))
-    processes, failed = [], True
+    processes: list[Process] = []
+    failed = True
     try:
         endpoint, path = f"ipc://{folder}/card", folder / "tty"
         simulator = Simulator("simulator", ROOT / "build/sim/channels_top/channels_top", folder,
@@ -214,8 +215,8 @@ def main():
         if options.bytes >= 1 << 20 and (pauses < 100 or full < 1000):
             raise Failure(f"the RTL paused {pauses} times and found its transmit FIFO full {full} "
                           "times: flow control was not tried")
-        print(f"{line.sent} bytes to the RTL, {line.got} from it; the RTL paused {pauses} times and "
-              f"found its transmit FIFO full {full} times")
+        print(f"{line.sent} bytes to the RTL, {line.got} from it; the RTL paused {pauses} times "
+              f"and found its transmit FIFO full {full} times")
         failed = False
     except (Failure, OSError) as e:
         print(f"FAILED  {type(e).__name__}: {e}")

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Two hosts, which are network namespaces, and a cable between them that loses everything from one
-moment on, as when a machine loses its power: each side has to notice, and a QEMU that comes back has
-to get a session. A simulator and a QEMU that are stopped meanwhile, as in a debugger, keep theirs.
+moment on, as when a machine loses its power: each side has to notice, and a QEMU that comes back
+has to get a session. A simulator and a QEMU that are stopped meanwhile, as in a debugger, keep
+theirs.
 
 Run by scripts/test-vanished.sh, which builds what is needed and explains the options."""
 
@@ -46,7 +47,8 @@ class Host:
 
     def lose(self, address):
         """From now on nothing arrives at an address."""
-        self.ip("neigh", "replace", address, "lladdr", NOBODY, "nud", "permanent", "dev", self.device)
+        self.ip("neigh", "replace", address, "lladdr", NOBODY, "nud", "permanent",
+                "dev", self.device)
 
     def find(self, address):
         self.ip("neigh", "del", address, "dev", self.device)
@@ -59,7 +61,9 @@ class Process:
         self.name, self.log = name, folder / f"{name}.log"
         environment = {**os.environ, "ACCELERATOR_INSECURE": "1", "ACCELERATOR_LOG_LEVEL": "info"}
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(host.command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            self.process = subprocess.Popen(
+                host.command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment)
 
     def count(self, text):
         return self.log.read_text(errors="replace").count(text)
@@ -89,16 +93,20 @@ def main():
     hosts, processes = [], []
 
     def simulator(name, address, port):
-        processes.append(Process(folder, name, sim_host, sys.executable, SIMULATOR, options.library, f"tcp://{address}:{port}"))
+        processes.append(Process(folder, name, sim_host, sys.executable, SIMULATOR,
+                                 options.library, f"tcp://{address}:{port}"))
         return processes[-1]
 
     def qemu(name, address, port):
         endpoint = f"tcp://{address}:{port}"
         processes.append(Process(
-            folder, name, qemu_host, options.qemu, "-M", "q35,usb=off", "-S", "-m", "64", "-nodefaults", "-display", "none",
+            folder, name, qemu_host, options.qemu, "-M", "q35,usb=off", "-S", "-m", "64",
+            "-nodefaults", "-display", "none",
             "-qmp", f"unix:{folder}/{name}.qmp,server=on,wait=off",
-            "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0", "-device", "pcie-root-port,id=rp0",
-            "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},insecure=on,handshake-timeout=150000,netdev=net0,chardev=line0"))
+            "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0",
+            "-device", "pcie-root-port,id=rp0",
+            "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},insecure=on,"
+            "handshake-timeout=150000,netdev=net0,chardev=line0"))
         return processes[-1]
 
     def reset(name):
@@ -120,7 +128,9 @@ def main():
         sim_host.ip("link", "add", "acc-sim", "type", "veth", "peer", "name", "acc-qemu")
         sim_host.ip("link", "set", "acc-qemu", "netns", qemu_host.process.pid)
         # The second address of each is for those that come back or are stopped.
-        for host, addresses in (sim_host, ("10.117.0.1", "10.117.0.11")), (qemu_host, ("10.117.0.2", "10.117.0.12")):
+        for host, addresses in (
+                (sim_host, ("10.117.0.1", "10.117.0.11")),
+                (qemu_host, ("10.117.0.2", "10.117.0.12"))):
             for address in addresses:
                 host.ip("addr", "add", f"{address}/24", "dev", host.device)
             host.ip("link", "set", host.device, "up")
@@ -129,13 +139,16 @@ def main():
         # Idle; with a frame under way from QEMU, and to it, where it is to be replaced; and two
         # pairs of which one is stopped.
         pairs = {}
-        for n, name in enumerate(("idle", "reset", "replaced", "stopped-simulator", "stopped-qemu")):
+        for n, name in enumerate(
+                ("idle", "reset", "replaced", "stopped-simulator", "stopped-qemu")):
             address = "10.117.0.11" if name.startswith("stopped") else "10.117.0.1"
             if name.startswith("stopped"):
-                qemu_host.ip("route", "replace", "10.117.0.11/32", "dev", "acc-qemu", "src", "10.117.0.12")
+                qemu_host.ip("route", "replace", "10.117.0.11/32", "dev", "acc-qemu",
+                             "src", "10.117.0.12")
             # The one that comes back asks at another address.
             listen = "*" if name == "replaced" else address
-            pairs[name] = simulator(f"simulator-{name}", listen, 7600 + 10 * n), qemu(f"qemu-{name}", address, 7600 + 10 * n)
+            pairs[name] = (simulator(f"simulator-{name}", listen, 7600 + 10 * n),
+                           qemu(f"qemu-{name}", address, 7600 + 10 * n))
         for sim, _ in pairs.values():
             sim.expect(up)
         print("  five QEMUs have their links", flush=True)
@@ -154,19 +167,22 @@ def main():
         sim_host.ip("addr", "add", "10.117.0.21/24", "dev", "acc-sim")
         # It is told that another host has the session, until that is given up.
         sim = pairs["replaced"][0]
-        tries = 0
+        again, tries = None, 0
         while sim.count(up) < 2:
-            if tries == 0 or again.process.poll() is not None:
+            if again is None or again.process.poll() is not None:
                 again = qemu(f"qemu-again-{tries}", "10.117.0.21", 7620)
                 tries += 1
             if time.monotonic() > begin + PATIENCE:
                 raise SystemExit("the QEMU that came back does not get its links")
             time.sleep(0.5)
-        print(f"  the QEMU that came back has its links after {tries} starts, {time.monotonic() - begin:.0f} s", flush=True)
+        print(f"  the QEMU that came back has its links after {tries} starts, "
+              f"{time.monotonic() - begin:.0f} s", flush=True)
         for name in "idle", "reset":
-            for process, side, text in zip(pairs[name], ("simulator", "QEMU"), ("link down", "is down")):
+            for process, side, text in zip(
+                    pairs[name], ("simulator", "QEMU"), ("link down", "is down"), strict=True):
                 process.expect(text)
-                print(f"  {name}: the {side} has noticed after {time.monotonic() - begin:.0f} s", flush=True)
+                print(f"  {name}: the {side} has noticed after {time.monotonic() - begin:.0f} s",
+                      flush=True)
 
         # Longer than either side waits for one that has vanished.
         time.sleep(max(0.0, begin + 60 - time.monotonic()))

@@ -66,7 +66,8 @@ class Process:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **(env or {})}, preexec_fn=lambda: os.nice(nice))
+                env={**os.environ, **(env or {})},
+                preexec_fn=lambda: os.nice(nice))  # noqa: PLW1509 - a system call, and no lock
 
     @property
     def pid(self):
@@ -175,8 +176,7 @@ class Vm(Process):
         self.wait_prompt()
 
     def _listen(self):
-        data = True
-        while data:
+        while True:
             try:
                 data = self.console.recv(65536)
             except OSError:
@@ -185,6 +185,8 @@ class Vm(Process):
                 self.received += data.decode(errors="replace")
                 self.is_closed = not data
                 self.news.notify_all()
+            if not data:
+                return
 
     def wait_prompt(self):
         log = self.folder / f"{self.name}.console.log"
