@@ -6,8 +6,8 @@
 //! generates. For cargo, and so for clippy and rust-analyzer, this script
 //! looks for a QEMU build tree:
 //!
-//! * `ACCELERATOR_QEMU_BUILD`: a build tree of a QEMU with our patches, as
-//!   `scripts/build-qemus.sh --print-build-dir` names it.
+//! * `ACCELERATOR_QEMU_BUILD`: a build tree of a QEMU with our patches, as the link
+//!   `build/qemu/build-tree` of `scripts/build-qemus.sh` leads to it.
 //!
 //! From there it takes QEMU's own Rust crates and our bindings; if the tree
 //! was only configured, it runs bindgen on the headers itself. Without the

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Ends VMs and simulators of scripts/run-cosim.sh that are still there.
+# Ends VMs and simulators of scripts/run-cosim.sh that are still there, and so frees their VNC ports,
+# which is what the name, that of the C original, speaks of.
 set -euo pipefail
 SCRIPT_NAME='kill-vnc-ports.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

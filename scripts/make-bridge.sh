@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# Makes the bridge and the taps that scripts/run-cosim.sh connects two VMs with.
+# Makes a network bridge (no bridge of hdl/), and the taps that scripts/run-cosim.sh connects two VMs
+# with. The name is that of the C original.
 set -euo pipefail
 SCRIPT_NAME='make-bridge.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -17,7 +17,7 @@ SUITES=(
   'lint:Python, but for that of hdl/: ruff, and mypy'
   'licences:of every file, and of all crates in the library that simulators load'
   'clippy:the workspace without QEMU'
-  'docs:no dead link in the documents, and those of the crates without a warning'
+  'docs:spelling, dead links, files that no README names; those of the crates: no warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
   'fuzz:random and damaged frames of every type against both halves of the protocol'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
@@ -154,8 +154,11 @@ what_failed() { # LOG
 }
 
 suite_docs() {
-  need_packages python3
+  . scripts/python-env.sh
+  python_env checks
+  git ls-files -z | xargs -0 "$PYTHON_ENV/bin/codespell"
   python3 tests/docs/links.py
+  python3 tests/docs/readmes.py
   RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked \
     --workspace --exclude accelerator-qtest --no-deps --document-private-items
 }
