@@ -172,7 +172,8 @@ pub fn patiently(limit: Duration) -> impl FnMut() -> bool {
 
 impl Link {
     /// What the machine lets the device reach without a message from now on. When this returns
-    /// nothing else is in use any more. Called with the machine's lock held.
+    /// nothing else is in use any more, but for a copy in the middle of which the simulator was
+    /// stopped. Called with the machine's lock held.
     pub fn reach(&self, mut areas: Vec<Area>) {
         // If there are too many, the small ones are reached by messages.
         areas.sort_by_key(|a| std::cmp::Reverse(a.bytes));
@@ -211,7 +212,8 @@ impl Link {
     }
 
     /// Takes the permission back. When this returns the simulator does not use the memory, nor
-    /// will it.
+    /// will it: except where it was stopped in the middle of a copy and has not come to the end
+    /// of it within [`LIMIT`]. That is logged, and this one copy may still come when it goes on.
     pub(super) fn close_gate(&self, shared: &mut Shared) {
         let Some(gate) = &mut shared.direct.gate else {
             return;
