@@ -396,6 +396,10 @@ if ((${#suites[@]} == 0)); then
       +accelerator_endpoint
     check 'refuses an idle limit that is none' refuses_to_run 'idle=x: a number is needed' \
       "$endpoint" +accelerator_idle=x
+    check 'refuses a record that cannot be written' refuses_to_run 'record=/none/r: .*No such file' \
+      "$endpoint" +accelerator_record=/none/r
+    check 'refuses a record of no size' refuses_to_run 'record=r: bytes is 5, expected' \
+      "$endpoint" +accelerator_record=r +accelerator_record_size=5
     check 'refuses an argument without +' refuses_to_run 'clocks=5: an argument begins with' \
       "$endpoint" max_clocks=5
     check 'refuses a part of waves without waves' refuses_to_run 'is for a simulation with' \

@@ -925,6 +925,32 @@ int acc_nic_tx_abort(void *h);
 long long acc_nic_stat(void *h, int which);
 
 /**
+ * Has bridges that are started and channels that are opened from now on write down
+ * every transaction, in one file for the process. Before `acc_start`,
+ * `acc_nic_open` and `acc_uart_open`; again for each of them does no harm.
+ * record/FORMAT.md is what is in the file, `accelerator-trace` reads it.
+ *
+ * `file`: its name. A record that is there is overwritten, anything else is not.
+ * `bytes`: 0 for a file that grows, up to 1 GiB; 131,072 or more for a ring of that
+ * size, in which the oldest is written over. `contents`: 1 to keep the bytes of DMA
+ * and frames as well, 0 for the first 8 of each.
+ *
+ * Without this call the environment variables ACCELERATOR_RECORD (file),
+ * ACCELERATOR_RECORD_SIZE (bytes) and ACCELERATOR_RECORD_DATA (0 or 1) say it. The
+ * file is made by the first bridge or channel, whose call fails if that is not
+ * possible.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE while another record is written.
+ *
+ * # Safety
+ *
+ * `file` is null or ends with a zero byte.
+ */
+int acc_record(const char *file,
+               long long bytes,
+               int contents);
+
+/**
  * Opens a UART channel and listens at its endpoint. First call; in
  * SystemVerilog from an `initial` block.
  *

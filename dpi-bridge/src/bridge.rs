@@ -13,12 +13,14 @@ use accelerator_protocol::{
     wire::{ResetKind, Status},
     Capability, Config, Msix,
 };
+use accelerator_record::{layout::Bar, Source, SourceKind};
 use log::{info, warn};
 
 use crate::{
     error::{fail, within, Code, Error, Result},
     memory::{self, Memory, Wanted},
     order::{Kind, READY_ALL},
+    record::Observer,
     registry::Behind,
     run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, STATS},
     transport::Transport,
@@ -44,6 +46,7 @@ pub struct Bridge {
     shared_memory: Wanted,
     words: &'static Words,
     run: Option<Run>,
+    observer: Option<Observer>,
     stats: [u64; STATS],
 }
 
@@ -90,6 +93,7 @@ impl Bridge {
             shared_memory: Wanted::default(),
             words,
             run: None,
+            observer: None,
             stats: [0; STATS],
         }
     }
@@ -252,6 +256,21 @@ impl Bridge {
         Ok(())
     }
 
+    /// As a record has it.
+    fn source(&self) -> Source {
+        Source {
+            kind: SourceKind::Function,
+            name: self.name.clone(),
+            vendor: self.config.vendor,
+            device: self.config.device,
+            clock_period_ps: self.config.clock_period_ps,
+            bars: self.config.bars.map(|bar| Bar {
+                size: bar.size,
+                axi_base: bar.axi_base,
+            }),
+        }
+    }
+
     /// `acc_start`.
     pub fn start(&mut self) -> Result<()> {
         self.setting()?;
@@ -271,6 +290,7 @@ impl Bridge {
         };
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
+        let observer = Observer::new(&self.source(), &self.target, self.words)?;
         let transport = Transport::bind(&self.endpoint, self.words, self.warn, &self.target)?;
         let memory = Memory::new(wanted, &self.words.window);
         info!(
@@ -278,6 +298,7 @@ impl Bridge {
             "function {:04x}:{:04x} waits for QEMU at {}",
             self.config.vendor, self.config.device, self.endpoint
         );
+        self.observer = observer;
         self.run = Some(Run::new(transport, session, memory));
         Ok(())
     }
@@ -307,6 +328,7 @@ impl Bridge {
             warn: self.warn,
             attention: &self.words.attention,
             timing: &self.words.timing,
+            observer: self.observer.as_mut(),
         };
         let result = f(run, &mut context);
         let flushed = run.flush(&context);

@@ -27,6 +27,7 @@ use crate::{
 
 pub mod function;
 pub mod nic;
+pub mod record;
 pub mod uart;
 
 /// Version of this interface, as `acc_abi_version` returns it.

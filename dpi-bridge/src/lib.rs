@@ -21,6 +21,7 @@
 //!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
 //! * [`security`] is who may connect;
+//! * [`record`] writes down what crosses, where the user wants that;
 //! * [`registry`] turns handles into bridges and channels, and panics into
 //!   errors; [`words`] is what a poll looks at without a lock.
 //!
@@ -41,6 +42,7 @@ mod memory;
 mod monitor;
 pub mod nic;
 pub mod order;
+pub mod record;
 pub mod registry;
 mod resources;
 pub mod run;

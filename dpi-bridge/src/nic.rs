@@ -9,12 +9,17 @@ use accelerator_protocol::{
     limit::Limit,
     wire::{MAX_NIC_FRAME, MIN_NIC_FRAME},
 };
+use accelerator_record::{
+    layout::{STATUS_DROPPED, STATUS_OK, STATUS_TOO_LONG},
+    Source, SourceKind,
+};
 use log::{debug, info};
 
 use crate::{
     channel::{Port, Sink},
     error::{fail, within, Result},
     limited::limited,
+    record::Observer,
     registry::Behind,
     words::Words,
     BEAT_BYTES,
@@ -144,6 +149,7 @@ pub struct Nic {
     assembly: Vec<u8>,
     begun: bool,
     too_long: Limit,
+    observer: Option<Observer>,
 }
 
 impl Nic {
@@ -154,8 +160,15 @@ impl Nic {
     /// `Code::Io` with a text that names the endpoint.
     pub fn open(endpoint: &str, name: &str, words: &'static Words) -> Result<Self> {
         let port = Port::open(ChannelKind::Nic, RX_FRAMES, endpoint, name, words)?;
+        let source = Source {
+            kind: SourceKind::Nic,
+            name: name.to_owned(),
+            ..Source::default()
+        };
+        let observer = Observer::new(&source, &port.target, words)?;
         Ok(Self {
             port,
+            observer,
             state: State {
                 link: true,
                 ..State::default()
@@ -241,6 +254,9 @@ impl Nic {
         };
         self.current = frame;
         self.fetched = 0;
+        if let Some(observer) = &mut self.observer {
+            observer.frame(false, &self.current, STATUS_OK);
+        }
         self.state.count(Stat::RxFrames, 1);
         self.state.count(Stat::RxBytes, self.current.len());
         self.port.session.consumed(1, &mut self.port.out);
@@ -294,7 +310,7 @@ impl Nic {
     fn tx_end(&mut self) {
         let mut frame = std::mem::take(&mut self.assembly);
         self.begun = false;
-        if frame.len() > MAX_NIC_FRAME {
+        let became = if frame.len() > MAX_NIC_FRAME {
             self.state.count(Stat::TxTooLong, 1);
             limited!(
                 self.too_long,
@@ -302,6 +318,7 @@ impl Nic {
                 &self.port.target,
                 "a frame of the RTL is dropped, it has more than {MAX_NIC_FRAME} bytes"
             );
+            STATUS_TOO_LONG
         } else {
             if frame.len() < MIN_NIC_FRAME {
                 frame.resize(MIN_NIC_FRAME, 0);
@@ -310,9 +327,14 @@ impl Nic {
             if self.connected() && self.port.session.send_frame(&frame, &mut self.port.out) {
                 self.state.count(Stat::TxFrames, 1);
                 self.state.count(Stat::TxBytes, frame.len());
+                STATUS_OK
             } else {
                 self.state.count(Stat::TxDropped, 1);
+                STATUS_DROPPED
             }
+        };
+        if let Some(observer) = &mut self.observer {
+            observer.frame(true, &frame, became);
         }
         frame.clear();
         self.assembly = frame;

@@ -150,7 +150,7 @@ pub fn quiet<T: Behind>(handle: *mut c_void) -> bool {
 #[inline]
 pub fn idle_status<T: Behind>(handle: *mut c_void) -> Option<u32> {
     let (slot, generation) = find(handle)?;
-    let idle = is_kind::<T>(generation) && slot.words.attention.load(Ordering::Acquire) == 0;
+    let idle = is_kind::<T>(generation) && slot.words.idle();
     idle.then(|| slot.words.status.load(Ordering::Acquire))
 }
 

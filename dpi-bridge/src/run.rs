@@ -35,6 +35,7 @@ use crate::{
     error::{Code, Error, Result},
     memory::{Memory, Wanted},
     order::{Kind, Queue},
+    record::Observer,
     transport::{Sent, Transport, CLOSE_LIMIT, GATHER},
     tries::Tries,
     watcher::Waiting,
@@ -328,11 +329,20 @@ pub struct Context<'a> {
     pub attention: &'static AtomicU32,
     /// The simulated time.
     pub timing: &'static Timing,
+    /// Who writes down what crosses, if anybody does.
+    pub observer: Option<&'a mut Observer>,
 }
 
 impl Context<'_> {
     fn count(&mut self, stat: Stat, by: u64) {
         self.stats[stat as usize] += by;
+    }
+
+    /// Has it written down, where there is a record.
+    fn observe(&mut self, f: impl FnOnce(&mut Observer)) {
+        if let Some(observer) = self.observer.as_deref_mut() {
+            f(observer);
+        }
     }
 }
 

@@ -8,12 +8,14 @@ use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind},
     limit::Limit,
 };
+use accelerator_record::{Source, SourceKind};
 use log::info;
 
 use crate::{
     channel::{Port, Sink},
     error::{within, Result},
     limited::limited,
+    record::Observer,
     registry::Behind,
     words::Words,
 };
@@ -75,6 +77,7 @@ pub struct Uart {
     to_host: u64,
     dropped: Limit,
     drops: u64,
+    observer: Option<Observer>,
 }
 
 impl Uart {
@@ -85,8 +88,15 @@ impl Uart {
     /// `Code::Io` with a text that names the endpoint.
     pub fn open(endpoint: &str, name: &str, words: &'static Words) -> Result<Self> {
         let port = Port::open(ChannelKind::Serial, RX_BYTES, endpoint, name, words)?;
+        let source = Source {
+            kind: SourceKind::Uart,
+            name: name.to_owned(),
+            ..Source::default()
+        };
+        let observer = Observer::new(&source, &port.target, words)?;
         Ok(Self {
             port,
+            observer,
             state: State::default(),
             pending: VecDeque::new(),
             polls: 0,
@@ -154,6 +164,9 @@ impl Uart {
     pub fn get(&mut self) -> Option<u8> {
         let byte = self.state.waiting.pop_front()?;
         self.from_host += 1;
+        if let Some(observer) = &mut self.observer {
+            observer.byte(false, byte);
+        }
         self.port.session.consumed(1, &mut self.port.out);
         self.publish();
         Some(byte)
@@ -181,6 +194,9 @@ impl Uart {
             return Ok(true);
         }
         self.pending.push_back(value);
+        if let Some(observer) = &mut self.observer {
+            observer.byte(true, value);
+        }
         self.polls = 0;
         self.publish();
         Ok(true)

@@ -21,11 +21,17 @@ pub const PEER_GONE: u32 = 2;
 pub const LOCAL: u32 = 4;
 /// The host wants to know the simulated time: polls are counted.
 pub const TIMED: u32 = 8;
+/// There is a record: polls are counted. Set for as long as the bridge or channel is there.
+pub const COUNTED: u32 = 16;
+
+/// Bits that are no work.
+const COUNTING: u32 = TIMED | COUNTED;
 
 /// The simulated time in clocks, which are polls of the bridge. Only the thread
 /// that polls changes it, so that nothing here needs to be more than atomic.
+#[derive(Debug)]
 pub struct Timing {
-    /// Polls while [`TIMED`] was set.
+    /// Polls while [`TIMED`] or [`COUNTED`] was set.
     clocks: AtomicU64,
     /// The count at which the host is to be told.
     due: AtomicU64,
@@ -115,11 +121,31 @@ impl Words {
         if attention == 0 {
             return !self.has_memory();
         }
-        if attention & TIMED == 0 {
+        if attention & COUNTING == 0 {
             return false;
         }
         self.timing.tick();
-        attention == TIMED && !self.timing.is_due() && !self.has_memory()
+        attention & !COUNTING == 0
+            && !(attention & TIMED != 0 && self.timing.is_due())
+            && !self.has_memory()
+    }
+
+    /// Whether a channel has nothing to do, the same for its poll.
+    #[inline]
+    pub fn idle(&self) -> bool {
+        let attention = self.attention.load(Ordering::Acquire);
+        if attention == 0 {
+            return true;
+        }
+        if attention & COUNTED != 0 {
+            self.timing.tick();
+        }
+        attention == COUNTED
+    }
+
+    /// Counts polls as clocks from now on.
+    pub fn count_clocks(&self) {
+        self.attention.fetch_or(COUNTED, Ordering::AcqRel);
     }
 
     /// Sets a bit of the attention word, and wakes a simulator that sleeps.
@@ -131,7 +157,7 @@ impl Words {
 
     /// Whether there is something for the next poll. For a simulator that is about to sleep.
     pub fn woken(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) & !TIMED != 0 || self.has_memory()
+        self.attention.load(Ordering::SeqCst) & !COUNTING != 0 || self.has_memory()
     }
 
     /// As of a slot in which nothing ever was, but for an empty window. Whoever was there
@@ -176,6 +202,25 @@ pub fn sleep<'a>(words: impl Iterator<Item = &'a Words> + Clone, limit: Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn polls_are_clocks_for_a_record_and_are_no_work() {
+        let words = Words::new();
+        words.count_clocks();
+        assert!(words.quiet() && words.idle());
+        assert!(!words.woken());
+        assert_eq!(words.timing.clocks(), 2);
+        words.attend(SOCKET);
+        assert!(!words.quiet() && !words.idle());
+        assert_eq!(words.timing.clocks(), 4);
+        words.attention.store(COUNTED | TIMED, Ordering::Release);
+        words.timing.due_in(2);
+        assert!(words.quiet());
+        assert!(!words.quiet());
+        words.reset();
+        assert!(words.quiet() && words.idle());
+        assert_eq!(words.timing.clocks(), 0);
+    }
 
     #[test]
     fn a_quiet_poll_is_a_clock_while_the_host_wants_to_know() {

@@ -17,6 +17,7 @@ fn header_is_generated_from_the_source() {
         .with_src(root.join("src/ffi.rs"))
         .with_src(root.join("src/ffi/function.rs"))
         .with_src(root.join("src/ffi/nic.rs"))
+        .with_src(root.join("src/ffi/record.rs"))
         .with_src(root.join("src/ffi/uart.rs"))
         .generate()
         .unwrap()

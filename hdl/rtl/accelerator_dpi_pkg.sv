@@ -173,12 +173,32 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_nic_tx_abort(input chandle h);
   import "DPI-C" function longint acc_nic_stat(input chandle h, input int which);
 
+  // Record.
+  import "DPI-C" function int acc_record(
+    input string file, input longint bytes, input int contents);
+
   // UART channel.
   import "DPI-C" function chandle acc_uart_open(input string endpoint, input string name);
   import "DPI-C" function int acc_uart_close(input chandle h);
   import "DPI-C" function int acc_uart_poll(input chandle h);
   import "DPI-C" function int acc_uart_get(input chandle h);
   import "DPI-C" function int acc_uart_put(input chandle h, input int value);
+
+  // Has a record written if +accelerator_record=FILE asks for one, as a ring of
+  // +accelerator_record_size=BYTES, with contents for +accelerator_record_data=1. Before a bridge is
+  // started or a channel opened.
+  task automatic record_if_asked(input string name);
+    automatic string file;
+    automatic longint bytes = 0;
+    automatic int contents = 0;
+    void'($value$plusargs("accelerator_record_size=%d", bytes));
+    void'($value$plusargs("accelerator_record_data=%d", contents));
+    if ($value$plusargs("accelerator_record=%s", file)) begin
+      if (acc_record(file, bytes, contents) < 0) begin
+        $fatal(1, "%s: +accelerator_record=%s: %s", name, file, acc_last_error(null));
+      end
+    end
+  endtask
 
   // Says that a call of the bridge `name` failed, unless it is because the link is down.
   task automatic complain(input chandle h, input string name, input int status,

@@ -85,6 +85,7 @@ module accelerator_nic_bridge
     end
     void'($value$plusargs("accelerator_nic_endpoint=%s", endpoint));
     void'($value$plusargs({"accelerator_nic_endpoint_", Name, "=%s"}, endpoint));
+    record_if_asked(Name);
     handle = acc_nic_open(endpoint, Name);
     if (handle == null) begin
       $fatal(1, "%m: %s: opening the endpoint '%s' failed: %s", Name, endpoint,

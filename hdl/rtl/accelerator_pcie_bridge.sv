@@ -361,6 +361,7 @@ module accelerator_pcie_bridge
                         carrier);
       endcase
     end
+    record_if_asked(Name);
     must(acc_set_shared_memory(handle, shared_memory), "setting the use of shared memory");
     must(acc_start(handle), "starting");
   end

@@ -57,6 +57,7 @@ module accelerator_uart_port
     end
     void'($value$plusargs("accelerator_uart_endpoint=%s", endpoint));
     void'($value$plusargs({"accelerator_uart_endpoint_", Name, "=%s"}, endpoint));
+    record_if_asked(Name);
     handle = acc_uart_open(endpoint, Name);
     if (handle == null) begin
       $fatal(1, "%m: %s: opening the endpoint '%s' failed: %s", Name, endpoint,

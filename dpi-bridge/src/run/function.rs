@@ -130,6 +130,7 @@ impl Run {
                 self.queue.pop(Kind::Write);
                 self.announced = None;
                 self.function.shown = function;
+                c.observe(|o| o.function(&function));
                 debug!(target: c.target, "{function:?}");
             }
         }

@@ -591,6 +591,7 @@ impl Run {
                     }
                 );
                 self.control.up = true;
+                c.observe(|o| o.link(true));
                 self.function_begins(c);
             }
             DeviceEvent::Down { reason, text } => {
@@ -604,22 +605,31 @@ impl Run {
                 bar,
                 len,
                 offset,
-            } => self.mmio(Kind::Read, tag, bar, len, offset, 0),
+            } => {
+                c.observe(|o| o.mmio_read(tag, bar, len, offset));
+                self.mmio(Kind::Read, tag, bar, len, offset, 0);
+            }
             DeviceEvent::Write {
                 tag,
                 bar,
                 len,
                 offset,
                 data,
-            } => self.mmio(Kind::Write, tag, bar, len, offset, data),
+            } => {
+                c.observe(|o| o.mmio_write(tag, bar, len, offset, data));
+                self.mmio(Kind::Write, tag, bar, len, offset, data);
+            }
             DeviceEvent::DmaReadDone { tag, status, data } => {
+                c.observe(|o| o.dma_answered(tag, status));
                 self.dma_done(Kind::DmaRead, tag, status, data);
             }
             DeviceEvent::DmaWriteDone { tag, status } => {
+                c.observe(|o| o.dma_answered(tag, status));
                 self.dma_done(Kind::DmaWrite, tag, status, &[]);
             }
             DeviceEvent::Reset { tag, kind } => {
                 debug!(target: c.target, "tag={tag} reset {kind:?}");
+                c.observe(|o| o.reset(tag, kind));
                 self.queue.clear();
                 self.done_here.clear();
                 // Of several that the RTL has not heard of the last one is
@@ -665,11 +675,14 @@ impl Run {
         }
     }
 
-    fn link_down(&mut self, c: &Context<'_>, why: &str) {
+    fn link_down(&mut self, c: &mut Context<'_>, why: &str) {
         self.queue.clear();
         self.done_here.clear();
         self.control.reset = None;
         c.attention.fetch_and(!TIMED, Ordering::AcqRel);
+        if self.control.up || self.link_up && !self.control.down {
+            c.observe(|o| o.link(false));
+        }
         if self.control.up {
             // The RTL never heard of that session.
             self.control.up = false;

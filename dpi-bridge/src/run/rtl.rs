@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::{fail, within, Result},
     order::Kind,
+    record::Observer,
     BEAT_BYTES,
 };
 
@@ -50,6 +51,7 @@ impl Run {
             unreachable!("what a poll announced stays in the queue");
         };
         self.announced = None;
+        c.observe(|o| o.mmio_taken(kind == Kind::Write, mmio.tag));
         let in_rtl = InRtl {
             mmio,
             since: Instant::now(),
@@ -99,6 +101,7 @@ impl Run {
             );
         };
         let read = self.reads.remove(i);
+        c.observe(|o| o.mmio_read_done(tag, read.mmio.len, status, data));
         debug!(target: c.target, "tag={tag} MMIO read done {status:?} data {data:#x}");
         if !self.void() {
             self.session
@@ -119,6 +122,7 @@ impl Run {
             );
         }
         self.writes.pop_front();
+        c.observe(|o| o.mmio_write_done(tag, status));
         debug!(target: c.target, "tag={tag} MMIO write done {status:?}");
         if self.void() {
             return Ok(());
@@ -177,6 +181,7 @@ impl Run {
         let bytes = within("bytes", bytes, 1, MAX_DMA_BYTES as i32)? as u32;
         self.may_dma()?;
         if let Some(tag) = self.read_here(addr, bytes, c) {
+            c.observe(|o| o.dma_read(tag, addr, bytes, true));
             return Ok(tag);
         }
         let before = self.out.len();
@@ -197,6 +202,7 @@ impl Run {
             state: DmaState::Waiting,
         });
         self.requested(before);
+        c.observe(|o| o.dma_read(tag, addr, bytes, false));
         debug!(target: c.target, "tag={tag} DMA read addr {addr:#x} bytes {bytes}");
         Ok(tag)
     }
@@ -230,6 +236,11 @@ impl Run {
         let (status, bytes) = (*status, data.len() as u32);
         *announced = true;
         let enabled = dma.enabled;
+        let written = if status == Status::Ok { enabled } else { 0 };
+        c.observe(|o| match kind {
+            Kind::DmaRead => o.dma_done(tag, false, status, bytes, data),
+            _ => o.dma_done(tag, true, status, written, &[]),
+        });
         debug!(target: c.target, "tag={tag} DMA done {status:?} bytes {bytes}");
         if kind == Kind::DmaRead && status == Status::Ok {
             c.count(Stat::DmaReadBytes, u64::from(bytes));
@@ -384,6 +395,7 @@ impl Run {
         }
         let enables = (enabled != bytes).then_some(&enables[..]);
         if let Some(tag) = self.write_here(addr, &data, enables, enabled, c) {
+            c.observe(|o| o.dma_write(tag, addr, &data, enables, true));
             return Ok(tag);
         }
         let before = self.out.len();
@@ -404,6 +416,7 @@ impl Run {
             state: DmaState::Waiting,
         });
         self.requested(before);
+        c.observe(|o| o.dma_write(tag, addr, &data, enables, false));
         debug!(
             target: c.target,
             "tag={tag} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}"
@@ -421,6 +434,7 @@ impl Run {
         self.may_request()?;
         if self.session.msix(vector, &mut self.out) {
             c.count(Stat::Msix, 1);
+            c.observe(|o| o.msix(vector));
             debug!(target: c.target, "MSI-X vector {vector}");
         }
         Ok(())
@@ -433,6 +447,7 @@ impl Run {
         }
         self.intx = within("level", level, 0, 1)? != 0;
         debug!(target: c.target, "INTx level {level}");
+        c.observe(|o| o.intx(self.intx));
         self.tell_intx();
         Ok(())
     }
@@ -449,13 +464,14 @@ impl Run {
     }
 
     /// `acc_get_reset`.
-    pub fn get_reset(&mut self, _: &mut Context<'_>) -> Result<ResetKind> {
+    pub fn get_reset(&mut self, c: &mut Context<'_>) -> Result<ResetKind> {
         let (Some(Announced::Reset), Some((tag, kind))) = (self.announced, self.control.reset)
         else {
             return Err(self.not_announced("acc_get_reset", "RESET"));
         };
         self.announced = None;
         self.control.reset = None;
+        c.observe(Observer::reset_taken);
         self.in_reset = Some((tag, Instant::now()));
         self.excused = false;
         self.forget();
@@ -472,15 +488,17 @@ impl Run {
             fail!(State, "acc_reset_done without a reset");
         };
         debug!(target: c.target, "tag={tag} reset done");
+        c.observe(Observer::reset_done);
         self.session.reset_done(tag, &mut self.out);
         self.tell_intx();
         Ok(())
     }
 
     /// `acc_get_link`.
-    pub fn get_link(&mut self, _: &mut Context<'_>) -> Result<bool> {
+    pub fn get_link(&mut self, c: &mut Context<'_>) -> Result<bool> {
         match self.announced.take() {
             Some(Announced::Down) => {
+                c.observe(Observer::link_taken);
                 self.control.down = false;
                 self.link_up = false;
                 self.excused = true;
@@ -490,6 +508,7 @@ impl Run {
                 Ok(false)
             }
             Some(Announced::Up) => {
+                c.observe(Observer::link_taken);
                 self.control.up = false;
                 self.link_up = true;
                 self.function_link();

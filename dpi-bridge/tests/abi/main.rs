@@ -13,5 +13,6 @@ mod keys;
 mod limits;
 mod link;
 mod process;
+mod record;
 mod support;
 mod traffic;

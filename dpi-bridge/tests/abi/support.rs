@@ -211,6 +211,7 @@ impl Process {
         command
             .args(arguments)
             .env_remove("NPU_COSIM_PORT")
+            .env_remove("ACCELERATOR_RECORD")
             .env_remove("ACCELERATOR_ZMQ_WARN_MS")
             .env_remove("ACCELERATOR_CURVE_SECRET")
             .env_remove("ACCELERATOR_CURVE_CLIENTS")

@@ -175,6 +175,9 @@ static void remote_call(void)
         printf("%d", acc_set_clock(h, integer(2)));
     } else if (IS("set_shared_memory")) {
         printf("%d", acc_set_shared_memory(h, integer(2)));
+    } else if (IS("record")) {
+        /* The handle is not looked at. */
+        printf("%d", acc_record(words[2], number(3), integer(4)));
     } else if (IS("start")) {
         printf("%d", acc_start(h));
     } else if (IS("poll")) {
