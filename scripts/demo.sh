@@ -28,6 +28,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --waves           write the waveform of the simulation (FST)
   --waves-from WHEN start (default), or driver: from when the guest has booted, just
                     before its driver is loaded. In a shell: kill -USR1 SIMULATOR
+  --record FILE     write every transaction to FILE (docs/debugging.md)
   --shell           boot to a prompt with the drivers loaded; the simulator runs. After
                     an edit of the RTL scripts/swap-rtl.sh, in another terminal,
                     replaces it under the running guest
@@ -62,12 +63,12 @@ EOF
 
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
-IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=()
+IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD=''
 
 while (($#)); do
   case $1 in
     --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
-      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args)
+      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -85,6 +86,7 @@ while (($#)); do
         --cpus) number "$1" "$2" 1 && CPUS=$2 ;;
         --append) MORE_APPEND=$2 ;;
         --disk) DISK=$2 ;;
+        --record) RECORD=$2 ;;
         --qemu-args) read -r -a MORE_ARGS <<<"$2" ;;
       esac
       shift
@@ -122,6 +124,7 @@ if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
   [[ $MODE == shell ]] || COSIM+=(--test net)
   [[ $WAVES == no ]] || COSIM+=(--waves)
+  [[ -z $RECORD ]] || COSIM+=(--record "$RECORD")
   [[ -z $SIM ]] || COSIM+=(--sim "$SIM")
   [[ -z $QEMU_DIR ]] || COSIM+=(--qemu "$QEMU_DIR")
   [[ -z $GUEST ]] || COSIM+=(--guest "$GUEST")
@@ -266,6 +269,7 @@ QEMU_ARGS=(-M "$MACHINE" "${BEFORE[@]}" -accel "$ACCEL" -cpu "$CPU" -smp "$CPUS"
 SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
 [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
 [[ $WAVES_FROM == start ]] || SIM_ARGS+=(+waves_trigger)
+[[ -z $RECORD ]] || SIM_ARGS+=("+accelerator_record=$RECORD")
 start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
 SIM_PID=$CHILD
 # For scripts/swap-rtl.sh.
@@ -474,6 +478,9 @@ printf '\nSeconds of each phase\n'
 printf '  %s\n' "${PHASES[@]}"
 if [[ $WAVES == yes ]]; then
   printf '\nWaveform: %s\n' "$RUN_DIR/waves.fst"
+fi
+if [[ -n $RECORD ]]; then
+  printf '\nRecord: %s\n  cargo run --release -p accelerator-trace -- summary %q\n' "$RECORD" "$RECORD"
 fi
 if [[ $RESULT != PASS ]]; then
   printf '\nThe last lines of\n'

@@ -22,6 +22,7 @@ The card:
                       ordinary one beside the card
   --sim PROGRAM       your own simulation, as scripts/build-sim.sh makes it
   --clocks-per-second N  slow the simulation down to so many clocks a second
+  --record FILE       write every transaction to FILE (docs/debugging.md)
   --waves             write the waveform of the simulation (FST) to the logs
   --no-sim            start none: one listens, or will, at \$NPU_COSIM_PORT
   --rtl-nic           the RTL of --sim or --no-sim is the network card
@@ -76,7 +77,7 @@ EOF
 EXAMPLE=sort NO_SIM=no RTL_NIC=no DEVICE='' NETWORK=pair BRIDGE=${BRIDGE:-br-cosim} NIC=e1000
 MAC=${COSIM_MAC:-52:54:00:77:00:01} PLAIN_MAC=${COSIM_PLAIN_MAC:-52:54:00:77:00:02}
 DISK='' PLAIN_DISK='' SNAPSHOT=() MEMORY='' CPUS=2 ICOUNT='' CONSOLE='' VNC=20
-TEST='' RATE='' SIM_CLOCK='' BYTES=1048576 PINGS=20 TIMEOUT=600 QEMU_DIR='' PLAIN_DIR='' LOGS=''
+TEST='' RATE='' RECORD='' SIM_CLOCK='' BYTES=1048576 PINGS=20 TIMEOUT=600 QEMU_DIR='' PLAIN_DIR='' LOGS=''
 while (($#)); do
   case $1 in
     --no-sim) NO_SIM=yes ;;
@@ -92,6 +93,7 @@ while (($#)); do
       case $1 in
         --example) EXAMPLE=$2 ;;
         --sim) SIM=$2 ;;
+        --record) RECORD=$2 ;;
         --device) DEVICE=$2 ;;
         --network) NETWORK=$2 ;;
         --bridge) BRIDGE=$2 ;;
@@ -303,6 +305,7 @@ if [[ $NO_SIM == no ]]; then
   SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
   [[ -z $RATE ]] || SIM_ARGS+=("+max_clocks_per_second=$RATE")
   [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
+  [[ -z $RECORD ]] || SIM_ARGS+=("+accelerator_record=$RECORD")
   start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
   SIM_PID=$CHILD
   note_process "$SIM_PID" "the simulator"

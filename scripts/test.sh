@@ -33,6 +33,7 @@ SUITES=(
   'sort:the main job: a guest driver sorts 64 blocks in RTL'
   'user:the same by an ordinary user with nothing but Rust in the PATH'
   'demo:what the demo says when something goes wrong, and its options for the VM'
+  'record:a record of a sort agrees with driver and RTL, and is read after a kill'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
@@ -280,6 +281,10 @@ suite_user() {
 
 suite_demo() {
   scripts/test-demo.sh --qemu "$QEMU_DIR"
+}
+
+suite_record() {
+  scripts/test-record.sh --qemu "$QEMU_DIR"
 }
 
 suite_probe() {

@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The record of a simulation under a guest, and what accelerator-trace makes of it.
+set -euo pipefail
+SCRIPT_NAME='test-record.sh'
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+cd "$REPO_DIR"
+
+usage() {
+  cat <<EOF
+usage: scripts/test-record.sh [--qemu DIR]
+
+Two guests sort at the same time. One's record has to agree with what the driver, the
+RTL and the DPI library have counted. The other's simulator is killed by SIGKILL in the
+middle, and its record, a ring with contents, is read.
+
+  --qemu DIR  the QEMU in DIR/bin (default: build/qemu/patched)
+  --help      this text
+EOF
+}
+
+QEMU_DIR=build/qemu/patched
+while (($#)); do
+  case $1 in
+    --qemu)
+      (($# >= 2)) || die "--qemu needs a folder"
+      QEMU_DIR=$2
+      shift
+      ;;
+    --help | -h)
+      usage
+      exit 0
+      ;;
+    *) die "unknown argument $1; see --help" ;;
+  esac
+  shift
+done
+
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
+KILLED='' RESULT=FAIL
+# shellcheck disable=SC2329 # called by trap
+cleanup() {
+  local status=$?
+  [[ -z $KILLED ]] || kill "$KILLED" 2>/dev/null || true
+  [[ -z $KILLED ]] || wait "$KILLED" || true
+  if [[ $RESULT == PASS ]]; then
+    rm -rf "$WORK"
+  else
+    say "records and logs: $WORK"
+  fi
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+need_packages python3
+cargo build --release --locked --package accelerator-trace
+TARGET=$(cargo metadata --format-version 1 --no-deps |
+  sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+TRACE=$TARGET/release/accelerator-trace
+scripts/build-sim.sh sort
+scripts/build-guest.sh --out build/guest-plain
+
+# number FILE OFFSET BYTES: a number in the header of a record; 0 where there is none.
+number_at() {
+  local value=''
+  [[ ! -s $1 ]] || value=$(od -An -v -j "$2" -N "$3" "-tu$3" "$1" | tr -d ' ')
+  printf '%s\n' "${value:-0}"
+}
+
+# ---- one that is killed, while the other runs ----------------------------------------
+
+killed=$WORK/killed.record
+ACCELERATOR_RECORD=$killed ACCELERATOR_RECORD_SIZE=1048576 ACCELERATOR_RECORD_DATA=1 \
+  scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 200000 \
+  >"$WORK/killed.log" 2>&1 </dev/null &
+KILLED=$!
+
+demo_status=0
+scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 16 --record "$WORK/sort.record" \
+  >"$WORK/demo" 2>&1 </dev/null || demo_status=$?
+cat "$WORK/demo"
+((demo_status == 0)) || die "the demo with a record ended with status $demo_status"
+grep -qF "Record: $WORK/sort.record" "$WORK/demo" || die "the demo does not name its record"
+
+# The ring has room for 15,360 entries.
+deadline=$((SECONDS + 120))
+while (($(number_at "$killed" 64 8) < 40000)); do
+  kill -0 "$KILLED" 2>/dev/null || die "the demo ended by itself: $(tail -n 20 "$WORK/killed.log")"
+  ((SECONDS < deadline)) || die "the record has $(number_at "$killed" 64 8) entries after 120 s"
+  sleep 0.1
+done
+simulator=$(number_at "$killed" 60 4)
+[[ $(tr '\0' ' ' <"/proc/$simulator/cmdline") == *sort*accelerator_endpoint* ]] ||
+  die "process $simulator, which the record names, is no simulator"
+kill -KILL "$simulator"
+status=0
+wait "$KILLED" || status=$?
+KILLED=''
+((status == 1)) || die "the demo whose simulator was killed ended with status $status"
+
+entries=$(number_at "$killed" 64 8)
+"$TRACE" summary "$killed" >"$WORK/killed.summary"
+cat "$WORK/killed.summary"
+grep -qE '^  end  .* was killed$' "$WORK/killed.summary" || die "the summary knows of no kill"
+found=$(sed -n 's/^  entries  *//p' "$WORK/killed.summary")
+# All of the ring, but the one entry that may have been half written over.
+((found == 15360 || found == 15359)) || die "$found entries are read, expected 15360"
+"$TRACE" csv "$killed" --out "$WORK/killed.csv"
+(($(wc -l <"$WORK/killed.csv") == found + 1)) || die "the CSV has another number of lines"
+last=$(tail -n 1 "$WORK/killed.csv" | cut -d, -f1)
+((last == entries || last == entries + 1)) ||
+  die "the last entry has sequence $last, the header says $entries"
+grep -q '^[0-9]*,data,' "$WORK/killed.csv" || die "no contents are in the record"
+"$TRACE" perfetto "$killed" --out "$WORK/killed.json"
+python3 -m json.tool "$WORK/killed.json" /dev/null
+
+# ---- the one that ended in order -----------------------------------------------------
+
+REGISTERS=(--registers hdl/examples/sort/registers.toml)
+"$TRACE" summary "$WORK/sort.record" "${REGISTERS[@]}" | tee "$WORK/summary"
+grep -qE '^  end  .*ended in order$' "$WORK/summary" || die "the record did not end in order"
+grep -qE '^Outstanding at the end: 0$' "$WORK/summary" || die "something is outstanding at the end"
+grep -qE '^  mmio_write TAIL  ' "$WORK/summary" || die "no register is called TAIL"
+"$TRACE" csv "$WORK/sort.record" "${REGISTERS[@]}" --out "$WORK/csv"
+"$TRACE" perfetto "$WORK/sort.record" "${REGISTERS[@]}" --out "$WORK/perfetto"
+python3 tests/vm/record.py "$WORK/demo" "$WORK/summary" "$WORK/csv" "$WORK/perfetto"
+
+status=0
+"$TRACE" summary scripts/demo.sh 2>"$WORK/none" || status=$?
+((status == 1)) || die "a file that is no record: status $status"
+grep -q 'it is no record' "$WORK/none" || die "$(<"$WORK/none")"
+RESULT=PASS
+say 'PASS'
