@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Fuzz targets of the protocol: functions that take any bytes and panic if a
-//! rule is broken. Four kinds:
+//! rule is broken. Their kinds:
 //!
 //! * [`frames`]: bytes as a message;
 //! * [`typed()`]: a frame of one type, with any payload, for one half of a
 //!   session in one of its states; one target for each type and half;
 //! * [`sessions`]: a list of own requests and of messages of a hostile peer;
 //! * [`reach()`]: memory that a host lists for a device, and somebody who writes into the list;
-//! * [`ring()`]: both ends of a ring in shared memory, and somebody who writes there.
+//! * [`ring()`]: both ends of a ring in shared memory, and somebody who writes there;
+//! * [`record()`]: the file of a record, damaged and cut.
 //!
 //! The program `accelerator-fuzz` runs them on inputs that [`input`] makes from
 //! good frames; `protocol/fuzz` has the same targets for libFuzzer.
@@ -17,6 +18,7 @@
 
 pub mod input;
 mod reach;
+mod record;
 mod ring;
 mod session;
 mod typed;
@@ -27,6 +29,7 @@ use accelerator_protocol::{
 };
 
 pub use reach::reach;
+pub use record::record;
 pub use ring::ring;
 pub use session::sessions;
 pub use typed::{typed, Half, Outcome};

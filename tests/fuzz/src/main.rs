@@ -12,7 +12,7 @@ use std::{
 use accelerator_fuzz::{
     frames,
     input::{self, Random, TYPES},
-    reach, ring, sessions, typed, Half, Outcome,
+    reach, record, ring, sessions, typed, Half, Outcome,
 };
 
 const HELP: &str = "\
@@ -29,8 +29,8 @@ Usage: accelerator-fuzz [OPTIONS]
 
 Targets are one for each of 29 frame types and 2 unknown ones at each of the 6
 halves (host and device of the PCIe stream, of a NIC channel, of a serial
-channel), the bytes as a message, whole sessions, and a ring in shared memory that
-somebody writes to. A failure is reported with
+channel), the bytes as a message, whole sessions, a ring in shared memory that
+somebody writes to, and the file of a record. A failure is reported with
 its seed, its index and the input.
 ";
 
@@ -73,7 +73,7 @@ fn options() -> Result<Option<Options>, String> {
 /// Runs one input; `None` if it made a target panic.
 fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Option<u32> {
     let mut random = Random::new(seed, index);
-    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 4;
+    let targets = (TYPES.len() * Half::ALL.len()) as u64 + 5;
     let target = index % targets;
     let attempt = |name: &str, bytes: &[u8], f: &dyn Fn(&[u8]) -> Option<Outcome>| {
         catch_unwind(AssertUnwindSafe(|| f(bytes))).map_err(|_| {
@@ -88,6 +88,17 @@ fn run(index: u64, seed: u64, counts: &mut BTreeMap<(Half, u8), [u64; 3]>) -> Op
             None
         };
         attempt("sessions", &bytes, &target).ok()?;
+        return Some(0);
+    }
+    if target == targets - 5 {
+        let entries = random.below(60) as usize;
+        let rest = random.below(64) as usize;
+        let bytes = random.bytes(16 + 64 * entries + rest);
+        let target = |b: &[u8]| {
+            record(b);
+            None
+        };
+        attempt("record", &bytes, &target).ok()?;
         return Some(0);
     }
     if target == targets - 4 {
