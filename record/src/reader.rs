@@ -197,7 +197,12 @@ impl<B: Bytes> Record<B> {
     fn newest(&self, slots: u64) -> io::Result<u64> {
         let ring = self.header.ring;
         let mut newest = self.number(ENTRIES_OFFSET)?;
-        if newest >= MOST || newest != 0 && self.sequence((newest - 1) % ring)? != newest {
+        let good = match newest {
+            0 => self.sequence(0)? <= 1,
+            MOST.. => false,
+            _ => self.sequence((newest - 1) % ring)? == newest,
+        };
+        if !good {
             // The header is damaged, or this entry.
             newest = 0;
             for slot in 0..slots {
@@ -242,6 +247,7 @@ impl<B: Bytes> Record<B> {
             batch: Vec::new(),
             batch_from: 0,
             reached: 0,
+            trusted: self.number(ENTRIES_OFFSET)? <= newest,
             absent: 0,
             skipped: Skipped {
                 before: if ring == 0 {
@@ -286,6 +292,8 @@ pub struct Reader<'a, B> {
     batch_from: u64,
     /// The newest entry of a ring when the batch was there.
     reached: u64,
+    /// The header is not damaged: it names no more than there is.
+    trusted: bool,
     /// Empty slots since the last entry.
     absent: u64,
     skipped: Skipped,
@@ -333,7 +341,7 @@ impl<B: Bytes> Reader<'_, B> {
     /// Whether the writer may have begun to write over an entry of the batch before it was read.
     fn is_overwritten(&self, sequence: u64, expected: u64) -> io::Result<bool> {
         let ring = self.record.header.ring;
-        if ring == 0 || expected == 0 || self.reached >= MOST {
+        if ring == 0 || expected == 0 || !self.trusted || self.reached >= MOST {
             return Ok(false);
         }
         // The one that is next to be written over loses its sequence first.

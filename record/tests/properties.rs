@@ -4,14 +4,15 @@
 //! ends without a panic and gives out nothing that was not written.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use accelerator_record::{
-    layout::{Body, Entry, CONTENT_BYTES, ENTRY_BYTES, HEADER_BYTES, STATE_OFFSET},
-    reader::Skipped,
+    layout::{Body, Entry, CONTENT_BYTES, ENTRIES_OFFSET, ENTRY_BYTES, HEADER_BYTES, STATE_OFFSET},
+    reader::{Bytes, Skipped},
     writer::MIN_RING,
     Contents, Kind, Record, Size, Source, State, Writer,
 };
@@ -219,6 +220,80 @@ fn sources_are_read() {
     assert!(text.contains("64 bridges"), "{text}");
     drop(writer);
     assert_eq!(Record::open(&place.0).unwrap().sources(), sources);
+}
+
+/// The writer was killed after an entry and before it was counted, or the count is damaged.
+#[test]
+fn the_count_of_the_header_is_a_hint() {
+    for count in [1, 10, RING, RING + 7] {
+        let good = written(Size::Ring(MIN_RING), count);
+        for hint in [count - 1, 0, count + 1, count + RING, u64::MAX] {
+            let mut bytes = good.clone();
+            bytes[ENTRIES_OFFSET..][..8].copy_from_slice(&hint.to_le_bytes());
+            let first = count.saturating_sub(RING) + 1;
+            assert_eq!(
+                numbers(&all(&bytes).0),
+                (first..=count).collect::<Vec<_>>(),
+                "{hint} instead of {count}"
+            );
+        }
+    }
+}
+
+/// A file whose writer goes on after the first entries were read.
+struct Moving {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    moved: Cell<bool>,
+}
+
+impl Bytes for Moving {
+    fn get(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let now = if self.moved.get() {
+            &self.after
+        } else {
+            &self.before
+        };
+        if offset >= HEADER_BYTES as u64 && buffer.len() >= ENTRY_BYTES {
+            self.moved.set(true);
+        }
+        Bytes::get(&now.as_slice(), offset, buffer)
+    }
+
+    fn size(&self) -> std::io::Result<u64> {
+        Ok(self.before.len() as u64)
+    }
+}
+
+#[test]
+fn what_may_have_been_written_over_is_not_given_out() {
+    let count = RING + 500;
+    for half_written in [false, true] {
+        let mut after = written(Size::Ring(MIN_RING), count + 10);
+        if half_written {
+            let at = HEADER_BYTES + (count + 10 - RING) as usize * ENTRY_BYTES;
+            after[at..at + 8].fill(0);
+        }
+        let record = Record::new(Moving {
+            before: written(Size::Ring(MIN_RING), count),
+            after,
+            moved: Cell::new(false),
+        })
+        .unwrap();
+        let mut reader = record.read().unwrap();
+        let bodies: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
+        let gone = 10 + u64::from(half_written);
+        let first = count - RING + 1 + gone;
+        assert_eq!(numbers(&bodies), (first..=count).collect::<Vec<_>>());
+        assert_eq!(
+            reader.skipped(),
+            Skipped {
+                overwritten: gone,
+                before: count - RING,
+                damaged: 0
+            }
+        );
+    }
 }
 
 /// While the writer goes on a reader of the ring gets whole entries, in order, and knows what it
