@@ -10,8 +10,11 @@ use accelerator_protocol::{
     wire::{split, Frame, Open, Reason},
 };
 
+use accelerator_record::{Kind, Record, SourceKind};
+
 use crate::{
     process::quiet,
+    record::entries,
     support::{program, Folder, Language, Process, Raw, Simulator, EAGAIN, EINVAL},
 };
 
@@ -132,6 +135,67 @@ fn frames_and_bytes_come_back_as_they_were_sent() {
     );
     let log = process.finish();
     assert!(log.contains("52:54:00:12:34:56"), "{log}");
+}
+
+#[test]
+fn frames_and_bytes_are_in_the_record() {
+    let folder = Folder::new();
+    let (a, b) = (folder.endpoint("n"), folder.endpoint("u"));
+    let file = folder.path("record");
+    let process = Process::start(
+        program(Language::C99, true),
+        &["echo", &a, &b, "1"],
+        &[
+            ("ACCELERATOR_RECORD", file.to_str().unwrap()),
+            ("ACCELERATOR_RECORD_DATA", "1"),
+        ],
+    );
+    let mut host = HostPeer::open(&a, Nic, MAC, 8).unwrap();
+    let mut terminal = HostPeer::open(&b, Serial, MAC, 1000).unwrap();
+    let frames: Vec<Vec<u8>> = [60, 61, 200].iter().map(|&n| pattern(n, n)).collect();
+    let text = pattern(7, 100);
+    let (mut sent, mut back, mut put, mut got) = (0, 0, 0, 0);
+    let deadline = Instant::now() + 4 * PATIENCE;
+    while back < frames.len() || got < text.len() {
+        assert!(Instant::now() < deadline, "{back} frames, {got} bytes");
+        while sent < frames.len() && host.send_frame(&frames[sent]).unwrap() {
+            sent += 1;
+        }
+        put += terminal.send_bytes(&text[put..]).unwrap();
+        host.pump(Duration::from_millis(1)).unwrap();
+        terminal.pump(Duration::from_millis(1)).unwrap();
+        back += usize::from(host.take_frame().unwrap().is_some());
+        got += terminal.take_bytes(700).unwrap().len();
+    }
+    host.close().unwrap();
+    process.line();
+    process.finish();
+
+    let record = Record::open(&file).unwrap();
+    let kinds: Vec<_> = record.sources().iter().map(|s| s.kind).collect();
+    assert_eq!(kinds, [SourceKind::Nic, SourceKind::Uart]);
+    let all = entries(&file);
+    let contents = |kind| -> Vec<Vec<u8>> {
+        all.iter()
+            .filter(|e| e.0.kind() == Some(kind))
+            .map(|e| match kind {
+                Kind::NicRx | Kind::NicTx => e.1.clone(),
+                _ => vec![e.0.data as u8],
+            })
+            .collect()
+    };
+    for kind in [Kind::NicRx, Kind::NicTx] {
+        assert_eq!(contents(kind), frames, "{kind:?}");
+    }
+    for kind in [Kind::SerialRx, Kind::SerialTx] {
+        assert_eq!(contents(kind).concat(), text, "{kind:?}");
+    }
+    // Each channel has its clock.
+    assert!(all.windows(2).all(|pair| {
+        let (a, b) = (&pair[0].0, &pair[1].0);
+        a.source != b.source || a.clock <= b.clock
+    }));
+    assert!(all.iter().all(|e| e.0.clock > 0));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use accelerator_record::{
 use crate::support::*;
 
 /// The entries of a file, contents with those that they belong to.
-fn entries(file: &Path) -> Vec<(Entry, Vec<u8>)> {
+pub fn entries(file: &Path) -> Vec<(Entry, Vec<u8>)> {
     let mut all: Vec<(Entry, Vec<u8>)> = Vec::new();
     let record = Record::open(file).unwrap();
     for next in record.read().unwrap() {
@@ -88,10 +88,12 @@ fn what_crosses_is_in_it() {
     guest.start_read(0, 0, 4).unwrap();
     let void = sim.next_mmio(MMIO_READ);
     guest.start_reset(ResetKind::Flr).unwrap();
+    sim.expect(READY, RESET);
+    // It does not know yet.
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 0", void.tag)), 0);
     sim.reset();
     assert_eq!(sim.call("reset_done"), 0);
     serve(&mut guest, 1);
-    sim.fails(&format!("mmio_read_done {} 0 0", void.tag), EINVAL, &[]);
     let stats: Vec<i64> = (0..5).map(|which| sim.stat(which)).collect();
     sim.finish();
 
