@@ -264,6 +264,7 @@ struct Limits {
     violations: Limit,
     /// Of the link's comings and goings.
     link: Limit,
+    version: Limit,
     clock: Limit,
     errors: Limit,
     memory: Limit,

@@ -76,6 +76,8 @@ pub struct Channel {
     begun: Limit,
     ended: Limit,
     broken: Limit,
+    /// Of lines about sockets that cannot be made.
+    failed: Limit,
     closed: bool,
     keys: Option<Keys>,
     // The sockets, then their context, which waits for them.
@@ -132,6 +134,7 @@ impl Channel {
             begun: Limit::default(),
             ended: Limit::default(),
             broken: Limit::default(),
+            failed: Limit::default(),
             closed: false,
             keys: None,
             wire: None,
@@ -182,7 +185,12 @@ impl Channel {
         match wire {
             Ok(wire) => self.wire = Some(wire),
             Err(e) => {
-                error!("{}: cannot connect to {}: {e}", self.name, self.endpoint);
+                if let Some(note) = self.failed.admit(Instant::now()) {
+                    error!(
+                        "{}: cannot connect to {}: {e}{note}",
+                        self.name, self.endpoint
+                    );
+                }
                 self.timer_in(RETRY);
             }
         }

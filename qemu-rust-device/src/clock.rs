@@ -17,8 +17,10 @@
 use std::{
     ffi::CStr,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
+use accelerator_protocol::limit::{Limit, LINES, PERIOD};
 use log::{info, warn};
 
 use crate::{
@@ -71,11 +73,16 @@ struct State {
     /// Address of the device that drives the clock, and its name.
     driver: Option<(usize, String)>,
     source: Source,
+    /// Of lines about a simulator that is there, and that is away.
+    there: Limit,
+    away: Limit,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
     driver: None,
     source: Source::Own { ns: 0, ticks: 0 },
+    there: Limit::new(LINES, PERIOD),
+    away: Limit::new(LINES, PERIOD),
 });
 
 fn state() -> MutexGuard<'static, State> {
@@ -210,8 +217,9 @@ pub fn release(device: usize) {
 pub fn lost(device: usize) {
     let mut state = state();
     if state.drives(device) && state.let_run() {
-        if let Some((_, name)) = &state.driver {
-            warn!("{name}: guest time runs by itself until the simulator is back");
+        let note = state.away.admit(Instant::now());
+        if let (Some((_, name)), Some(note)) = (&state.driver, note) {
+            warn!("{name}: guest time runs by itself until the simulator is back{note}");
         }
     }
 }
@@ -237,8 +245,9 @@ pub fn told(device: usize, told: u64) {
                 ratio: (own, clock),
             };
             state.source = Source::Simulator(follow);
-            if let Some((_, name)) = &state.driver {
-                info!("{name}: guest time follows the simulator's");
+            let note = state.there.admit(Instant::now());
+            if let (Some((_, name)), Some(note)) = (&state.driver, note) {
+                info!("{name}: guest time follows the simulator's{note}");
             }
         }
         Source::Simulator(follow) => {

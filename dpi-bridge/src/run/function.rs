@@ -6,10 +6,10 @@
 //! new state after the writes before it and before the requests after it.
 
 use accelerator_protocol::{device::DeviceSession, function::Function};
-use log::{debug, info};
+use log::debug;
 
 use super::{Announced, Context, Item, Run};
-use crate::{error::Result, order::Kind};
+use crate::{error::Result, limited::limited, order::Kind};
 
 /// The bridge wants to hear of it.
 pub const READY_FUNCTION: u32 = 16;
@@ -97,8 +97,10 @@ impl Run {
             self.function.latest = after_reset(&self.session, 0);
             return;
         }
-        info!(
-            target: c.target,
+        limited!(
+            self.limits.version,
+            info,
+            c.target,
             "the host speaks version 1.{} of the protocol and does not tell what the guest enables: \
              the RTL is told that all is enabled",
             self.session.host_minor()

@@ -7,10 +7,10 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use accelerator_protocol::wire::{Frame, Reason};
+use accelerator_protocol::wire::{Frame, Init, Reason};
 
 use crate::support::*;
 
@@ -225,6 +225,42 @@ fn hosts_cannot_fill_the_log() {
     let lines = log.lines().count();
     assert!(lines < 150, "{lines} lines:\n{log}");
     assert!(log.contains("more like this are left out"), "{log}");
+}
+
+/// So does one of an earlier version, of which a line tells with each session.
+#[test]
+fn a_host_of_old_cannot_fill_the_log() {
+    let begin = Instant::now();
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "info")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    for _ in 0..30 {
+        let mut init = host.encode(&Frame::Init(Init {
+            features: 0,
+            write_window: 64,
+            max_data: 65536,
+            name: "of old",
+        }));
+        // The minor version of the frame.
+        init[5] = 1;
+        host.send(&init);
+        host.wait(&mut sim);
+        host.config();
+        host.put(&Frame::Ready);
+        sim.link(true);
+        host.put(&Frame::Bye {
+            reason: Reason::Closing,
+        });
+        sim.link(false);
+    }
+    let periods = 1 + begin.elapsed().as_secs() as usize / 10;
+    let log = sim.finish();
+    let lines = log.matches("does not tell what the guest enables").count();
+    println!("{lines} lines in {periods} periods");
+    assert!((1..=8 * periods).contains(&lines), "{lines}:\n{log}");
 }
 
 /// What a host says is one line of the log, with nothing in it that a terminal

@@ -24,10 +24,10 @@ use accelerator_protocol::{
     is_local,
     wire::{Reason, MAX_MESSAGE},
 };
-use log::info;
 
 use super::{
     descriptors::{epoll, set_timer, watch, BELL},
+    voice::Kind,
     wire::random,
     Link, Settings, Shared,
 };
@@ -351,15 +351,15 @@ impl Link {
             shared.memory.end = Some(end);
             self.begin_gate(shared, &segment);
         }
-        if shared.memory.is_used() {
-            info!("{}: the session goes through shared memory", self.name());
+        let text = if shared.memory.is_used() {
+            "the session goes through shared memory".to_owned()
         } else {
-            info!(
-                "{}: the session goes through the socket: {}",
-                self.name(),
+            format!(
+                "the session goes through the socket: {}",
                 self.why_socket(shared)
-            );
-        }
+            )
+        };
+        self.say(shared, Kind::Carrier, || text);
     }
 
     /// Receives from the memory, after having sent what was kept.

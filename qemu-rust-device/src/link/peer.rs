@@ -9,7 +9,7 @@ use accelerator_protocol::{
     host::{State, Violation},
     wire::Reason,
 };
-use log::{error, info, warn};
+use log::{error, warn};
 
 use super::{
     descriptors::{drain, set_timer, watch, ALL, WIRE},
@@ -138,12 +138,13 @@ impl Link {
                 format!("{TIMELESS}; guest time runs by itself")
             });
         }
-        info!(
-            "{}: link up, session {:016x} at {}",
-            self.name(),
-            shared.session.session(),
-            self.settings.endpoint
-        );
+        let session = shared.session.session();
+        self.say(shared, Kind::Begun, || {
+            format!(
+                "link up, session {session:016x} at {}",
+                self.settings.endpoint
+            )
+        });
     }
 
     /// Has the simulator tell its time each `interval` nanoseconds of it, now and

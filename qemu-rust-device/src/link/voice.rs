@@ -28,15 +28,20 @@ pub(super) enum Kind {
     GivenUp,
     /// An access that is not forwarded.
     Refused,
+    /// A session begins.
+    Begun,
+    /// What a session goes through.
+    Carrier,
 }
 
 impl Kind {
-    const COUNT: usize = Self::Refused as usize + 1;
+    const COUNT: usize = Self::Carrier as usize + 1;
 
     const fn level(self) -> Level {
         match self {
             Self::Dma | Self::Frame | Self::Session | Self::Down => Level::Error,
             Self::Up | Self::Wait | Self::GivenUp | Self::Refused => Level::Warn,
+            Self::Begun | Self::Carrier => Level::Info,
         }
     }
 }
@@ -67,6 +72,10 @@ impl Voice {
 impl Link {
     /// Logs something that others may cause over and over.
     pub(super) fn say(&self, shared: &mut Shared, kind: Kind, text: impl FnOnce() -> String) {
+        // Nobody misses a line that is not wanted.
+        if !log::log_enabled!(kind.level()) {
+            return;
+        }
         if let Some(note) = shared.voice.0[kind as usize].admit(Instant::now()) {
             log::log!(kind.level(), "{}: {}{note}", self.name(), text());
         }

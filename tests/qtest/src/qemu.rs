@@ -494,6 +494,24 @@ impl Qemu {
         assert_eq!(found, count, "lines with {parts:?} on standard error");
     }
 
+    /// Lines with all of `parts` are some, and no more than `most` in each ten seconds
+    /// since `begin`, which is before the first of them.
+    ///
+    /// # Panics
+    ///
+    /// There is none, or there are more.
+    #[track_caller]
+    pub fn expect_few_lines(&self, parts: &[&str], most: usize, begin: Instant) {
+        let found = self.count_lines(parts);
+        let periods = 1 + begin.elapsed().as_secs() as usize / 10;
+        println!("{parts:?}: {found} lines in {periods} periods");
+        assert!(found != 0, "no line with {parts:?}");
+        assert!(
+            found <= most * periods,
+            "{found} lines with {parts:?} in {periods} periods, expected {most} in each at most"
+        );
+    }
+
     // The process.
 
     /// Waits until the process has ended.

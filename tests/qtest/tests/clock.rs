@@ -208,6 +208,25 @@ fn time_runs_by_itself_while_the_simulator_is_away() {
 }
 
 #[test]
+fn a_simulator_that_comes_and_goes_does_not_fill_the_log() {
+    let from = Instant::now();
+    let mut m = start("sim-clock=1000");
+    begin(&mut m, 0);
+    for round in 1..=30 {
+        ok(m.hdl.close());
+        ok(m.hdl.wait_for_session(PATIENCE));
+        expect_clock(&mut m, STEP);
+        begin(&mut m, 1000 * round);
+    }
+    for parts in [
+        ["WARN", "card: guest time runs by itself until"],
+        ["INFO", "card: guest time follows"],
+    ] {
+        m.qemu.expect_few_lines(&parts, 8, from);
+    }
+}
+
+#[test]
 fn an_unplugged_card_lets_time_run() {
     let mut m = start("");
     set(&mut m, STEP);

@@ -4,6 +4,8 @@
 //! the root port hears (PCIe base spec, Advanced Error Reporting Extended
 //! Capability).
 
+use std::time::Instant;
+
 use accelerator_peers::hdl::sample_config;
 use accelerator_protocol::wire::ResetKind;
 use accelerator_qtest::{
@@ -151,4 +153,27 @@ fn what_is_answered_in_time_is_no_error() {
         m.write(0, 4 * i, 4, i);
     }
     assert_eq!(take(&mut m), (0, 0));
+}
+
+/// A guest that reads a register that never answers can do so as often as it likes.
+#[test]
+fn reads_that_are_given_up_do_not_fill_the_log() {
+    let begin = Instant::now();
+    let mut m = Machine::start_with(
+        sample_config(0),
+        &Options {
+            properties: "completion-timeout=1".into(),
+            ..Options::default()
+        },
+    );
+    let addr = m.bar(0) + 0x40;
+    for _ in 0..500 {
+        assert_eq!(m.qemu.load(addr, 4), 0xffff_ffff);
+    }
+    m.qemu.expect_few_lines(&["WARN"], 19, begin);
+    m.qemu.expect_line(&[
+        "WARN",
+        "completion timeout",
+        "more like this are left out for",
+    ]);
 }

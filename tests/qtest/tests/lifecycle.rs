@@ -403,6 +403,28 @@ fn a_simulator_that_says_goodbye_is_taken_again() {
     m.check_alive();
 }
 
+/// Each round is a few lines, and fifty are not fifty times as many.
+#[test]
+fn a_simulator_that_comes_and_goes_does_not_fill_the_log() {
+    let begin = Instant::now();
+    let mut m = Machine::start(sample_config(2));
+    for _ in 0..50 {
+        ok(m.hdl.close());
+        ok(m.hdl.wait_for_session(PATIENCE));
+    }
+    m.settle_resets();
+    m.check_alive();
+    for (parts, most) in [
+        (["INFO", "card: link up, session"], 8),
+        (["INFO", "card: the session goes through"], 8),
+        (["WARN", "card: the simulator is back"], 32),
+        (["ERROR", "card: link to the simulator"], 32),
+    ] {
+        m.qemu.expect_few_lines(&parts, most, begin);
+    }
+    m.qemu.expect_line(&["more like this are left out for"]);
+}
+
 /// A card that differs from `sample_config(2)` in everything that a guest is
 /// shown.
 fn another_card() -> Config {
