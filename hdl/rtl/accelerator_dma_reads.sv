@@ -67,6 +67,8 @@ module accelerator_dma_reads
   // What a board's bridge would not take, and was told: a narrow size, an address that it does not
   // have. Two-state, so that they begin as 0.
   bit                    told_narrow_q, told_address_q;
+  // Requests told of that cannot be carried out, and complaints.
+  int unsigned           told_bad_q, complaints_q;
 
   assign s_axi_arready = rst_ni && count_q != CountWidth'(Depth) && !retry_q;
   assign idle_o        = count_q == '0;
@@ -85,7 +87,7 @@ module accelerator_dma_reads
     automatic bit drop;
     status = acc_get_dma_read(handle, tag, kind, bytes);
     if (status < 0) begin
-      complain(handle, Name, status, "acc_get_dma_read");
+      complaints_q <= complain(handle, Name, status, "acc_get_dma_read", complaints_q);
     end else begin
       drop = 1'b1;
       for (int unsigned i = 0; i < Depth; i++) begin
@@ -161,8 +163,12 @@ module accelerator_dma_reads
         if (burst_is_bad(s_axi_araddr[11:0], s_axi_arlen, s_axi_arsize, s_axi_arburst,
                          LaneWidth)) begin
           error = 1'b1;
-          $warning("%m: %s: s_axi read of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible",
-                   Name, 32'(s_axi_arlen) + 1, s_axi_araddr, s_axi_arsize, s_axi_arburst);
+          if (told_bad_q < MostLines) begin
+            told_bad_q <= told_bad_q + 1;
+            $warning("%m: %s: s_axi read of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible%s",
+                     Name, 32'(s_axi_arlen) + 1, s_axi_araddr, s_axi_arsize, s_axi_arburst,
+                     last_words(told_bad_q));
+          end
         end else if (board_rules_i) begin
           tell_request();
         end
@@ -172,7 +178,7 @@ module accelerator_dma_reads
       if (!error) begin
         tag = acc_dma_read(handle, addr, bytes);
         if (tag < 0 && tag != -ErrAgain) begin
-          complain(handle, Name, tag, "acc_dma_read");
+          complaints_q <= complain(handle, Name, tag, "acc_dma_read", complaints_q);
           error = 1'b1;
         end
       end
@@ -196,7 +202,7 @@ module accelerator_dma_reads
           status = acc_dma_read_beat(handle, tag_q[r_ptr_q], int'(lane),
                                      int'(size - (lane & (size - 1))), beat);
           if (status < 0) begin
-            complain(handle, Name, status, "acc_dma_read_beat");
+            complaints_q <= complain(handle, Name, status, "acc_dma_read_beat", complaints_q);
             error = 1'b1;
           end else begin
             s_axi_rdata <= beat[DataWidth-1:0];

@@ -69,6 +69,8 @@ module accelerator_dma_writes
   // What a board's bridge would not take, and was told: strobes with a hole, a narrow size, an
   // address that it does not have. Two-state, so that they begin as 0.
   bit                    told_hole_q, told_narrow_q, told_address_q;
+  // Requests told of that cannot be carried out, and complaints.
+  int unsigned           told_bad_q, complaints_q;
   // The burst on W has written a byte, and left one out after that.
   logic                  w_begun_q, w_gap_q;
 
@@ -92,7 +94,7 @@ module accelerator_dma_writes
     automatic int status, tag, kind;
     status = acc_get_dma_write(handle, tag, kind);
     if (status < 0) begin
-      complain(handle, Name, status, "acc_get_dma_write");
+      complaints_q <= complain(handle, Name, status, "acc_get_dma_write", complaints_q);
     end else begin
       for (int unsigned i = 0; i < Depth; i++) begin
         if (sent_q[i] && !done_q[i] && tag_q[i] == tag) begin
@@ -188,14 +190,14 @@ module accelerator_dma_writes
         status = acc_dma_write_beat(handle, int'(lane), int'(size - (lane & (size - 1))),
                                     512'(s_axi_wdata), 64'(s_axi_wstrb));
         if (status < 0) begin
-          complain(handle, Name, status, "acc_dma_write_beat");
+          complaints_q <= complain(handle, Name, status, "acc_dma_write_beat", complaints_q);
           drop = 1'b1;
         end
       end
       if (w_end && !drop) begin
         tag = acc_dma_write_end(handle);
         if (tag < 0) begin
-          complain(handle, Name, tag, "acc_dma_write_end");
+          complaints_q <= complain(handle, Name, tag, "acc_dma_write_end", complaints_q);
           drop = 1'b1;
         end
       end
@@ -229,7 +231,7 @@ module accelerator_dma_writes
       drop   = bad_q[slot] || !link;
       status = drop ? 0 : acc_dma_write_begin(handle, 64'(addr_q[slot]));
       if (status < 0 && status != -ErrAgain) begin
-        complain(handle, Name, status, "acc_dma_write_begin");
+        complaints_q <= complain(handle, Name, status, "acc_dma_write_begin", complaints_q);
         drop = 1'b1;
       end
       open     = status != -ErrAgain;
@@ -254,8 +256,12 @@ module accelerator_dma_writes
       bad_q[aw_ptr_q]   <= drop;
       aw_ptr_q          <= PtrWidth'(next_slot(32'(aw_ptr_q), Depth));
       if (drop) begin
-        $warning("%m: %s: s_axi write of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible",
-                 Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize, s_axi_awburst);
+        if (told_bad_q < MostLines) begin
+          told_bad_q <= told_bad_q + 1;
+          $warning("%m: %s: s_axi write of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible%s",
+                   Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize, s_axi_awburst,
+                   last_words(told_bad_q));
+        end
       end else if (board_rules_i) begin
         tell_request();
       end

@@ -200,12 +200,23 @@ package accelerator_dpi_pkg;
     end
   endtask
 
-  // Says that a call of the bridge `name` failed, unless it is because the link is down.
-  task automatic complain(input chandle h, input string name, input int status,
-                          input string what);
-    if (status != -ErrLink) begin
-      $warning("%s: %s failed (%0d): %s", name, what, status, acc_last_error(h));
-    end
-  endtask
+  // Lines of one kind that a module writes at most, where the guest or the RTL can cause them
+  // again and again.
+  localparam int unsigned MostLines = 8;
+
+  // What stands behind a line of a kind of which `told` were written before.
+  function automatic string last_words(input int unsigned told);
+    if (told + 1 >= MostLines) return "; more like this are not told";
+    return "";
+  endfunction
+
+  // Says that a call of the bridge `name` failed, unless it is because the link is down, or there
+  // were enough complaints. Returns how many there were.
+  function automatic int unsigned complain(input chandle h, input string name, input int status,
+                                           input string what, input int unsigned told);
+    if (status == -ErrLink || told >= MostLines) return told;
+    $warning("%s: %s failed (%0d): %s%s", name, what, status, acc_last_error(h), last_words(told));
+    return told + 1;
+  endfunction
 
 endpackage

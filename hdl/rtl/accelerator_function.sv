@@ -64,6 +64,9 @@ module accelerator_function
     return 3'($clog2(bytes) - 7);
   endfunction
 
+  // Complaints so far. Two-state, so that it begins as 0.
+  int unsigned complaints_q;
+
   task automatic fetch(input chandle handle);
     automatic int status, flags, payload, request;
     // Ints of the library, of which no port has all bits.
@@ -72,7 +75,7 @@ module accelerator_function
     /* verilator lint_on UNUSEDSIGNAL */
     status = acc_get_function(handle, flags, power, payload, request, id, speed, width);
     if (status < 0) begin
-      complain(handle, Name, status, "acc_get_function");
+      complaints_q <= complain(handle, Name, status, "acc_get_function", complaints_q);
     end else begin
       memory_space_enable_q     <= (flags & FunctionMemorySpace) != 0;
       bus_master_enable_q       <= (flags & FunctionBusMaster) != 0;

@@ -127,6 +127,9 @@ module accelerator_guest_accesses
   assign can_read_o  = rst_ni && rd_ready && !rd_valid_q && wr_idle && !wr_valid_q;
   assign idle_o      = wr_head_q == wr_tail_q && rd_head_q == rd_tail_q;
 
+  // Complaints so far. Two-state, so that it begins as 0.
+  int unsigned complaints_q;
+
   // Responses to writes: before the next event, which may be a read that waits for them.
   task automatic answer_writes(input chandle handle);
     automatic int status;
@@ -135,7 +138,10 @@ module accelerator_guest_accesses
     if (wr_done && rst_ni) begin
       if (wr_open_q[wr_head_q]) begin
         status = acc_mmio_write_done(handle, wr_tag_q[wr_head_q], 32'(wr_done_error));
-        if (status < 0) complain(handle, Name, status, "acc_mmio_write_done");
+        if (status < 0) begin
+          complaints_q <= complain(handle, Name, status, "acc_mmio_write_done",
+                                   complaints_q);
+        end
       end
       wr_head_q <= WritePtrWidth'(next_slot(32'(wr_head_q), WriteSlots));
     end
@@ -151,7 +157,7 @@ module accelerator_guest_accesses
     /* verilator lint_on UNUSEDSIGNAL */
     status = acc_get_mmio(handle, tag, bar, addr, len, data);
     if (status < 0) begin
-      complain(handle, Name, status, "acc_get_mmio");
+      complaints_q <= complain(handle, Name, status, "acc_get_mmio", complaints_q);
     end else if (len < 1 || len > 8) begin
       $fatal(1, "%m: %s: a guest access of %0d bytes; 1 to 8 are possible", Name, len);
     end else begin
@@ -185,7 +191,10 @@ module accelerator_guest_accesses
       if (rd_open_q[rd_head_q] && !forgotten) begin
         status = acc_mmio_read_done(handle, rd_tag_q[rd_head_q], 32'(rd_done_error),
                                     rd_done_data);
-        if (status < 0) complain(handle, Name, status, "acc_mmio_read_done");
+        if (status < 0) begin
+          complaints_q <= complain(handle, Name, status, "acc_mmio_read_done",
+                                   complaints_q);
+        end
       end
       rd_head_q <= ReadPtrWidth'(next_slot(32'(rd_head_q), ReadSlots));
     end

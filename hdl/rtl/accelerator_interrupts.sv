@@ -29,6 +29,8 @@ module accelerator_interrupts
   logic        wait_q;
   logic [10:0] vector_q;
   logic        intx_sent_q;
+  // Complaints so far. Two-state, so that it begins as 0.
+  int unsigned complaints_q;
   // Two-state, so that it begins as 0.
   bit          told_vector_q;
 
@@ -51,14 +53,18 @@ module accelerator_interrupts
       end
       status = link ? acc_msix(handle, 32'(vector)) : 0;
       if (status < 0 && status != -ErrAgain) begin
-        complain(handle, Name, status, $sformatf("raising MSI-X vector %0d", vector));
+        complaints_q <= complain(handle, Name, status, $sformatf("raising MSI-X vector %0d", vector),
+                                 complaints_q);
       end
       wait_q   <= status == -ErrAgain;
       vector_q <= vector;
     end
     if (IntxPin != 0 && intx != intx_sent_q && link) begin
       status = acc_intx(handle, 32'(intx));
-      if (status < 0) complain(handle, Name, status, "setting the level of INTx");
+      if (status < 0) begin
+        complaints_q <= complain(handle, Name, status, "setting the level of INTx",
+                                 complaints_q);
+      end
       intx_sent_q <= intx;
     end
   endtask

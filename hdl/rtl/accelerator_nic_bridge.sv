@@ -103,8 +103,15 @@ module accelerator_nic_bridge
     end
   end
 
+  // Complaints so far. Two-state, so that it begins as 0.
+  int unsigned complaints_q;
+
   task automatic complain(input int status, input string what);
-    $warning("%m: %s: %s failed (%0d): %s", Name, what, status, acc_last_error(null));
+    if (complaints_q < MostLines) begin
+      complaints_q <= complaints_q + 1;
+      $warning("%m: %s: %s failed (%0d): %s%s", Name, what, status, acc_last_error(null),
+               last_words(complaints_q));
+    end
   endtask
 
   always_ff @(posedge aclk) begin : p_host

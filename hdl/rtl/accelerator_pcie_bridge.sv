@@ -468,6 +468,9 @@ module accelerator_pcie_bridge
   end
 `endif
 
+  // Complaints so far. Two-state, so that it begins as 0.
+  int unsigned complaints_q;
+
   // Begins a reset of the RTL, goes on with it, or ends it.
   task automatic reset_rtl(input bit begins);
     automatic int status;
@@ -480,7 +483,10 @@ module accelerator_pcie_bridge
         resetn_q <= 1'b1;
         if (reset_told_q) begin
           status = acc_reset_done(handle);
-          if (status < 0) complain(handle, Name, status, "acc_reset_done");
+          if (status < 0) begin
+            complaints_q <= complain(handle, Name, status, "acc_reset_done",
+                                     complaints_q);
+          end
           reset_told_q <= 1'b0;
         end
       end
@@ -530,7 +536,10 @@ module accelerator_pcie_bridge
 
       EventReset: begin
         status = acc_get_reset(handle, kind);
-        if (status < 0) complain(handle, Name, status, "acc_get_reset");
+        if (status < 0) begin
+          complaints_q <= complain(handle, Name, status, "acc_get_reset",
+                                   complaints_q);
+        end
         reset_told_q <= 1'b1;
         resetting    = 1'b1;
         void_all     = 1'b1;
@@ -538,7 +547,10 @@ module accelerator_pcie_bridge
 
       EventLinkUp, EventLinkDown: begin
         status = acc_get_link(handle, kind);
-        if (status < 0) complain(handle, Name, status, "acc_get_link");
+        if (status < 0) begin
+          complaints_q <= complain(handle, Name, status, "acc_get_link",
+                                   complaints_q);
+        end
         link         = what == EventLinkUp;
         resetting    = resetting || link;
         reset_told_q <= 1'b0;

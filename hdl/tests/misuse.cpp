@@ -18,6 +18,10 @@ void in_reset() {
 
 #ifdef MISUSE_PCIE
 
+// Told of again and again, of which there are so many and no more.
+constexpr int kLines = 8;
+constexpr const char *kLast = "; more like this are not told";
+
 constexpr uint64_t kBase = 0x10000;
 constexpr int kDepth = 2;
 
@@ -444,6 +448,26 @@ const std::vector<Case> cases = {
          step(2);
      }},
     {"a vector that there is not", End::warns, "vector 99 is none of 17", [] { vector(99); }},
+
+    // What is told of again and again.
+    {"vectors that there are not", End::warns, kLast,
+     [] {
+         for (int n = 0; n < 5 * kLines; ++n) vector(99);
+     }, true, nullptr, kLines},
+    {"FIXED writes", End::warns, kLast,
+     [] {
+         take_answers();
+         for (int n = 0; n < 5 * kLines; ++n) {
+             aw(0, 3, kBase, 0);
+             w(1);
+         }
+     }, true, nullptr, kLines},
+    {"reads across 4 KiB", End::warns, kLast,
+     [] {
+         take_answers();
+         for (int n = 0; n < 5 * kLines; ++n) ar(1, 3, kBase + 0xff8);
+     }, true, nullptr, kLines},
+    kAnotherAbi,
 
     // What stands still.
     {"BREADY stays low", End::warns, "s_axi_bready has been low for 200 clocks",
