@@ -14,16 +14,17 @@ usage: scripts/test-restarts.sh [option...]
 
 Starts QEMU with a card that has a network and a serial line, without a guest, and
 a program that plays the simulator on the DPI library. That is ended by SIGTERM,
-SIGINT and SIGKILL, over a Unix socket and over TCP, and started again: the PCIe
-link, the NIC channel and the serial channel have to come back each time.
+SIGINT and SIGKILL, over a Unix socket and over TCP, each with the PCIe link through
+shared memory and through the socket, and started again: the PCIe link, the NIC
+channel and the serial channel have to come back each time.
 
-  --count N    restarts by each signal on each carrier (default 10)
+  --count N    restarts by each signal on each of these four carriers (default 5)
   --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
   --help       this text
 EOF
 }
 
-QEMU_DIR=build/qemu/patched COUNT=10
+QEMU_DIR=build/qemu/patched COUNT=5
 while (($#)); do
   case $1 in
     --count | --qemu)

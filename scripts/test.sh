@@ -355,7 +355,7 @@ suite_vanished() {
 }
 
 suite_restarts() {
-  scripts/test-restarts.sh --qemu "$QEMU_DIR" --count "$([[ -z ${TEST_LONG:-} ]] && echo 10 || echo 1000)"
+  scripts/test-restarts.sh --qemu "$QEMU_DIR" --count "$([[ -z ${TEST_LONG:-} ]] && echo 5 || echo 1000)"
 }
 
 suite_soak() {

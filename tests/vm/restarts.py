@@ -6,6 +6,7 @@ PCIe link, the NIC channel and the serial channel have to be up again.
 Run by scripts/test-restarts.sh, which builds what is needed and explains the options."""
 
 import argparse
+import itertools
 import os
 import select
 import shutil
@@ -25,8 +26,8 @@ SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
 class Machine:
     """A QEMU without a guest, and its simulators."""
 
-    def __init__(self, options, endpoint, folder):
-        self.options, self.endpoint, self.folder = options, endpoint, folder
+    def __init__(self, options, endpoint, memory, folder):
+        self.options, self.endpoint, self.memory, self.folder = options, endpoint, memory, folder
         self.simulator = self.qemu = None
 
     def start_simulator(self):
@@ -44,8 +45,9 @@ class Machine:
                  "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0",
                  "-device", "pcie-root-port,id=rp0",
                  "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={self.endpoint},"
-                 "netdev=net0,chardev=line0"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 f"shared-memory={self.memory},netdev=net0,chardev=line0"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "ACCELERATOR_LOG_LEVEL": "info"})
 
     def is_up(self):
         """Waits for the simulator to say that all is up; what it said at last if it does not."""
@@ -79,10 +81,13 @@ class Machine:
                 process.wait()
 
 
-def restarts(options, carrier, name, folder):
+def restarts(options, socket, memory, name, folder):
     """The restarts after which a link was missing."""
-    endpoint = f"ipc://{folder}/pcie" if carrier == "ipc" else f"tcp://127.0.0.1:{options.port}"
-    machine = Machine(options, endpoint, folder)
+    endpoint = f"ipc://{folder}/pcie" if socket == "ipc" else f"tcp://127.0.0.1:{options.port}"
+    machine = Machine(options, endpoint, memory, folder)
+    log = folder / "qemu.log"
+    before = log.stat().st_size if log.exists() else 0
+    carrier = f"{socket}, shared memory {memory}"
     lost = 0
     try:
         machine.start_simulator()
@@ -105,6 +110,14 @@ def restarts(options, carrier, name, folder):
                     raise SystemExit("no link with a new QEMU either")
     finally:
         machine.end()
+    # A session that goes another way than it was asked to tests nothing.
+    said = log.read_bytes()[before:].decode(errors="replace")
+    through, other = "shared memory", "the socket"
+    if memory == "off":
+        through, other = other, through
+    if (f"the session goes through {through}" not in said
+            or f"the session goes through {other}" in said):
+        raise SystemExit(f"{carrier}: not all sessions went through {through}")
     return lost
 
 
@@ -118,13 +131,12 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="accelerator-"))
     lost = 0
     try:
-        for carrier in "ipc", "tcp":
-            for name in SIGNALS:
-                begin = time.monotonic()
-                count = restarts(options, carrier, name, folder)
-                lost += count
-                print(f"  {carrier}, SIG{name:<4} {options.count} restarts, {count} lost, "
-                      f"{time.monotonic() - begin:.0f} s", flush=True)
+        for socket, memory, name in itertools.product(("ipc", "tcp"), ("on", "off"), SIGNALS):
+            begin = time.monotonic()
+            count = restarts(options, socket, memory, name, folder)
+            lost += count
+            print(f"  {socket}, shared memory {memory:<3}, SIG{name:<4} {options.count} restarts, "
+                  f"{count} lost, {time.monotonic() - begin:.0f} s", flush=True)
         if lost:
             raise SystemExit(f"{lost} links did not come back")
     except BaseException:
