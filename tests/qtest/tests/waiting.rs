@@ -9,8 +9,8 @@ use accelerator_peers::{hdl::sample_config, Event};
 use accelerator_protocol::wire::Status;
 use accelerator_qtest::{
     machine::{ok, QUIET},
-    pci::{command, reg, Function, CARD},
-    waits::{start, timed, wait_in, FIRST},
+    pci::{capability, command, reg, Function, CARD, ROOT_PORT},
+    waits::{start, timed, wait_in, FIRST, SECOND},
     Machine, Options, PATIENCE,
 };
 use serde_json::json;
@@ -82,6 +82,36 @@ fn a_vcpu_comes_back_to_a_map_that_has_changed() {
     assert_eq!(m.bars, bars);
     FIRST.expect_progress(&mut m.qemu);
     m.check_alive();
+}
+
+/// Whoever unplugs does not wait for the RTL, and nobody waits for a card that is gone.
+#[test]
+fn a_card_is_unplugged_while_a_vcpu_waits() {
+    let mut m = start(
+        "write-window=128",
+        "-global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+    );
+    let addr = m.bar(0);
+    wait_in(&mut m, 0x40);
+    for n in 0..60 {
+        m.qemu.store(addr + 4 * n, 4, n);
+    }
+    for _ in 0..4 {
+        ok(m.hdl.start_dma_read(0x40_0000, 4096));
+        ok(m.hdl.start_dma_write(0x40_0000, &[0xa5; 4096], None));
+    }
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    assert!(!FIRST.is_done(&mut m.qemu), "the guest has to let go first");
+    // What pciehp does: power and its indicator off.
+    let slot = ROOT_PORT.expect(&mut m.qemu, capability::EXPRESS) + 0x18;
+    let control = ROOT_PORT.get(&mut m.qemu, slot, 2);
+    ROOT_PORT.set(&mut m.qemu, slot, 2, control & !0x300 | 0x300 | 0x400);
+    m.qemu.expect_event("DEVICE_DELETED");
+    assert_eq!(FIRST.loaded(&mut m.qemu), 0xffff_ffff);
+    ok(m.hdl.expect_down(PATIENCE));
+    assert!(!CARD.is_present(&mut m.qemu));
+    FIRST.expect_progress(&mut m.qemu);
+    SECOND.expect_progress(&mut m.qemu);
 }
 
 #[test]
