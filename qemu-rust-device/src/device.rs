@@ -166,6 +166,8 @@ pub struct AcceleratorPcie {
     state_change: AtomicPtr<bindings::VMChangeStateEntry>,
     /// QEMU is about to end.
     quitting: AtomicBool,
+    /// Its BARs are registered, or were.
+    plugged: AtomicBool,
     /// Between the handshake and the loss of the simulator.
     link_up: AtomicBool,
     /// Of config space, while the device is plugged in.
@@ -398,6 +400,14 @@ impl AcceleratorPcie {
 
     fn realize(&self) -> Result<()> {
         logger::install();
+        // `pci_unregister_io_regions` keeps the sizes of BARs, and `pci_register_bar` asserts
+        // that there are none (QEMU's `hw/pci/pci.c`).
+        if self.plugged.load(Ordering::Relaxed) {
+            return Err(invalid(
+                "a PCI device cannot be realized a second time: remove it with device_del, and \
+                 add it with device_add",
+            ));
+        }
         let settings = self.settings()?;
         let (name, endpoint) = (settings.name.clone(), settings.endpoint.clone());
         self.quitting.store(false, Ordering::Relaxed);
@@ -428,6 +438,7 @@ impl AcceleratorPcie {
                 return Err(invalid(e.to_string()));
             }
         };
+        self.plugged.store(true, Ordering::Relaxed);
         if let Err(e) = self.follow(&link).and_then(|()| self.plug(&config)) {
             clock::release(self.address());
             link.refuse(&e.to_string());

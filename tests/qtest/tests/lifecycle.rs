@@ -714,6 +714,28 @@ fn a_device_that_is_not_realized_any_more_tells_no_command() {
     }
 }
 
+/// No PCI device of QEMU's can be; it would end at an assertion.
+#[test]
+fn a_device_is_not_realized_a_second_time() {
+    let mut m = Machine::start(sample_config(2));
+    let path = "/machine/peripheral/card";
+    let realized = |value| json!({"path": path, "property": "realized", "value": value});
+    m.qemu.qmp("qom-set", realized(false));
+    assert_eq!(ok(m.hdl.expect_down(PATIENCE)).0, Reason::Closing);
+    assert!(!CARD.is_present(&mut m.qemu));
+    for _ in 0..2 {
+        let id = m.qemu.start_qmp("qom-set", realized(true));
+        let error = m.qemu.finish_qmp(id).unwrap_err();
+        assert!(error.contains("second time"), "{error}");
+        assert_eq!(m.qemu.qom_get(path, "realized"), json!(false));
+    }
+    // Nobody has asked the simulator, and the machine goes on.
+    m.expect_quiet();
+    assert_eq!(m.qemu.qmp("query-status", json!({}))["status"], "running");
+    m.qemu.qmp("quit", json!({}));
+    assert!(m.qemu.wait_exit(PATIENCE).success());
+}
+
 #[test]
 fn a_card_with_a_network_and_a_serial_side_is_plugged_in_again_with_both() {
     let mut m = Machine::start_with(
