@@ -573,6 +573,20 @@ impl Qemu {
         (count("fd"), count("task"))
     }
 
+    /// Whether a thread of the process has this name.
+    ///
+    /// # Panics
+    ///
+    /// The process is gone.
+    pub fn has_thread(&self, name: &str) -> bool {
+        std::fs::read_dir(format!("/proc/{}/task", self.id()))
+            .expect("cannot look at the process")
+            .filter_map(Result::ok)
+            // A thread may end meanwhile.
+            .filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok())
+            .any(|comm| comm.trim_end() == name)
+    }
+
     /// The nice values of the process's threads, its main thread's first.
     ///
     /// # Panics

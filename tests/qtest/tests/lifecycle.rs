@@ -677,6 +677,9 @@ fn device_del_holds_when_the_simulator_is_another_card() {
     }
 }
 
+/// The thread that looks whether a simulator is there.
+const LOOKOUT: &str = "acc-lookout";
+
 #[test]
 fn plugging_in_again_is_called_off_while_nobody_listens() {
     let mut m = Machine::start(sample_config(2));
@@ -686,10 +689,22 @@ fn plugging_in_again_is_called_off_while_nobody_listens() {
     m.qemu.expect_line(&["WARN", "card", "nobody listens"]);
     let property = "accelerator-pcie-replug";
     assert_eq!(m.qemu.qom_get("/machine", property), json!(true));
+    // Who looks for the simulator is a thread of its own, since that may take long, and
+    // it goes on until the simulator is there or it is called off.
+    assert!(m.qemu.has_thread(LOOKOUT));
+    for _ in 0..20 {
+        m.qemu.qmp("query-status", json!({}));
+    }
+    assert!(m.qemu.has_thread(LOOKOUT));
     m.qemu.qmp(
         "qom-set",
         json!({"path": "/machine", "property": property, "value": false}),
     );
+    let begin = Instant::now();
+    while m.qemu.has_thread(LOOKOUT) {
+        assert!(begin.elapsed() < PATIENCE, "it is looked for still");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     m.restart_endpoint(sample_config(2));
     stays_away(&mut m);
     assert_eq!(m.qemu.qom_get("/machine", property), json!(false));
