@@ -1021,17 +1021,50 @@ fn a_simulator_that_does_not_read_is_told_what_holds_in_the_end() {
     assert!(b.state.up.load(Ordering::SeqCst));
 }
 
+/// What the links of this process have logged as errors.
+static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Errors;
+
+impl log::Log for Errors {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Error
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            ERRORS.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 /// The simulator dies after it has told its configuration, before it is told
 /// that it is accepted.
 #[test]
 fn a_simulator_that_dies_in_the_handshake_leaves_the_link_down() {
+    log::set_logger(&Errors).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
     // What is sent to it is lost, or cannot be sent any more.
     for pause in [0, 300] {
+        // Others log too.
+        let name = format!("dies after {pause} ms");
+        let down = || {
+            let errors = ERRORS.lock().unwrap();
+            let of_link = |line: &&String| {
+                line.starts_with(&format!("{name}: ")) && line.contains("reads return all ones")
+            };
+            errors.iter().filter(of_link).count()
+        };
         let directory = Directory::new();
         let raw = RawEndpoint::bind(&directory.endpoint()).unwrap();
         let state = Arc::new(State::default());
         let link = Link::new(
-            settings(directory.endpoint()),
+            Settings {
+                name: name.clone(),
+                ..settings(directory.endpoint())
+            },
             Box::new(Machine(state.clone())),
         )
         .unwrap();
@@ -1047,8 +1080,10 @@ fn a_simulator_that_dies_in_the_handshake_leaves_the_link_down() {
         thread::sleep(Duration::from_millis(pause));
         link.accept(config);
         let server = Server::start(link.clone());
+        until("a line that the link is down", || down() != 0);
         until("link down", || !state.up.load(Ordering::SeqCst));
         assert_eq!(link.read(0, 0, 4), 0xffff_ffff);
+        assert_eq!(down(), 1, "{:?}", ERRORS.lock().unwrap());
         let mut endpoint = HdlEndpoint::bind(&directory.endpoint(), sample_config(4)).unwrap();
         endpoint.wait_for_session(SOON).unwrap();
         until("link up", || state.up.load(Ordering::SeqCst));
