@@ -342,11 +342,20 @@ if ((${#suites[@]} == 0)); then
   check 'refuses MmioAddrWidth 65' refuses 'MmioAddrWidth is 65;' MmioAddrWidth=65
   check 'refuses DmaAddrWidth 8' refuses 'DmaAddrWidth is 8;' DmaAddrWidth=8
   check 'refuses MmioReads 0' refuses 'MmioReads is 0;' MmioReads=0
+  check 'refuses MmioWrites 65' refuses 'MmioWrites is 65, MmioReads is 4;' MmioWrites=65
+  check 'refuses MmioIdWidth 0' refuses 'MmioIdWidth is 0, DmaIdWidth is 4;' MmioIdWidth=0
+  check 'refuses DmaIdWidth 0' refuses 'MmioIdWidth is 1, DmaIdWidth is 0;' DmaIdWidth=0
   check 'refuses 65 DMA requests' refuses 'DmaWrites is 33, DmaReads is 32;' DmaWrites=33 \
     DmaReads=32
   check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
   check 'refuses DataWidth 24' refuses_in accelerator_nic_bridge 'DataWidth is 24;' DataWidth=24
   check 'refuses DataWidth 4' refuses_in accelerator_nic_bridge 'DataWidth is 4;' DataWidth=4
+  check 'refuses DataWidth 48 of registers' refuses_in accelerator_axi_regs 'DataWidth is 48;' \
+    DataWidth=48
+  check 'refuses RegAddrWidth 2' refuses_in accelerator_axi_regs \
+    'RegAddrWidth is 2; 3 to 64 are possible' RegAddrWidth=2
+  check 'refuses RegAddrWidth 65' refuses_in accelerator_axi_regs \
+    'RegAddrWidth is 65; 3 to 64 are possible' RegAddrWidth=65
   check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
   check 'refuses a BAR beyond the address' refuses \
     'BAR 0 of 0x10000 bytes ends at 0xffff on m_axi, MmioAddrWidth is 12 and ends at 0xfff' \

@@ -84,6 +84,7 @@ int child(const Case &c, const std::function<void()> &start, const std::function
         context.assertOn(c.assertions);
         Vtop model(&context, "top");
         top = &model;
+        if (c.before != nullptr) c.before();
         start();
         c.run();
         end();

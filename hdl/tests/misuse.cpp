@@ -10,6 +10,13 @@
 
 namespace {
 
+// Of a library that is newer or older than the bridge.
+void another_abi() { abi_version = 7; }
+
+const Case kAnotherAbi = {"a library of another ABI", End::stops,
+                          "the DPI library has ABI version 7, this bridge needs 1",
+                          [] {}, true, nullptr, 1, another_abi};
+
 void in_reset() {
     top->aresetn = 0;
     step(4);
@@ -559,6 +566,7 @@ const std::vector<Case> cases = {
          top->s_axis_tdata = 1;
          step(2);
      }},
+    kAnotherAbi,
     {"tlast changes", End::stops, "s_axis_tkeep and s_axis_tlast: the payload changed",
      [] {
          no_room();
@@ -584,6 +592,14 @@ const std::vector<Case> cases = {
          step();
          top->tx_valid = 0;
          expect(uart.to_host.size() == 1, "the byte is sent");
+     }},
+    kAnotherAbi,
+    {"no room where the poll said that there is", End::stops, "acc_uart_put returned 0",
+     [] {
+         until([] { return top->tx_ready; });
+         si_set("uart_full", 1);
+         top->tx_valid = 1;
+         step(2);
      }},
     {"tx_valid falls", End::stops, "tx_data: valid fell before ready",
      [] {

@@ -203,12 +203,14 @@ struct Nic {
 // The serial channel.
 struct Uart {
     std::deque<uint8_t> to_rtl, to_host;
-    bool connected = true, room = false;
+    bool connected = true, room = false, full = false;
     int room_percent = 100, wait_percent = 100;
 };
 
 Nic nic;
 Uart uart;
+
+int abi_version = 1;
 
 Standin *g = nullptr;
 
@@ -221,7 +223,7 @@ Standin &s() {
 
 extern "C" {
 
-int acc_abi_version() { return 1; }
+int acc_abi_version() { return abi_version; }
 
 void *acc_open(const char *endpoint, const char *name) {
     if (std::strcmp(endpoint, "refused") == 0) {
@@ -720,6 +722,7 @@ int acc_uart_get(void *) {
 
 int acc_uart_put(void *, int byte) {
     if (byte < 0 || byte > 255) s().violation("acc_uart_put of %d", byte);
+    if (uart.full) return 0;
     if (!uart.room) {
         s().violation("acc_uart_put without room");
         return 0;
@@ -770,6 +773,8 @@ void si_set(const char *name, int64_t value) {
     else if (n == "nic_limit") nic.limit = static_cast<int>(value);
     else if (n == "uart_room_percent") uart.room_percent = static_cast<int>(value);
     else if (n == "uart_wait_percent") uart.wait_percent = static_cast<int>(value);
+    // A library whose poll said that there is room, and was wrong.
+    else if (n == "uart_full") uart.full = value != 0;
     else t.violation("si_set of unknown '%s'", name);
 }
 
