@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::vanished::LOOK;
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, HostChannel},
     host::{State, Violation},
@@ -56,6 +57,16 @@ pub struct News {
     pub room: bool,
 }
 
+fn timer() -> Result<OwnedFd, LinkError> {
+    // SAFETY: no pointers are passed.
+    owned("cannot make a timerfd", unsafe {
+        libc::timerfd_create(
+            libc::CLOCK_MONOTONIC,
+            libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
+        )
+    })
+}
+
 /// A channel to one simulator.
 pub struct Channel {
     name: String,
@@ -84,6 +95,8 @@ pub struct Channel {
     wire: Option<Wire>,
     context: zmq::Context,
     timer: OwnedFd,
+    /// For looks at a connection to a host that may vanish.
+    look: OwnedFd,
     wake: OwnedFd,
     watch: OwnedFd,
 }
@@ -105,18 +118,12 @@ impl Channel {
         let wake = owned("cannot make an eventfd", unsafe {
             libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
         })?;
-        // SAFETY: as above.
-        let timer = owned("cannot make a timerfd", unsafe {
-            libc::timerfd_create(
-                libc::CLOCK_MONOTONIC,
-                libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
-            )
-        })?;
+        let (timer, look) = (timer()?, timer()?);
         // SAFETY: as above.
         let watch = owned("cannot make an epoll instance", unsafe {
             libc::epoll_create1(libc::EPOLL_CLOEXEC)
         })?;
-        for fd in [&wake, &timer] {
+        for fd in [&wake, &timer, &look] {
             epoll(&watch, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN)?;
         }
         Ok(Self {
@@ -140,6 +147,7 @@ impl Channel {
             wire: None,
             context: context::start()?,
             timer,
+            look,
             wake,
             watch,
         })
@@ -169,6 +177,16 @@ impl Channel {
     fn timer_in(&self, delay: Duration) {
         if let Err(e) = set_timer(&self.timer, delay) {
             error!("{}: no timer: {e}", self.name);
+        }
+    }
+
+    /// Looks after a while whether the host of the simulator is still there. What is
+    /// under way when it vanishes would be sent again and again for a quarter of an hour.
+    fn look_later(&self) {
+        if self.wire.as_ref().is_some_and(Wire::may_vanish) {
+            if let Err(e) = set_timer(&self.look, LOOK) {
+                error!("{}: no timer: {e}", self.name);
+            }
         }
     }
 
@@ -228,6 +246,12 @@ impl Channel {
         drain(&self.wake);
         if drain(&self.timer) {
             self.time(&mut news);
+        }
+        if drain(&self.look) {
+            if let Some(wire) = &mut self.wire {
+                wire.end_if_gone(Instant::now(), &self.name, &self.endpoint);
+            }
+            self.look_later();
         }
         while self.connection(&mut news) {}
         let mut message = zmq::Message::new();
@@ -402,6 +426,7 @@ impl Channel {
                 return false;
             }
             Some(true) => {
+                self.look_later();
                 if self.session.state() == State::Idle {
                     let mut out = std::mem::take(&mut self.out);
                     self.session.open(&self.name, self.mac, &mut out);

@@ -10,6 +10,7 @@ Run by scripts/test-vanished.sh, which builds what is needed and explains the op
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -68,6 +69,10 @@ class Process:
     def count(self, text):
         return self.log.read_text(errors="replace").count(text)
 
+    def has_line(self, *parts):
+        lines = self.log.read_text(errors="replace").splitlines()
+        return any(all(part in line for part in parts) for line in lines)
+
     def expect(self, text, times=1):
         end = time.monotonic() + PATIENCE
         while self.count(text) < times:
@@ -103,24 +108,40 @@ def main():
             folder, name, qemu_host, options.qemu, "-M", "q35,usb=off", "-S", "-m", "64",
             "-nodefaults", "-display", "none",
             "-qmp", f"unix:{folder}/{name}.qmp,server=on,wait=off",
-            "-netdev", "hubport,id=net0,hubid=0", "-chardev", "null,id=line0",
+            "-netdev", "hubport,id=net0,hubid=0",
+            "-chardev", f"socket,id=line0,path={folder}/{name}.line,server=on,wait=off",
             "-device", "pcie-root-port,id=rp0",
             "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},insecure=on,"
             "handshake-timeout=150000,netdev=net0,chardev=line0"))
         return processes[-1]
 
-    def reset(name):
-        """Has a QEMU send a frame."""
+    def ask(name, *commands):
+        """Has a QEMU obey QMP commands; what it says of the last."""
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(PATIENCE)
             line.connect(f"{folder}/{name}.qmp")
             with line.makefile("rw") as qmp:
                 qmp.readline()
-                for command in "qmp_capabilities", "system_reset":
-                    qmp.write(json.dumps({"execute": command}) + "\n")
+                for command, arguments in (("qmp_capabilities", {}), *commands):
+                    qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
                     qmp.flush()
-                    while "return" not in json.loads(qmp.readline()):
-                        pass
+                    while "return" not in (answer := json.loads(qmp.readline())):
+                        if "error" in answer:
+                            raise SystemExit(f"{name}: {command}: {answer}")
+                return answer["return"]
+
+    def reset(name):
+        """Has a QEMU send a frame by each of its three connections."""
+        ask(name, ("system_reset", {}), ("set_link", {"name": "net0", "up": False}))
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(PATIENCE)
+            line.connect(f"{folder}/{name}.line")
+            line.sendall(b"x")
+
+    def rtl_link(name):
+        """What a QEMU knows of the RTL's NIC bridge."""
+        text = ask(name, ("human-monitor-command", {"command-line": "info network"}))
+        return re.search("rtl-link=(\\w+)", text)[1]
 
     try:
         sim_host, qemu_host = Host("acc-sim"), Host("acc-qemu")
@@ -183,6 +204,20 @@ def main():
                 process.expect(text)
                 print(f"  {name}: the {side} has noticed after {time.monotonic() - begin:.0f} s",
                       flush=True)
+            # Its two channels too, each with a connection of its own.
+            qemu_name = f"qemu-{name}"
+            while rtl_link(qemu_name) != "absent":
+                if time.monotonic() > begin + PATIENCE:
+                    raise SystemExit(
+                        f"{qemu_name}: the NIC channel is there still: {rtl_link(qemu_name)}")
+                time.sleep(0.5)
+            while not pairs[name][1].has_line("acc0 (serial): no connection",
+                                              "the connection was lost"):
+                if time.monotonic() > begin + PATIENCE:
+                    raise SystemExit(f"{qemu_name}: the serial channel is there still")
+                time.sleep(0.5)
+            print(f"  {name}: QEMU's channels have noticed after "
+                  f"{time.monotonic() - begin:.0f} s", flush=True)
 
         # Longer than either side waits for one that has vanished.
         time.sleep(max(0.0, begin + 60 - time.monotonic()))

@@ -19,7 +19,7 @@ pub(crate) struct Wire {
     pub(crate) socket: zmq::Socket,
     monitor: zmq::Socket,
     /// If it is over TCP.
-    pub(super) connection: Option<Connection>,
+    connection: Option<Connection>,
     pub(super) connected: bool,
     /// Somebody took a connection, whoever that was.
     pub(super) reached: bool,
@@ -130,6 +130,26 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// Whether there is a connection to a host that may vanish.
+    pub(crate) fn may_vanish(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Looks, if it is time, and ends the connection to a host that has vanished, of
+    /// which `name` tells.
+    pub(crate) fn end_if_gone(&mut self, now: Instant, name: &str, endpoint: &str) {
+        if let Some(Found::Gone { silence }) = self.connection.as_mut().map(|c| c.end_if_gone(now))
+        {
+            warn!(
+                "{name}: nothing has come from the host of {endpoint} for {:.0} s, not even \
+                 acknowledgements: the connection is ended",
+                silence.as_secs_f32()
+            );
+        }
+    }
+}
+
 impl Drop for Wire {
     /// Ends the watch before the sockets are closed: libzmq's I/O thread would go on
     /// telling of a socket that closes, to a monitor that is gone, and wait for room
@@ -144,15 +164,8 @@ impl Drop for Wire {
 impl Link {
     /// Ends the connection to a host that has vanished.
     pub(super) fn look_for_the_host(&self, shared: &mut Shared, now: Instant) {
-        let connection = shared.wire.as_mut().and_then(|w| w.connection.as_mut());
-        if let Some(Found::Gone { silence }) = connection.map(|c| c.end_if_gone(now)) {
-            warn!(
-                "{}: nothing has come from the host of {} for {:.0} s, not even acknowledgements: \
-                 the connection is ended",
-                self.name(),
-                self.settings.endpoint,
-                silence.as_secs_f32()
-            );
+        if let Some(wire) = &mut shared.wire {
+            wire.end_if_gone(now, self.name(), &self.settings.endpoint);
         }
     }
 
