@@ -371,9 +371,10 @@ take_line() {
   esac
 }
 
-# Each second a look at the simulator; ten without a line are worth one of ours.
+# Each second a look at the simulator, also while the guest talks; ten without a line are worth
+# one of ours.
 exec 8<"$SOCKET_DIR/serial"
-part='' silent=0 DIED=no
+part='' silent=0 DIED=no LOOKED=$SECONDS
 while true; do
   status=0
   IFS= read -r -t 1 line <&8 || status=$?
@@ -383,25 +384,29 @@ while true; do
     part='' silent=0
   elif ((status > 128)); then
     silent=$((silent + 1))
-    if simulator_died; then
-      # QEMU and the guest would wait for it, each as long as it can.
-      DIED=yes
-      simulator_words
-      FAILURES+=("$WORDS")
-      say "$WORDS"
-      # One that still waits for the card heeds no SIGTERM. The shell need not tell of it.
-      disown "$QEMU_PID"
-      kill -KILL -- "-$QEMU_PID" 2>/dev/null || true
-      break
-    elif ((silent >= TIMEOUT)); then
+  else
+    break
+  fi
+  if ((SECONDS != LOOKED)) && simulator_died; then
+    # QEMU and the guest would wait for it, each as long as it can.
+    DIED=yes
+    simulator_words
+    FAILURES+=("$WORDS")
+    say "$WORDS"
+    # One that still waits for the card heeds no SIGTERM. The shell need not tell of it.
+    disown "$QEMU_PID"
+    kill -KILL -- "-$QEMU_PID" 2>/dev/null || true
+    break
+  fi
+  LOOKED=$SECONDS
+  if ((status > 128)); then
+    if ((silent >= TIMEOUT)); then
       FAILURES+=("no line from the guest within $silent s")
       end_process "-$QEMU_PID"
       break
     elif ((silent % 10 == 0)); then
       say "no line from the guest for $silent s; it is given up after $TIMEOUT s"
     fi
-  else
-    break
   fi
 done
 exec 8<&-

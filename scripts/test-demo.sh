@@ -8,7 +8,7 @@ SCRIPT_NAME='test-demo.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$REPO_DIR"
 
-TESTS=(refusals early shell middle complaints panic options disk waves interrupt own_guest)
+TESTS=(refusals early shell middle talk complaints panic options disk waves interrupt own_guest)
 
 usage() {
   cat <<EOF
@@ -18,6 +18,7 @@ usage: scripts/test-demo.sh [--qemu DIR] [TEST...]
   early       a simulator that ends before there is a card
   shell       the same for a demo with a prompt
   middle      a simulator that ends while the guest works
+  talk        the same while the guest talks all the time
   complaints  RTL that raises a vector which it has not: the summary has it
   panic       a guest's kernel that panics is named
   options     memory, CPUs, kernel arguments, a virtual IOMMU
@@ -52,11 +53,26 @@ while (($#)); do
 done
 ((${#WANTED[@]})) || WANTED=("${TESTS[@]}")
 
+# The developer's own guest, while a test has another in its place.
+ASIDE=build/guest.aside
+# shellcheck disable=SC2329 # called by trap
+put_back() {
+  rm -rf build/guest
+  mv "$ASIDE" build/guest
+}
+if [[ -e $ASIDE ]]; then
+  # A test was killed.
+  [[ $(cat build/guest/vmlinuz 2>/dev/null) == 'mine vmlinuz' ]] ||
+    die "$ASIDE and build/guest are both there; keep the one that is yours as build/guest"
+  put_back
+fi
+
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
 # shellcheck disable=SC2329 # called by trap
 cleanup() {
   local status=$?
   rm -rf "$WORK"
+  [[ ! -e $ASIDE ]] || put_back
   exit "$status"
 }
 trap cleanup EXIT
@@ -72,6 +88,15 @@ case $1 in
   panic) echo c >/proc/sysrq-trigger ;;
   # regs.sv: raises that vector, of which there are eight.
   vector) accel-mmio write 4 0xc 200 ;;
+  # For a minute and longer.
+  talk)
+    i=0
+    while [ "$i" -lt 700 ]; do
+      echo "talks on $i"
+      i=$((i + 1))
+      sleep 0.1
+    done
+    ;;
   look)
     echo "ACCEL groups=$(ls /sys/kernel/iommu_groups | wc -l)"
     echo "ACCEL memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
@@ -136,18 +161,42 @@ test_shell() {
   says_not 'no simulator at'
 }
 
-test_middle() {
-  fake middle <<MIDDLE
-"$REPO_DIR/build/sim/probe/probe" "\$@" &
+# dies NAME DESIGN LINE: a simulation of DESIGN that ends when the guest has said LINE, and leaves
+# a file NAME.died.
+dies() {
+  fake "$1" <<DIES
+"$REPO_DIR/build/sim/$2/$2" "\$@" &
 log=\$(readlink /proc/\$\$/fd/1)
-until grep -q phase=loaded "\${log%/*}/serial.log" 2>/dev/null; do sleep 0.2; done
+until grep -q '$3' "\${log%/*}/serial.log" 2>/dev/null; do sleep 0.2; done
 kill -KILL \$!
-echo '%Error: probe.sv:1: Assertion failed: on purpose' >&2
+echo '%Error: $2.sv:1: Assertion failed: on purpose' >&2
+: >"$WORK/$1.died"
 exit 134
-MIDDLE
-  demo 1 --sim "$WORK/middle" --example probe --rounds 100000000
+DIES
+}
+
+# The death is told of with its words, and within half a minute the demo is over: it looks each
+# second, and ends the VM. The guest would go on for twice as long.
+says_soon() {
+  local took
+  took=$(($(date +%s) - $(stat -c %Y "$WORK/$1.died")))
   says 'the simulator has ended with status 134 (SIGABRT)'
   says 'Assertion failed: on purpose'
+  say "$took s from the simulator's death to the end of the demo"
+  ((took <= 30)) || die "the demo ended $took s after the simulator, expected 30 at most"
+}
+
+test_middle() {
+  dies middle probe phase=loaded
+  demo 1 --sim "$WORK/middle" --example probe --rounds 100000000
+  says_soon middle
+}
+
+test_talk() {
+  dies talk regs 'talks on 20'
+  demo 1 --sim "$WORK/talk" --run --guest "$WORK/guest" --append accel.args=talk
+  says_soon talk
+  says_not 'talks on 600'
 }
 
 test_complaints() {
@@ -285,11 +334,20 @@ test_interrupt() {
 }
 
 test_own_guest() {
-  local before
-  before=$(readlink build/guest/initramfs.cpio.gz || true)
+  local file
+  mkdir -p build/guest
+  mv build/guest "$ASIDE"
+  # What nobody could boot: a demo that uses it fails, and one that replaces it is noticed.
+  mkdir build/guest
+  for file in vmlinuz initramfs.cpio.gz; do
+    echo "mine $file" >build/guest/$file
+  done
   demo 0 --example regs --sim build/sim/regs/regs
-  [[ $(readlink build/guest/initramfs.cpio.gz || true) == "$before" ]] ||
-    die "a plain demo has replaced the guest in build/guest"
+  for file in vmlinuz initramfs.cpio.gz; do
+    [[ ! -L build/guest/$file && $(<build/guest/$file) == "mine $file" ]] ||
+      die "a plain demo has replaced build/guest/$file"
+  done
+  put_back
 }
 
 for name in "${WANTED[@]}"; do
