@@ -45,7 +45,9 @@ EOF
 }
 
 KERNEL='' OUT=$REPO_DIR/build/guest RUN='' LIST_PACKAGES=no
-MODULES=() PROGRAMS=()
+MODULES=() PROGRAMS=() LIBRARY_FILES=()
+# shellcheck disable=SC2016 # dpkg expands the fields
+SOURCE_FORMAT='${source:Package} ${source:Version}\n'
 while (($#)); do
   case $1 in
     --module | --program | --run | --kernel | --out)
@@ -230,7 +232,7 @@ pick_modules() {
 # versions. Of the kernel's packages the kernel itself is wanted, and a few modules.
 distribution() {
   local name file
-  ROOT=$CACHE/distribution-$(content_key "$1" "${KERNEL_MODULES[*]}" 4)
+  ROOT=$CACHE/distribution-$(content_key "$1" "${KERNEL_MODULES[*]}" 5)
   [[ -f $ROOT/complete ]] && return
   fetch "${PACKAGES[@]}"
   say "unpacking kernel $RELEASE"
@@ -238,6 +240,7 @@ distribution() {
   mkdir -p "$ROOT"
   for name in "${PACKAGES[@]}"; do
     file=$(package_file "$name")
+    dpkg-deb --show --showformat "$SOURCE_FORMAT" "$file" >>"$ROOT/sources"
     if [[ $name == "$KERNEL" ]]; then
       dpkg-deb --fsys-tarfile "$file" | tar -x -C "$ROOT" --wildcards './boot/vmlinuz-*' ||
         die "the package $name ${VERSION[$name]} holds no boot/vmlinuz-*"
@@ -290,6 +293,14 @@ build_module() {
   install -m 644 "${found[@]}" "$to/"
 }
 
+# The source packages of the libraries, which are this machine's.
+library_sources() {
+  local packages=()
+  mapfile -t packages < <(printf '*/%s\n' "${LIBRARY_FILES[@]##*/}" | LC_ALL=C sort -u |
+    xargs dpkg-query --search 2>/dev/null | sed 's/: .*//' | tr ',' '\n' | tr -d ' ' | LC_ALL=C sort -u)
+  dpkg-query --show --showformat "$SOURCE_FORMAT" "${packages[@]}"
+}
+
 # Copies a program of the distribution with the libraries that it needs.
 add_dynamic() {
   local program=$1 to=$2 root=$3 path line library
@@ -303,12 +314,14 @@ add_dynamic() {
         library=${line#* => }
         library=${library% (*}
         install -D -m 755 "$(realpath "$library")" "$root/lib/${library##*/}"
+        LIBRARY_FILES+=("$library")
         ;;
       *'/ld-'*)
         # The program names its loader by the full path.
         library=${line%% (*}
         library=${library//[[:space:]]/}
         install -D -m 755 "$(realpath "$library")" "$root$library"
+        LIBRARY_FILES+=("$library")
         ;;
     esac
   done < <(LD_LIBRARY_PATH=$path ldd "$program")
@@ -439,10 +452,12 @@ if [[ ! -f $RESULT/complete ]]; then
   cp "$(first_file "$ROOT/boot/vmlinuz-$RELEASE")" "$RESULT/vmlinuz"
   mv "$WORK/initramfs.cpio.gz" "$RESULT/"
   printf '%s\n' "$RELEASE" >"$RESULT/release"
+  # For those who pass the guest on: which source packages it is made of.
+  { cat "$ROOT/sources" && library_sources; } | LC_ALL=C sort -u >"$RESULT/sources"
   touch "$RESULT/complete"
 fi
 make_folder "$OUT"
-for file in vmlinuz initramfs.cpio.gz release; do
+for file in vmlinuz initramfs.cpio.gz release sources; do
   ln -sfn "$RESULT/$file" "$OUT/$file"
 done
 say "kernel $RELEASE: $OUT/vmlinuz, $OUT/initramfs.cpio.gz ($(($(stat -L -c %s "$OUT/initramfs.cpio.gz") / 1024)) KiB)"

@@ -26,7 +26,7 @@ UPSTREAM_URL=https://download.qemu.org/qemu-$UPSTREAM_VERSION.tar.xz
 DEBIAN_SUITES=(forky sid trixie-backports)
 
 # Part of the key of a built QEMU: raise it when the layout of a result changes.
-RESULT_FORMAT=1
+RESULT_FORMAT=2
 
 DEVICE_DIR=$REPO_DIR/qemu-rust-device
 CRATE_DIR=rust/hw/misc/accelerator-pcie
@@ -760,7 +760,7 @@ check_result() {
 
 install_result() {
   local flavour=$1 source=$2 build=$3 result=$4 part=$4.part data file
-  local from_source=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom vgabios*.bin efi-*.rom
+  local firmware='that of QEMU' from_source=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom vgabios*.bin efi-*.rom
     kvmvapic.bin linuxboot.bin linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin)
   rm -rf "$part"
   data=$part/share/qemu
@@ -769,6 +769,10 @@ install_result() {
   if [[ ! -f $source/pc-bios/bios-256k.bin ]]; then
     debian_firmware
     cp "${FIRMWARE[@]}" "$data/"
+    firmware=$(for file in "$CACHE"/firmware/*.deb; do
+      # shellcheck disable=SC2016 # dpkg-deb expands the fields
+      dpkg-deb --show --showformat '${source:Package} ${source:Version} ' "$file"
+    done)
   fi
   for file in "${from_source[@]}"; do
     # shellcheck disable=SC2086 # patterns on purpose
@@ -781,6 +785,9 @@ install_result() {
   for file in bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin efi-e1000e.rom efi-virtio.rom; do
     [[ -f $data/$file ]] || die "firmware $file is neither in QEMU's source nor in Debian's packages"
   done
+  # For those who pass it on: whose source it is made of.
+  printf '%s\n' "version=$VERSION" "from=$SOURCE_TEXT" "sha256=$SOURCE_ID" \
+    "series=patches/$RELEASE" "firmware=$firmware" >"$part/source"
   check_result "$flavour" "$part/bin/qemu-system-x86_64"
   rm -rf "$result"
   mv "$part" "$result"
