@@ -57,8 +57,51 @@ def test_find_takes_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_find_says_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ACCELERATOR_ROOT", raising=False)
+    monkeypatch.setattr("accelerator_cosim.workspace.INSTALLED", tmp_path / "none")
     with pytest.raises(BuildError, match=r"\$ACCELERATOR_ROOT can name one"):
         Workspace.find(tmp_path)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the Debian package has it, in the place of that one."""
+    root = tmp_path / "opt"
+    for name in ("bin/qemu-system-x86_64", "simulations/sort", "guest/vmlinuz",
+                 "guest/initramfs.cpio.gz"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    monkeypatch.setattr("accelerator_cosim.workspace.INSTALLED", root)
+    monkeypatch.delenv("ACCELERATOR_ROOT", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return root
+
+
+def test_package_is_found_where_there_is_no_checkout(
+    package: Path, tmp_path: Path, builder: Builder
+) -> None:
+    found = Workspace.find(tmp_path)
+    assert found.qemu() == package / "bin/qemu-system-x86_64"
+    assert found.simulation(builder, "sort").command == (str(package / "simulations/sort"),)
+    assert found.guest(builder).kernel == package / "guest/vmlinuz"
+    # Users may not write beside it.
+    assert found.runs == tmp_path / "state/accelerator-cosim/run"
+    assert builder.calls == []
+    # A checkout comes first.
+    assert Workspace.find(CHECKOUT).root == CHECKOUT
+    assert Workspace.at(package).root == package
+
+
+def test_package_builds_nothing(package: Path, tmp_path: Path, builder: Builder) -> None:
+    found = Workspace.find(tmp_path)
+    with pytest.raises(BuildError, match=r"takes a checkout, .* it has sort, without waves"):
+        found.simulation(builder, "regs")
+    with pytest.raises(BuildError, match="takes a checkout"):
+        found.simulation(builder, "sort", waves=True)
+    with pytest.raises(BuildError, match="takes a checkout"):
+        found.simulation(builder, top="my_top", files=Path("/my/card.f"))
+    with pytest.raises(BuildError, match="takes a checkout"):
+        found.guest(builder, modules=[Path("/my/driver")])
+    assert builder.calls == []
 
 
 def test_example(workspace: Workspace, builder: Builder) -> None:

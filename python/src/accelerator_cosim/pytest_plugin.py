@@ -220,7 +220,7 @@ def cosim_session(pytestconfig: pytest.Config) -> Session:
     workspace = Workspace.at(Path(root)) if root else find_workspace(pytestconfig)
     workspace.build = pytestconfig.getoption("--cosim-build") == "auto"
     runs = pytestconfig.getoption("--cosim-runs")
-    folder = Path(runs).resolve() if runs else workspace.root / "build/run"
+    folder = Path(runs).resolve() if runs else workspace.runs
     session = Session(workspace, folder / f"pytest-{pytestconfig.stash[SHARED]['id']}",
                       timeout=pytestconfig.getoption("--cosim-timeout"))
     pytestconfig.stash[SESSION] = session

@@ -73,7 +73,7 @@ class Session:
         timeout: float = TIMEOUT,
     ) -> None:
         self.workspace = workspace or Workspace.find()
-        self.folder = folder or self.workspace.root / "build/run/cosim"
+        self.folder = folder or self.workspace.runs / "cosim"
         self.timeout = timeout
         self.folder.mkdir(parents=True, exist_ok=True)
         # What only those that run at the same time need: it goes with the last of them.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Where the programs are, and how they are built: the scripts of the checkout."""
+"""Where the programs are, and how they are built: the scripts of the checkout. Without one they
+are those of the Debian package."""
 
 from __future__ import annotations
 
@@ -15,6 +16,9 @@ from .errors import BuildError
 
 #: Variable that names the checkout, where it is not above the working directory.
 ROOT_VARIABLE = "ACCELERATOR_ROOT"
+
+#: Where the Debian package has its files.
+INSTALLED = Path("/opt/accelerator-cosim")
 
 Value = int | str
 
@@ -80,7 +84,9 @@ class Workspace:
 
     @classmethod
     def at(cls, root: Path) -> Workspace:
-        """The checkout in a folder."""
+        """The checkout in a folder, or what a Debian package has put there."""
+        if is_installation(root):
+            return Installation(root.resolve())
         if not is_checkout(root):
             raise BuildError(f"{root} is no checkout of accelerator-pcie: it has no "
                              "scripts/build-sim.sh")
@@ -89,7 +95,7 @@ class Workspace:
     @classmethod
     def find(cls, start: Path | None = None) -> Workspace:
         """The checkout that $ACCELERATOR_ROOT names, or the one that `start` (the working
-        directory unless given) is in."""
+        directory unless given) is in, or else the Debian package that is installed."""
         named = os.environ.get(ROOT_VARIABLE)
         if named:
             return cls.at(Path(named))
@@ -97,8 +103,15 @@ class Workspace:
         for folder in (here, *here.parents):
             if is_checkout(folder):
                 return cls(folder)
+        if is_installation(INSTALLED):
+            return Installation(INSTALLED)
         raise BuildError(f"{here} is not in a checkout of accelerator-pcie; ${ROOT_VARIABLE} "
                          "can name one")
+
+    @property
+    def runs(self) -> Path:
+        """Where runs have their folders."""
+        return self.root / "build/run"
 
     def qemu(self, folder: Path | None = None) -> Path:
         """The QEMU with the device. It is not built here: that takes minutes."""
@@ -200,6 +213,56 @@ class Workspace:
             if not stamp.read():
                 builder(script, words)
                 stamp.write("built\n")
+
+
+@dataclass
+class Installation(Workspace):
+    """What the Debian package has: its QEMU, its simulations, its guest. Nothing is built."""
+
+    @property
+    def runs(self) -> Path:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+        return Path(state) / "accelerator-cosim/run"
+
+    def qemu(self, folder: Path | None = None) -> Path:
+        return super().qemu(folder or self.root)
+
+    def simulation(
+        self,
+        builder: Builder,
+        example: str | None = None,
+        *,
+        top: str | None = None,
+        files: Path | None = None,
+        parameters: Mapping[str, Value] | None = None,
+        macros: Mapping[str, Value] | None = None,
+        waves: bool = False,
+    ) -> Simulation:
+        """A simulation of the package. Others are programs of the user's own."""
+        program = self.root / "simulations" / (example or "-")
+        if parameters or macros or waves or not program.is_file():
+            names = ", ".join(sorted(path.name for path in program.parent.iterdir()))
+            raise BuildError(f"to build a simulation takes a checkout, and {self.root} is a "
+                             f"package: it has {names}, without waves. Name a program that is "
+                             "built")
+        return Simulation((str(program),), program.name)
+
+    def guest(
+        self,
+        builder: Builder,
+        *,
+        modules: Sequence[Path] = (),
+        programs: Sequence[Path] = (),
+        kernel: str | None = None,
+    ) -> GuestImage:
+        """The guest of the package. Files can be put into one that runs."""
+        if modules or programs or kernel is not None:
+            raise BuildError(f"to build a guest takes a checkout, and {self.root} is a package")
+        return GuestImage(self.root / "guest")
+
+
+def is_installation(folder: Path) -> bool:
+    return (folder / "simulations").is_dir() and (folder / "guest/vmlinuz").is_file()
 
 
 def is_checkout(folder: Path) -> bool:
