@@ -249,9 +249,7 @@ fetch_debian_package() {
   have apt-get || die "apt-get is missing, so Debian's source package cannot be fetched; use --source"
   need_packages debian-archive-keyring
   if [[ -z $mirror ]]; then
-    # shellcheck disable=SC2016 # apt expands the fields
-    mirror=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-      awk '$1 == "Debian" && $2 !~ /security/ {print $2; exit}')
+    mirror=$(debian_mirror)
     [[ -n $mirror ]] || die "apt here knows no mirror of Debian; name one with --debian-mirror, or use --source"
   fi
   mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial"

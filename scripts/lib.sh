@@ -12,6 +12,7 @@
 #   need_packages NAME...   Debian packages: installs what is missing where it may
 #   has_package NAME        whether that Debian package is installed
 #   apt_as_root ARG...      apt-get as root, without a question; false where it may not
+#   debian_mirror           the mirror of Debian that apt has here; nothing if it has none
 #   make_folder DIR         makes it, and dies with a sentence if it cannot be written
 #   cache_dir               the folder for what is built outside the tree, made if needed
 #   content_key ARG...      16 hex digits that stand for the arguments, and for the content
@@ -137,6 +138,12 @@ apt_as_root() {
   ((EUID == 0)) || as_root=(sudo -n)
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
     -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"
+}
+
+debian_mirror() {
+  # shellcheck disable=SC2016 # apt expands the fields
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    awk '$1 == "Debian" && $2 !~ /security/ && !found++ { print $2 }'
 }
 
 has_package() {

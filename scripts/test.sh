@@ -23,6 +23,7 @@ SUITES=(
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
   'build:designs of the user'"'"'s: the build for editing, errors, warnings, file lists'
   'flows:what is made for Vivado and other simulators, without them'
+  'manifests:FuseSoC and Bender take what the file lists of the HDL name'
   'qemu:builds the patched and the baseline QEMU; listing devices needs no simulator'
   'clippy-qemu:the device against the QEMU that was built'
   'qtest:the device in QEMU against an HDL endpoint without a simulator'
@@ -50,11 +51,12 @@ SUITES=(
   'vanished:a host that vanishes from the network is noticed, one that is stopped is not'
   'restarts:simulators that end by each signal come back, on every channel and carrier'
   'soak:everything at once, with resets and simulators that are killed'
+  'package:the .deb, the wheel and the OCI image in a fresh Debian; only with --long or by name'
   'bench:what the benchmark makes of figures, and each figure is there; not what they are'
 )
 
 # Those that take long whatever is asked of them.
-LONG_SUITES=(asan tsan)
+LONG_SUITES=(asan tsan package)
 
 # SUITE=OTHER: OTHER does little but wait for half a minute or more, with patience for a
 # loaded machine, and so runs while SUITE does. It is told of in its own place.
@@ -86,7 +88,7 @@ options:
   --long        the long form of fuzz (ten million inputs), guest_os (64,000 interrupts,
                 200 resets), soak (ten minutes) and restarts (a thousand by each signal
                 on each carrier), as many of what stands in for a simulator in rust and
-                qtest, python (20 harnesses that are killed), and ${LONG_SUITES[*]}
+                qtest, python (20 harnesses that are killed), manifests (Bender itself), and ${LONG_SUITES[*]}
   --carrier C   what sessions of the suites with a guest go through: memory, or socket
                 (default: memory, where both ends are on one machine)
   --junit FILE  also writes a report as JUnit XML, with a test case for each suite. It is
@@ -191,6 +193,12 @@ suite_build() {
 
 suite_flows() {
   scripts/test-flows.sh
+}
+
+suite_manifests() {
+  local long=()
+  [[ -z ${TEST_LONG:-} ]] || long=(--long)
+  scripts/test-manifests.sh "${long[@]}"
 }
 
 suite_qemu() {
@@ -360,6 +368,10 @@ suite_restarts() {
 
 suite_soak() {
   scripts/soak.sh --qemu "$QEMU_DIR" --seconds "$([[ -z ${TEST_LONG:-} ]] && echo 30 || echo 600)"
+}
+
+suite_package() {
+  scripts/test-package.sh --qemu "$QEMU_DIR"
 }
 
 suite_bench() {
