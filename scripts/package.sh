@@ -282,17 +282,24 @@ make_oci() {
   say "$image ($(($(stat -c %s "$image") / 1048576)) MiB)"
 }
 
+# Whether a source package is in a folder with all its files.
+has_source() { # FOLDER PACKAGE VERSION
+  local dsc=$1/${2}_${3#*:}.dsc
+  [[ -f $dsc ]] && awk '/^[^ ]/ { on = /^Checksums-Sha256:/ } on && NF == 3 { print $1 "  " $3 }' "$dsc" |
+    (cd "$1" && sha256sum --check --status 2>/dev/null)
+}
+
 # The tarball of QEMU as it was built, and Debian's source packages as they were taken.
 make_sources() {
-  local tar=${DEB%_*}_sources.tar folder=$WORK/sources mirror codename suite package version file
-  local words=() apt=()
+  local folder=$OUT/$NAME-$VERSION-sources mirror codename suite package version file
+  local words=() apt=() missing=()
   find_qemu
   [[ -f build/guest-plain/sources ]] || build scripts/build-guest.sh --out build/guest-plain
   mkdir -p "$folder" "$WORK"/apt/{lists,cache/archives}/partial
   for file in "$(cache_dir)"/{debian,download}/qemu*.tar.*; do
     [[ ! -f $file || $(sha256sum <"$file") != "$(value sha256) "* ]] || cp "$file" "$folder/"
   done
-  [[ -n $(find "$folder" -type f) ]] ||
+  compgen -G "$folder/qemu*.tar.*" >/dev/null ||
     die "the cache has no tarball of QEMU with sha256 $(value sha256): it was built from $(value from)"
 
   mirror=$(debian_mirror)
@@ -313,14 +320,20 @@ make_sources() {
   while ((${#words[@]})); do
     package=${words[0]} version=${words[1]}
     words=("${words[@]:2}")
-    (cd "$folder" && run_logged "the source of $package $version, which is at https://snapshot.debian.org if the mirror has it no longer," \
-      "${apt[@]}" source --download-only --only-source "$package=$version")
+    has_source "$folder" "$package" "$version" || (cd "$folder" && "${apt[@]}" source --download-only \
+      --only-source "$package=$version") >>"$LOG_FILE" 2>&1 || true
+    has_source "$folder" "$package" "$version" || missing+=("$package $version")
   done
-  (cd "$folder" && find . -type f -printf '%f\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
-  tar --create --file "$WORK/sources.tar" --directory "$WORK" --sort name --owner 0 --group 0 --numeric-owner \
-    --mtime "@$SOURCE_DATE_EPOCH" --transform "s,^sources,$NAME-$VERSION-sources," sources
-  mv "$WORK/sources.tar" "$tar"
-  say "$tar ($(($(stat -c %s "$tar") / 1048576)) MiB)"
+  ((${#missing[@]} == 0)) || die "the mirror does not have: $(printf '%s, ' "${missing[@]}" |
+    sed 's/, $//'). What it has is in $folder: put these beside it, from https://snapshot.debian.org, and try again"
+  rm -f "$folder/SHA256SUMS"
+  (cd "$folder" && sha256sum -- *) >"$WORK/SHA256SUMS"
+  mv "$WORK/SHA256SUMS" "$folder/"
+  tar --create --file "$WORK/sources.tar" --directory "$OUT" --sort name --owner 0 --group 0 --numeric-owner \
+    --mtime "@$SOURCE_DATE_EPOCH" "${folder##*/}"
+  mv "$WORK/sources.tar" "${DEB%_*}_sources.tar"
+  rm -rf "$folder"
+  say "${DEB%_*}_sources.tar ($(($(stat -c %s "${DEB%_*}_sources.tar") / 1048576)) MiB)"
 }
 
 for what in "${WHAT[@]}"; do

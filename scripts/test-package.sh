@@ -110,6 +110,7 @@ inside() {
     mount --make-rprivate /
     mount -t proc proc "$1/proc"
     mount -t tmpfs tmpfs "$1/dev/shm"
+    mount -t devpts -o ptmxmode=666 devpts "$1/dev/pts"
     exec chroot "$@"' sh "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb LANG=C.UTF-8 \
     DEBIAN_FRONTEND=noninteractive "${@:2}" </dev/null
 }
