@@ -88,9 +88,10 @@ trap 'rm -rf "$WORK"' EXIT
 
 # ---- what is packaged ------------------------------------------------------------
 
+# Without the time of the packages: C++ is compiled anew when it changes.
 build() {
   say "$*"
-  run_logged "$*" "$@"
+  run_logged "$*" env --unset SOURCE_DATE_EPOCH "$@"
 }
 
 # wheel FOLDER: the Python package.
@@ -241,8 +242,8 @@ Description: PCIe card in QEMU whose logic is RTL in an HDL simulator
  simulation and a small guest.
 EOF
   find "$root" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
-  # One thread: what several make depends on how much memory there is.
-  run_logged 'dpkg-deb' dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$WORK/result.deb"
+  # Most of it is compressed already, or programs. One thread makes the same of the same.
+  run_logged 'dpkg-deb' dpkg-deb --root-owner-group -Zzstd -z12 --threads-max=1 --build "$root" "$WORK/result.deb"
   mv "$WORK/result.deb" "$DEB"
   say "$DEB ($(($(stat -c %s "$DEB") / 1048576)) MiB)"
 }

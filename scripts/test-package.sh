@@ -18,32 +18,35 @@ BUILD_TOOLS='^((gcc|g\+\+|cpp|clang)(-[0-9]+)?|make|cmake|ninja-build|binutils|b
 
 usage() {
   cat <<EOF
-usage: scripts/test-package.sh [option...]
+usage: scripts/test-package.sh [option...] [PART...]
 
-Makes the packages, twice: they are the same, byte by byte. Then, for this release of Debian and
-each newer one of ${RELEASES[*]}: makes a minimal Debian, installs the .deb in it with apt, runs
-accelerator-demo as an ordinary user in less than $LIMIT s and a script of the Python package, and
-removes the package. Before that, tests of a driver with the wheel and the QEMU of the .deb; after
-it, the OCI image: skopeo reads it, umoci unpacks it, its demo runs.
-Needs root, and a mirror of Debian.
+Makes the packages, and tests them. Needs root, and a mirror of Debian.
 
-  --qemu DIR       the QEMU in DIR (default: build/qemu/patched, built if missing)
-  --release NAME   only this release, and without the image
-  --help           this text
+  same      they are the same, byte by byte, when they are made again
+  wheel     tests of a driver with the wheel and the QEMU of the .deb, without a checkout
+  ${RELEASES[0]}, ${RELEASES[1]}
+            a minimal Debian of that release: apt installs the .deb in it, accelerator-demo
+            passes as an ordinary user in less than $LIMIT s, a script of the Python package
+            runs, nothing is left when the package is removed
+  image     skopeo reads the OCI image, umoci unpacks it, its demo passes
+
+Without a PART all of them, but for releases of Debian older than this one. With others than
+same, the packages of the last run are taken if they are there.
+
+  --qemu DIR  the QEMU in DIR (default: build/qemu/patched, built if missing)
+  --help      this text
 EOF
 }
 
-PACKAGE=(scripts/package.sh) ONLY=''
+PACKAGE=(scripts/package.sh) PARTS=()
 while (($#)); do
   case $1 in
-    --qemu | --release)
-      (($# >= 2)) || die "$1 needs a value"
-      case $1 in
-        --qemu) PACKAGE+=(--qemu "$2") ;;
-        --release) ONLY=$2 ;;
-      esac
+    --qemu)
+      (($# >= 2)) || die "$1 needs a folder"
+      PACKAGE+=(--qemu "$2")
       shift
       ;;
+    same | wheel | bookworm | trixie | image) PARTS+=("$1") ;;
     --help | -h)
       usage
       exit 0
@@ -53,53 +56,63 @@ while (($#)); do
   shift
 done
 ((EUID == 0)) || die "root is needed to make a Debian and to change into it: sudo scripts/test-package.sh"
-# shellcheck source=/dev/null
-CODENAME=$(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
-if [[ -n $ONLY ]]; then
-  RELEASES=("$ONLY")
-else
+OUT=$REPO_DIR/build/test-package
+if ((${#PARTS[@]} == 0)); then
+  # shellcheck source=/dev/null
+  CODENAME=$(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
   # What was built here need not run on an older one.
   while [[ ${RELEASES[0]:-$CODENAME} != "$CODENAME" ]]; do RELEASES=("${RELEASES[@]:1}"); done
   ((${#RELEASES[@]})) || die "this is Debian '$CODENAME', which is none of those that the test knows"
+  PARTS=(same wheel "${RELEASES[@]}" image)
 fi
+[[ " ${PARTS[*]} " != *' same '* ]] || rm -rf --one-file-system "$OUT"
 need_packages mmdebstrap debian-archive-keyring skopeo umoci
 MIRROR=$(debian_mirror)
 [[ -n $MIRROR ]] || die "apt here knows no mirror of Debian"
 
-OUT=$REPO_DIR/build/test-package
-rm -rf --one-file-system "$OUT"
 make_folder "$OUT"
 LOG_FILE=$OUT/test.log
 : >"$LOG_FILE"
-trap 'rm -rf --one-file-system "$OUT"/root-*' EXIT
+ROOTS=$(mktemp -d "$OUT/roots.XXXXXX")
+chmod 755 "$ROOTS"
+trap 'rm -rf --one-file-system "$ROOTS"' EXIT
 
 # ---- the packages ----------------------------------------------------------------
 
-"${PACKAGE[@]}" --out "$OUT/packages" deb wheel
-DEB=$(echo "$OUT"/packages/*.deb) WHEEL=$(echo "$OUT"/packages/*.whl)
-run_logged 'making the packages again' "${PACKAGE[@]}" --out "$OUT/again" deb wheel
-for file in "$DEB" "$WHEEL"; do
-  cmp "$file" "$OUT/again/${file##*/}" || die "${file##*/} is another when it is made again"
-done
-rm -rf "$OUT/again"
-say "${DEB##*/} and ${WHEEL##*/} are the same when they are made again"
+VERSION=$(scripts/package.sh --print-version)
+DEB=$OUT/packages/accelerator-cosim_${VERSION}_$(dpkg --print-architecture).deb
+WHEEL=$OUT/packages/accelerator_cosim-$VERSION-py3-none-any.whl
+[[ -f $DEB && -f $WHEEL ]] || "${PACKAGE[@]}" --out "$OUT/packages" deb wheel
 
 ! dpkg-deb --field "$DEB" Depends Recommends | grep -oE '[a-z0-9][a-z0-9.+-]+' | grep -E "$BUILD_TOOLS" ||
   die "the .deb depends on that, which is a build tool"
 
-# The wheel, with pytest, where there is no checkout: all tests but those that build RTL.
-python_env harness
-LOG_FILE=$OUT/test.log
-dpkg-deb --extract "$DEB" "$OUT/unpacked"
-mkdir "$OUT/tests"
-cp examples/driver-tests/test_sort.py "$OUT/tests/"
-run_logged 'installing the wheel' "$PYTHON_ENV/bin/pip" --disable-pip-version-check install --no-deps \
-  --target "$OUT/wheel" "$WHEEL"
-(cd "$OUT/tests" && PYTHONPATH=$OUT/wheel ACCELERATOR_ROOT=$OUT/unpacked/opt/accelerator-cosim \
-  run_logged 'a test with the wheel' "$PYTHON_ENV/bin/python" -m pytest -q -p no:cacheprovider \
-  --rootdir . --cosim-runs "$OUT/runs" -k 'not whatever_the_width' test_sort.py)
-grep -E '^[0-9]+ passed' "$LOG_FILE" | tail -n 1 | sed 's/^/[test-package.sh] the wheel, with the QEMU of the .deb: /'
-rm -rf "$OUT/unpacked" "$OUT/wheel"
+part_same() {
+  local file
+  run_logged 'making the packages again' "${PACKAGE[@]}" --out "$OUT/again" deb wheel
+  for file in "$DEB" "$WHEEL"; do
+    cmp "$file" "$OUT/again/${file##*/}" || die "${file##*/} is another when it is made again"
+  done
+  rm -rf "$OUT/again"
+  say "${DEB##*/} and ${WHEEL##*/} are the same when they are made again"
+}
+
+# With pytest, where there is no checkout: all tests but those that build RTL.
+part_wheel() {
+  python_env harness
+  LOG_FILE=$OUT/test.log
+  rm -rf "$OUT/unpacked" "$OUT/wheel" "$OUT/tests"
+  dpkg-deb --extract "$DEB" "$OUT/unpacked"
+  mkdir "$OUT/tests"
+  cp examples/driver-tests/test_sort.py "$OUT/tests/"
+  run_logged 'installing the wheel' "$PYTHON_ENV/bin/pip" --disable-pip-version-check install --no-deps \
+    --target "$OUT/wheel" "$WHEEL"
+  (cd "$OUT/tests" && PYTHONPATH=$OUT/wheel ACCELERATOR_ROOT=$OUT/unpacked/opt/accelerator-cosim \
+    run_logged 'tests with the wheel' "$PYTHON_ENV/bin/python" -m pytest -q -p no:cacheprovider \
+    --rootdir . --cosim-runs "$OUT/runs" -k 'not whatever_the_width' test_sort.py)
+  say "the wheel, with the QEMU of the .deb: $(grep -E '^[0-9]+ passed' "$LOG_FILE" | tail -n 1)"
+  rm -rf "$OUT/unpacked" "$OUT/wheel" "$OUT/tests"
+}
 
 # ---- in a fresh Debian -----------------------------------------------------------
 
@@ -142,7 +155,7 @@ with Run(seed=1) as run:
 "
 
 test_release() {
-  local release=$1 root=$OUT/root-$1 begin installed passed found
+  local release=$1 root=$ROOTS/$1 begin installed passed found
   say "making a minimal Debian $release"
   fresh_debian "$release" "$root"
   # shellcheck disable=SC2016 # dpkg expands the field
@@ -173,27 +186,31 @@ test_release() {
   say "Debian $release: a run of the Python package"
 
   run_logged 'apt purge' inside "$root" apt-get -q -y purge accelerator-cosim
-  found=$(find "$root/opt" "$root/usr" -ipath '*accelerator*' | head -n 5)
+  found=$(find "$root" \( -path "$root/home" -o -path "$root/tmp" -o -path "$root/var" \) -prune \
+    -o -iname '*accelerator*' -print)
   [[ -z $found ]] || die "the package leaves behind: $found"
   rm -rf --one-file-system "$root"
 }
 
-for release in "${RELEASES[@]}"; do
-  test_release "$release"
-done
+part_bookworm() {
+  test_release bookworm
+}
+
+part_trixie() {
+  test_release trixie
+}
 
 # ---- the image -------------------------------------------------------------------
 
 # Read and unpacked by tools of others, and run as its configuration says.
-test_image() {
-  local image root=$OUT/root-image version command
+part_image() {
+  local image root=$ROOTS/image command
   "${PACKAGE[@]}" --out "$OUT/packages" oci
   image=${DEB%.deb}.oci.tar
-  version=$(scripts/package.sh --print-version)
   [[ $(skopeo inspect "oci-archive:$image" --format '{{.Os}} {{.Architecture}} {{len .Layers}}') == \
     "linux $(dpkg --print-architecture) 1" ]] || die "skopeo sees another image in $image"
-  run_logged 'skopeo copy' skopeo --insecure-policy copy "oci-archive:$image" "oci:$OUT/root-layout:$version"
-  run_logged 'umoci unpack' umoci unpack --image "$OUT/root-layout:$version" "$root"
+  run_logged 'skopeo copy' skopeo --insecure-policy copy "oci-archive:$image" "oci:$ROOTS/layout:$VERSION"
+  run_logged 'umoci unpack' umoci unpack --image "$ROOTS/layout:$VERSION" "$root"
   command=$(python3 -c 'import json, sys
 process = json.load(open(sys.argv[1]))["process"]
 print(process["user"]["uid"], *process["args"])' "$root/config.json")
@@ -204,6 +221,6 @@ print(process["user"]["uid"], *process["args"])' "$root/config.json")
   say "${image##*/}: read by skopeo, unpacked by umoci, its demo passed"
 }
 
-if [[ -z $ONLY ]]; then
-  test_image
-fi
+for part in "${PARTS[@]}"; do
+  "part_$part"
+done
