@@ -23,6 +23,7 @@ UNMARKED = [
     "LICENSES/*",
     "*.json",
     "*.patch",
+    "scripts/package/copyright",
     "*/py.typed",
     "hdl/tests/flows/expected/*",
     "qemu-rust-device/bindgen.args",
