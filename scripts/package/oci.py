@@ -32,8 +32,8 @@ def digest_of(path):
 class Archive:
     """A tar with files of one time and no owner."""
 
-    def __init__(self, file, epoch):
-        self.tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)
+    def __init__(self, tar, epoch):
+        self.tar = tar
         self.epoch = epoch
 
     def add(self, name, content, size):
@@ -64,14 +64,14 @@ def main():
     created = datetime.fromtimestamp(options.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     with tempfile.NamedTemporaryFile(dir=options.image.parent) as layer, \
-            open(options.image, "wb") as image:
+            tarfile.open(options.image, "w", format=tarfile.PAX_FORMAT) as tar:
         with open(options.root, "rb") as root, gzip.GzipFile(
                 filename="", fileobj=layer, mode="wb", compresslevel=6, mtime=0) as zipped:
             shutil.copyfileobj(root, zipped, 1 << 20)
         layer.flush()
         digest, size = digest_of(layer.name), Path(layer.name).stat().st_size
 
-        archive = Archive(image, options.epoch)
+        archive = Archive(tar, options.epoch)
         archive.text("oci-layout", {"imageLayoutVersion": "1.0.0"})
         layer.seek(0)
         archive.add("blobs/sha256/" + digest.removeprefix("sha256:"), layer, size)
@@ -103,7 +103,6 @@ def main():
         }, MANIFEST)
         manifest["annotations"] = {"org.opencontainers.image.ref.name": options.version}
         archive.text("index.json", {"schemaVersion": 2, "manifests": [manifest]})
-        archive.tar.close()
 
 
 if __name__ == "__main__":

@@ -237,11 +237,13 @@ def swap(bench, vm, name, *arguments):
     bench.pids[name] = int(pid)
     # The build for editing is the default, and what the seconds are about.
     if not re.search(r"build/sim/([a-z_]+-edit)/\1$", program):
-        raise Failure(f"swap-rtl.sh {arguments} has started {program}, expected a build for editing")
+        raise Failure(f"swap-rtl.sh {arguments} has started {program}, "
+                      "expected a build for editing")
     parts = re.findall(r"build ([0-9.]+) s, swap ([0-9.]+) s, driver \([a-z-]+\) ([0-9.]+) s", text)
     total = float(re.findall(r"re-probed: ([0-9.]+)", text)[-1])
     if not parts or abs(sum(map(float, parts[-1])) - total) > 0.1:
-        raise Failure(f"swap-rtl.sh does not tell the seconds of each part, {total} s in all:\n{text}")
+        raise Failure("swap-rtl.sh does not tell the seconds of each part, "
+                      f"{total} s in all:\n{text}")
     return total
 
 

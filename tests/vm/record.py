@@ -8,6 +8,7 @@ import csv
 import json
 import re
 import sys
+from pathlib import Path
 
 
 def numbers(text):
@@ -27,8 +28,7 @@ def same(what, ours, theirs):
 
 
 def main():
-    demo_text, summary_text = (open(name, encoding="utf-8").read() for name in sys.argv[1:3])
-    demo, summary = numbers(demo_text), numbers(summary_text)
+    demo, summary = (numbers(Path(name).read_text(encoding="utf-8")) for name in sys.argv[1:3])
     with open(sys.argv[3], encoding="utf-8", newline="") as file:
         entries = list(csv.DictReader(file))
     same("lines of the CSV", len(entries), summary["entries"])
@@ -74,17 +74,17 @@ def main():
         phases = "".join(point[0] for point in points)
         if not re.fullmatch("st*f", phases):
             sys.exit(f"an arrow has the points {phases}")
-        kinds = []
+        passed = []
         for _, row, ts in points:
-            within = [slice for slice in slices[row] if slice[0] <= ts < slice[1]]
+            within = [each for each in slices[row] if each[0] <= ts < each[1]]
             if not within:
                 sys.exit(f"an arrow has a point at {ts} of row {row}, where nothing is")
-            kinds.append(within[0][2])
-        if kinds[0] != "mmio_write":
-            sys.exit(f"an arrow begins at {kinds[0]}")
-        ends[kinds[-1]] += 1
+            passed.append(within[0][2])
+        if passed[0] != "mmio_write":
+            sys.exit(f"an arrow begins at {passed[0]}")
+        ends[passed[-1]] += 1
     same("rows of interrupts in the trace",
-         sum(slice[2] == "msix" for row in slices.values() for slice in row), summary["msix"])
+         sum(each[2] == "msix" for row in slices.values() for each in row), summary["msix"])
     if not ends["msix"]:
         sys.exit(f"no arrow ends at an interrupt: {dict(ends)}")
     print(f"arrows by their end: {dict(ends)}")

@@ -141,7 +141,8 @@ def main():
     def rtl_link(name):
         """What a QEMU knows of the RTL's NIC bridge."""
         text = ask(name, ("human-monitor-command", {"command-line": "info network"}))
-        return re.search("rtl-link=(\\w+)", text)[1]
+        found = re.search("rtl-link=(\\w+)", text)
+        return found[1] if found else text
 
     try:
         sim_host, qemu_host = Host("acc-sim"), Host("acc-qemu")
