@@ -770,7 +770,8 @@ fn bytes_that_a_character_device_never_takes_are_dropped_and_counted() {
     ));
     ok(rtl.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
     // More than any window: the RTL gets credit for what is dropped.
-    let bytes = pattern(3, 100_000);
+    // So much that a line for each time would be too many.
+    let bytes = pattern(3, 1_000_000);
     let mut sent = 0;
     let deadline = Instant::now() + PATIENCE;
     while sent < bytes.len() {
@@ -823,4 +824,51 @@ fn a_simulator_is_found_again_each_time() {
         ok(uart.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
         lan.session(1);
     }
+}
+
+/// Neither its character device nor the machine calls a card that is gone.
+#[test]
+fn nothing_calls_a_card_that_is_gone() {
+    let scratch = Scratch::new();
+    let path = scratch.path("tty");
+    let mut m = Machine::start_with(
+        sample_config(1),
+        &Options {
+            args: format!(
+                "-chardev socket,id=c0,path={},server=on,wait=off",
+                path.display()
+            ),
+            properties: "chardev=c0".into(),
+            env: vec![("MALLOC_PERTURB_", "165")],
+            ..Options::default()
+        },
+    );
+    let mut terminal = UnixStream::connect(path).unwrap();
+    terminal.set_nonblocking(true).unwrap();
+    let endpoint = format!("{}.uart", m.endpoint());
+    let mut rtl = ok(DevicePeer::bind(&endpoint, Serial, 64));
+    ok(rtl.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+    // Until the terminal, which nobody reads, takes no more.
+    let mut quiet = 0;
+    while quiet < 10 {
+        let sent = ok(rtl.send_bytes(&[0xaa; 65536]));
+        let came = ok(rtl.pump(Duration::from_millis(30)));
+        quiet = if sent == 0 && !came { quiet + 1 } else { 0 };
+    }
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("DEVICE_DELETED");
+    // Now it would.
+    let mut bytes = vec![0; 65536];
+    for _ in 0..20 {
+        while some(terminal.read(&mut bytes)) != 0 {}
+        some(terminal.write(b"for nobody"));
+        m.qemu.qmp("query-status", json!({}));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    m.qemu.qmp("stop", json!({}));
+    m.qemu.qmp("cont", json!({}));
+    m.qemu.qmp("query-status", json!({}));
+    m.qemu.qmp("quit", json!({}));
+    assert_eq!(m.qemu.wait_exit(PATIENCE).code(), Some(0));
 }
