@@ -190,9 +190,7 @@ cleanup() {
   exit "$status"
 }
 trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+end_on_signals
 
 # ---- what is needed --------------------------------------------------------------
 
@@ -377,8 +375,8 @@ exec 8<"$SOCKET_DIR/serial"
 part='' silent=0 DIED=no LOOKED=$SECONDS
 while true; do
   status=0
-  IFS= read -r -t 1 line <&8 || status=$?
-  part+=$line
+  read_line 1 8 || status=$?
+  part+=$LINE
   if ((status == 0)); then
     take_line "${part%$'\r'}"
     part='' silent=0

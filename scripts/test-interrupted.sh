@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # What scripts/test.sh does when it is told to end in the middle of a suite, and its report of that
-# and of other ends.
+# and of other ends; and what scripts do that wait for a line of a guest then.
 set -euo pipefail
 SCRIPT_NAME='test-interrupted.sh'
 # shellcheck source=scripts/lib.sh
@@ -14,7 +14,8 @@ usage: scripts/test-interrupted.sh
 
 Runs scripts/test.sh with a cargo that never ends, which has started another program, tells it
 to end by each signal, and sees that all of them do. The report of --junit has to say so, and to
-be XML whatever is in a log.
+be XML whatever is in a log. Then ends a script that waits for lines, and takes a while to
+clean up.
 EOF
 }
 
@@ -149,5 +150,51 @@ os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" \
     is_gone "$(<"$file")" || die "${file##*.} has outlived scripts/test.sh after SIG$signal"
   done
 done
+# It waits in the trap for EXIT for what others print, when a wait with a limit that was interrupted
+# would have been over.
+cat >"$WORK/reader" <<'EOF'
+#!/usr/bin/env bash
+set -euo pipefail
+SCRIPT_NAME=reader
+. "$REPO_DIR/scripts/lib.sh"
+. "$REPO_DIR/scripts/vm.sh"
+cleanup() {
+  local status=$? i said
+  trap '' INT TERM HUP
+  for i in {1..25}; do said=$(sleep 0.04 && echo "clean $i"); done
+  echo "$said"
+  exit "$status"
+}
+trap cleanup EXIT
+end_on_signals
+mkfifo "$1"
+exec 8<>"$1"
+while true; do
+  echo waiting
+  status=0
+  read_line 1 8 || status=$?
+  ((status > 128)) || die "a line has come: status $status, $LINE"
+done
+EOF
+for expected in HUP:129 INT:130 TERM:143; do
+  signal=${expected%:*}
+  # In the middle of its second wait.
+  env REPO_DIR="$REPO_DIR" python3 -c '
+import os, signal, sys
+for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(each, signal.SIG_DFL)
+os.execvp("bash", ["bash", *sys.argv[1:]])' "$WORK/reader" "$WORK/line.$signal" >"$WORK/log" 2>&1 &
+  RUN=$!
+  patient grep -qzP 'waiting\nwaiting\n' "$WORK/log" || die "nobody waits: $(cat "$WORK/log")"
+  sleep 0.3
+  kill "-$signal" "$RUN"
+  patient is_gone "$RUN" || die "a script that waits for lines has not ended 30 s after SIG$signal"
+  status=0
+  wait "$RUN" || status=$?
+  RUN=''
+  [[ $status == "${expected#*:}" && $(tail -n 1 "$WORK/log") == 'clean 25' ]] ||
+    die "a script that waits for lines has ended with status $status after SIG$signal: $(cat "$WORK/log")"
+done
+
 say "reports of what passes, fails and is killed"
-say "ended by SIGHUP, SIGINT and SIGTERM with everything that was started"
+say "ended by SIGHUP, SIGINT and SIGTERM with everything that was started, also while waiting for lines"

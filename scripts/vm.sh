@@ -15,6 +15,8 @@
 #   forget_processes            removes these files
 #   pid_dir                     the folder of these files
 #   process_start PID           when it started, in ticks of the kernel; fails if it is gone
+#   end_on_signals              has signals end the script, by way of its trap for EXIT
+#   read_line SECONDS FD        reads a line into LINE; the status is that of read
 #   make_socket_dir             SOCKET_DIR, a short path for sockets, which goes when the script ends
 #   find_simulation DESIGN      builds it unless SIM names one; WAVES=yes for waveforms
 #   find_guest [plain]          GUEST has a kernel and an initramfs; "plain" is the one without
@@ -111,6 +113,28 @@ end_children() {
   for ((group = ${#GROUPS_STARTED[@]} - 1; group >= 0; group--)); do
     end_process "-${GROUPS_STARTED[group]}"
   done
+}
+
+# ---- signals ---------------------------------------------------------------------
+
+end_on_signals() {
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+
+# What has come when the time is over is in LINE as well. A signal ends the script after it: a trap
+# that exits in the middle of `read -t` leaves its alarm behind. When that goes off in the trap for
+# EXIT, bash (5.2) goes on where read was, which is gone, and crashes.
+read_line() {
+  local status=0 ended=''
+  trap 'ended=129' HUP
+  trap 'ended=130' INT
+  trap 'ended=143' TERM
+  IFS= read -r -t "$1" LINE <&"$2" || status=$?
+  end_on_signals
+  [[ -z $ended ]] || exit "$ended"
+  return "$status"
 }
 
 # A process is known by its number and the time that it started: numbers come again.
