@@ -20,7 +20,7 @@ use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint, RawEndpoint};
 use accelerator_protocol::{
     config::Config,
     function::Function,
-    host::{MAX_READS, MAX_RESETS},
+    host::{MAX_CLOCKS, MAX_READS, MAX_RESETS},
     wire::{Frame, Reason, ResetKind, Status},
 };
 
@@ -28,6 +28,7 @@ use accelerator_protocol::{
 fn card() -> Config {
     Config {
         intx_pin: 1,
+        clock_period_ps: 4000,
         ..sample_config(4)
     }
 }
@@ -1055,6 +1056,39 @@ impl log::Log for Errors {
     }
 
     fn flush(&self) {}
+}
+
+/// Nor is one that is asked for its time over and over: it learns the interval that holds
+/// in the end as soon as something comes from it.
+#[test]
+fn a_simulator_that_does_not_read_is_asked_for_its_time_a_few_times() {
+    let mut b = bench();
+    const CHANGES: u64 = 100_000;
+    for interval in 1..=CHANGES {
+        b.link.follow(interval).unwrap();
+    }
+    assert!(b.state.up.load(Ordering::SeqCst));
+    b.link.write(0, 8, 4, 7);
+    let (mut asked, mut last) = (0, 0);
+    let tag = loop {
+        match b.endpoint.next_event(SOON).unwrap() {
+            Event::Clock { interval } => {
+                asked += 1;
+                last = interval;
+            }
+            Event::Write { tag, .. } => break tag,
+            other => panic!("{other:?}"),
+        }
+    };
+    // What is under way does not grow with the accesses either.
+    assert_eq!((asked, last), (MAX_CLOCKS, MAX_CLOCKS as u64));
+    b.endpoint.write_done(tag, Status::Ok).unwrap();
+    match b.endpoint.next_event(SOON).unwrap() {
+        Event::Clock { interval } => assert_eq!(interval, CHANGES),
+        other => panic!("{other:?}"),
+    }
+    b.endpoint.time(5).unwrap();
+    assert!(b.state.up.load(Ordering::SeqCst));
 }
 
 /// The simulator dies after it has told its configuration, before it is told

@@ -12,6 +12,7 @@ use crate::{
     function::Function,
     said::Said,
     session::MAX_DMA,
+    told::Told,
     wire::{
         split, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA,
         MAX_INTERVAL,
@@ -32,6 +33,9 @@ pub const MAX_RESETS: usize = 64;
 /// FUNCTION frames that are sent while nothing comes from the device, beside those
 /// after a reset. Further changes are put off, and become one.
 pub const MAX_FUNCTIONS: usize = 1024;
+
+/// CLOCK frames that are sent while nothing comes from the device, likewise.
+pub const MAX_CLOCKS: usize = 64;
 
 /// What a frame from the device asks of the host, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,14 +174,11 @@ pub struct HostSession {
     has_clock: bool,
     /// CLOCK was sent, and the time that was told last.
     time: Option<u64>,
+    /// The intervals of CLOCK.
+    clock: Told<u64>,
     /// The device knows FUNCTION.
     has_function: bool,
-    /// What it was told last.
-    function: Option<Function>,
-    /// How often since a frame of the device came.
-    functions: usize,
-    /// What it has to be told, and was put off.
-    next_function: Option<Function>,
+    function: Told<Function>,
     /// [`FEATURE_SHARED_MEMORY`] was offered.
     shares: bool,
     /// The device has taken that up; whether the memory is used.
@@ -207,10 +208,9 @@ impl HostSession {
             next_reset: None,
             has_clock: false,
             time: None,
+            clock: Told::new(MAX_CLOCKS),
             has_function: false,
-            function: None,
-            functions: 0,
-            next_function: None,
+            function: Told::new(MAX_FUNCTIONS),
             shares: false,
             share: None,
         }
@@ -272,14 +272,18 @@ impl HostSession {
 
     /// Asks for the simulated time, each `interval` nanoseconds of it, at most
     /// [`MAX_INTERVAL`]; 0 for no more. False, and nothing appended, if the link
-    /// is down or the device cannot do so.
+    /// is down or the device cannot do so. Nothing is appended either if it was asked
+    /// for just that already, or [`MAX_CLOCKS`] times and has sent nothing meanwhile.
+    /// Then this is put off until it does.
     pub fn clock(&mut self, interval: u64, out: &mut Vec<u8>) -> bool {
         if !self.is_up() || !self.has_clock {
             return false;
         }
         self.time.get_or_insert(0);
         let interval = interval.min(MAX_INTERVAL);
-        self.put(&Frame::Clock { interval }, out);
+        if self.clock.tell(interval) {
+            self.put(&Frame::Clock { interval }, out);
+        }
         true
     }
 
@@ -299,32 +303,18 @@ impl HostSession {
         if !self.is_up() || !self.has_function || self.next_reset.is_some() {
             return false;
         }
-        if self.function == Some(*function) {
-            self.next_function = None;
-            return false;
+        let now = self.function.tell(*function);
+        if now {
+            self.put(&Frame::Function(*function), out);
         }
-        // Resets are bounded, and so is what follows them.
-        if self.function.is_some() && self.functions >= MAX_FUNCTIONS {
-            self.next_function = Some(*function);
-            return false;
-        }
-        self.tell(*function, out);
-        true
+        now
     }
 
-    fn tell(&mut self, function: Function, out: &mut Vec<u8>) {
-        self.function = Some(function);
-        self.functions += 1;
-        self.put(&Frame::Function(function), out);
-    }
-
-    /// Appends FUNCTION if it was put off. Whether it was.
-    fn tell_late(&mut self, out: &mut Vec<u8>) -> bool {
-        let late = self.next_function.take();
-        if let Some(function) = late {
-            self.tell(function, out);
+    /// Appends FUNCTION if it was put off.
+    fn tell_late(&mut self, out: &mut Vec<u8>) {
+        if let Some(function) = self.function.tell_late() {
+            self.put(&Frame::Function(function), out);
         }
-        late.is_some()
     }
 
     fn put(&self, frame: &Frame<'_>, out: &mut Vec<u8>) {
@@ -523,8 +513,6 @@ impl HostSession {
         let reads = self.reads.len() + self.abandoned.len();
         self.voided.push_back(reads);
         self.void();
-        // After a reset it is told in any case.
-        self.function = None;
         self.put(
             &Frame::Reset {
                 tag: self.last_reset,
@@ -536,21 +524,29 @@ impl HostSession {
 
     /// Whether something was put off that a frame of the device may make room for.
     pub const fn has_put_off(&self) -> bool {
-        self.next_reset.is_some() || self.next_function.is_some()
+        self.next_reset.is_some() || self.function.has_put_off() || self.clock.has_put_off()
     }
 
-    /// Appends a reset that was put off, if there is room for it now, or a FUNCTION;
-    /// to be called after frames have come. False if nothing was appended.
+    /// Appends what was put off and there is room for now: a reset or a FUNCTION, and a
+    /// CLOCK; to be called after frames have come. False if nothing was appended.
     pub fn put_off(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(kind) = self.next_reset else {
-            return self.functions < MAX_FUNCTIONS && self.tell_late(out);
-        };
-        if self.resets_outstanding as usize >= MAX_RESETS {
-            return false;
+        let before = out.len();
+        match self.next_reset {
+            Some(kind) if (self.resets_outstanding as usize) < MAX_RESETS => {
+                self.next_reset = None;
+                self.reset(kind, out);
+            }
+            Some(_) => {}
+            None => {
+                if let Some(function) = self.function.tell_in_room() {
+                    self.put(&Frame::Function(function), out);
+                }
+            }
         }
-        self.next_reset = None;
-        self.reset(kind, out);
-        true
+        if let Some(interval) = self.clock.tell_in_room() {
+            self.put(&Frame::Clock { interval }, out);
+        }
+        out.len() != before
     }
 
     /// The peer is gone: nothing is outstanding any more.
@@ -567,7 +563,8 @@ impl HostSession {
         self.abandoned.clear();
         self.dma.clear();
         self.writes_outstanding = 0;
-        self.next_function = None;
+        // After a reset it is told in any case.
+        self.function.void();
     }
 
     /// Takes the first frame of a message and returns what it asks for and
@@ -584,7 +581,8 @@ impl HostSession {
             return Ok((HostEvent::Ignored(Ignored::Stale { session }), rest));
         }
         // Whoever sends reads as well.
-        self.functions = 0;
+        self.function.heard();
+        self.clock.heard();
         let frame = Frame::decode(&header, payload)?;
         Ok((self.event(frame, header.minor)?, rest))
     }

@@ -37,6 +37,7 @@ pub mod keys;
 pub mod limit;
 pub mod said;
 pub mod session;
+mod told;
 pub mod wire;
 
 pub use config::{Bar, Capability, Config, ConfigError, Msix};

@@ -10,7 +10,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
     host::{
-        HostEvent, HostSession, Ignored, State, Violation, MAX_FUNCTIONS, MAX_READS, MAX_RESETS,
+        HostEvent, HostSession, Ignored, State, Violation, MAX_CLOCKS, MAX_FUNCTIONS, MAX_READS,
+        MAX_RESETS,
     },
     said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
@@ -1015,6 +1016,55 @@ fn the_time_is_told_when_it_is_asked_for() {
     host.clock(1, &mut out);
     host.reset(ResetKind::Hot, &mut out);
     assert!(host.frame(&late).is_ok());
+}
+
+/// So that what waits for a device that does not read is bounded.
+#[test]
+fn how_often_the_time_is_asked_for_is_bounded_and_the_last_interval_comes() {
+    let (mut host, mut device) = timed(4000, 1);
+    let mut out = Vec::new();
+    for interval in 1..=3 * MAX_CLOCKS as u64 {
+        assert!(host.clock(interval, &mut out));
+    }
+    let one = frame(&host, &Frame::Clock { interval: 1 }).len();
+    assert_eq!(out.len(), MAX_CLOCKS * one);
+    let mut intervals = 0;
+    let mut message = &out[..];
+    while !message.is_empty() {
+        let (event, rest) = device.frame(message, &mut Vec::new()).unwrap();
+        intervals += 1;
+        let interval = intervals;
+        assert_eq!(event, DeviceEvent::Clock { interval });
+        message = rest;
+    }
+    // Neither an access nor a reset makes room, nor a frame of another session.
+    out.clear();
+    assert!(host.has_put_off() && !host.put_off(&mut out));
+    assert!(host.read(0, 0, 4, &mut out).is_some());
+    host.reset(ResetKind::Flr, &mut out);
+    let stale = frame(&HostSession::new(6, 1), &Frame::Noop);
+    host.frame(&stale).unwrap();
+    out.clear();
+    assert!(host.has_put_off() && !host.put_off(&mut out) && out.is_empty());
+    // The device has read: it is told the last one, once.
+    out.clear();
+    assert!(device.time(7, &mut out));
+    host.frame(&out).unwrap();
+    out.clear();
+    assert!(host.put_off(&mut out) && !host.has_put_off());
+    let interval = 3 * MAX_CLOCKS as u64;
+    assert_eq!(out, frame(&host, &Frame::Clock { interval }));
+    // What it knows is no news, and neither is what was put off and is undone.
+    out.clear();
+    assert!(host.clock(interval, &mut out) && out.is_empty());
+    for round in 1..MAX_CLOCKS as u64 {
+        host.clock(round % 2, &mut out);
+    }
+    assert_eq!(out.len(), (MAX_CLOCKS - 1) * one);
+    host.clock(5, &mut out);
+    assert!(host.has_put_off() && host.clock(1, &mut out));
+    assert!(!host.has_put_off());
+    assert_eq!(out.len(), (MAX_CLOCKS - 1) * one);
 }
 
 #[test]

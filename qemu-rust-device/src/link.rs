@@ -75,7 +75,7 @@ use accelerator_protocol::{
     config::Config,
     device::MAX_DMA,
     function::Function,
-    host::{HostSession, State, MAX_FUNCTIONS, MAX_READS, MAX_RESETS},
+    host::{HostSession, State, MAX_CLOCKS, MAX_FUNCTIONS, MAX_READS, MAX_RESETS},
     wire::{ResetKind, Status},
 };
 use log::{debug, info};
@@ -99,7 +99,7 @@ use crate::{context, keys::Keys};
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Messages that may be on their way beside those that the protocol bounds: those
-/// of the handshake, and changes of the clock.
+/// of the handshake.
 const OTHERS: usize = 16_384;
 
 /// What is asked of the machine that has to wait until this thread is back
@@ -202,7 +202,7 @@ impl Settings {
         let writes = self.write_window as usize * (MAX_RESETS + 1);
         let requests = writes + MAX_READS + MAX_RESETS;
         // Config space may have changed before each of them.
-        (2 * requests + MAX_FUNCTIONS + MAX_DMA + OTHERS) as i32
+        (2 * requests + MAX_FUNCTIONS + MAX_CLOCKS + MAX_DMA + OTHERS) as i32
     }
 }
 
@@ -479,8 +479,8 @@ impl Link {
         self.resume(&mut shared, full);
     }
 
-    /// Tells the device of what had to wait until something came from it: a reset, or
-    /// what the guest has set in config space.
+    /// Tells the device of what had to wait until something came from it: a reset, what
+    /// the guest has set in config space, or how often to tell the time.
     fn put_off(&self, shared: &mut Shared) {
         if !shared.session.has_put_off() {
             return;

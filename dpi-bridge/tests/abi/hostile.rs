@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use accelerator_protocol::wire::{Frame, Init, Reason, ResetKind, Status, HEADER_LEN, MAX_MESSAGE};
+use accelerator_protocol::wire::{
+    split, Frame, Init, Reason, ResetKind, Status, HEADER_LEN, MAX_INTERVAL, MAX_MESSAGE,
+};
 
 use crate::support::*;
 
@@ -673,6 +675,67 @@ fn a_flood_does_not_fill_the_memory() {
     let grown = sim.memory_kib().saturating_sub(before);
     assert!(grown < 128 * 1024, "the simulator has grown by {grown} KiB");
     sim.finish();
+}
+
+/// A host that asks for the simulated time over and over: what is kept is one interval,
+/// and what it is told is one TIME at a poll, of which none waits behind another.
+#[test]
+fn clocks_without_end_are_one_interval() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start_plain(&[("ACCELERATOR_LOG_LEVEL", "info")]);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0);
+    let host = Raw::connect(&endpoint);
+    host.up(&mut sim);
+    let clock = |interval| host.encode(&Frame::Clock { interval });
+    let before = sim.memory_kib();
+    // As long that none comes by itself.
+    let many = [clock(MAX_INTERVAL - 1), clock(0), clock(MAX_INTERVAL)].concat();
+    let many = many.repeat(MAX_MESSAGE / many.len());
+    const MESSAGES: usize = 20;
+    for _ in 0..MESSAGES {
+        host.send(&many);
+    }
+    // Behind all of them.
+    host.put(&WRITE);
+    sim.next_mmio(MMIO_WRITE);
+    assert_eq!(sim.call("polls 15 100"), 0);
+    let mut told = 0;
+    let mut last = 0;
+    while !host.is_silent() {
+        let message = host.receive();
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            let (header, payload, behind) = split(rest).unwrap();
+            if let Frame::Time { ns } = Frame::decode(&header, payload).unwrap() {
+                assert!(ns >= last, "{ns} after {last}");
+                last = ns;
+                told += 1;
+            }
+            rest = behind;
+        }
+    }
+    assert!((1..=MESSAGES).contains(&told), "{told} TIME");
+    // Each clock, for a host that does not read.
+    for _ in 0..100 {
+        host.send(&[clock(2), clock(1)].concat());
+        assert_eq!(sim.call("polls 15 3000"), 0);
+    }
+    let write = Frame::MmioWrite {
+        tag: 2,
+        bar: 0,
+        len: 4,
+        offset: 16,
+        data: 7,
+    };
+    host.put(&write);
+    assert_eq!(sim.next_mmio(MMIO_WRITE).data, 7);
+    let grown = sim.memory_kib().saturating_sub(before);
+    assert!(grown < 64 * 1024, "the simulator has grown by {grown} KiB");
+    let log = sim.finish();
+    let lines = log.matches("the host follows the simulated time").count();
+    assert!((1..=16).contains(&lines), "{lines} lines");
 }
 
 /// Lengths of 2^32 - 1 in headers and payloads, and accesses at the end of what
