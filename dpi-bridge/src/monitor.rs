@@ -154,7 +154,10 @@ fn decode(bytes: &[u8]) -> Option<(zmq::SocketEvent, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::channel, time::Duration};
+    use std::{
+        sync::mpsc::channel,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
@@ -173,6 +176,42 @@ mod tests {
         assert_eq!(event(3), None);
         assert_eq!(decode(&[1, 0, 0]), None);
         assert_eq!(event(0x200), Some((zmq::SocketEvent::DISCONNECTED, 7)));
+    }
+
+    /// A socket that lingers is there after it was closed, and its monitor would be as well.
+    #[test]
+    fn the_monitor_is_stopped_before_the_socket_closes() {
+        let context = zmq::Context::new();
+        let reader = context.socket(zmq::PULL).unwrap();
+        reader.set_rcvhwm(1).unwrap();
+        reader.bind("tcp://127.0.0.1:*").unwrap();
+        let endpoint = reader.get_last_endpoint().unwrap().unwrap();
+        let (events, socket) = socket(&context, || {
+            let push = context.socket(zmq::PUSH)?;
+            push.set_linger(30_000)?;
+            push.set_sndhwm(1)?;
+            Ok(push)
+        })
+        .unwrap();
+        socket.connect(&endpoint).unwrap();
+        // Until nobody takes any more: some of it has to linger.
+        socket.set_sndtimeo(200).unwrap();
+        while socket.send(vec![0; 1 << 20], 0).is_ok() {}
+        drop(socket);
+        // The monitor's address is free when it has stopped.
+        let begin = Instant::now();
+        let next = context.socket(zmq::PAIR).unwrap();
+        while next.bind(ENDPOINT).is_err() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(10),
+                "the monitor goes on"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(events);
+        // What lingers is taken.
+        reader.set_rcvtimeo(200).unwrap();
+        while reader.recv_bytes(0).is_ok() {}
     }
 
     /// Many connections come and go while nobody reads, and then the socket is

@@ -62,6 +62,7 @@ mod send;
 mod serving;
 mod voice;
 mod wait;
+mod watched;
 mod wire;
 
 use std::{

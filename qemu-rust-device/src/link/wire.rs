@@ -8,7 +8,7 @@ use accelerator_carrier::vanished::{Connection, Found};
 use accelerator_protocol::wire::MAX_MESSAGE;
 use log::warn;
 
-use super::{descriptors::epoll, Link, Shared};
+use super::{descriptors::epoll, watched::Watched, Link, Shared};
 use crate::{
     error::LinkError,
     keys::{self, Keys},
@@ -16,7 +16,8 @@ use crate::{
 
 /// A socket to the simulator and the watch over its connection.
 pub(crate) struct Wire {
-    pub(crate) socket: zmq::Socket,
+    // Closed in this order.
+    pub(crate) socket: Watched,
     monitor: zmq::Socket,
     /// If it is over TCP.
     connection: Option<Connection>,
@@ -59,11 +60,7 @@ impl Wire {
             | zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
             | zmq::SocketEvent::DISCONNECTED.to_raw()
             | keys::FAILURES;
-        let monitor = context
-            .socket(zmq::PAIR)
-            .map_err(fail("cannot make a monitor socket"))?;
-        socket
-            .monitor(&address, i32::from(events))
+        let (socket, monitor) = Watched::new(context, socket, &address, events)
             .map_err(fail("cannot watch the socket"))?;
         let wire = Self {
             socket,
@@ -74,10 +71,6 @@ impl Wire {
             refused: None,
             keyed: keys.is_some(),
         };
-        wire.monitor
-            .set_linger(0)
-            .and_then(|()| wire.monitor.connect(&address))
-            .map_err(fail("cannot connect the monitor"))?;
         wire.socket
             .connect(endpoint)
             .map_err(fail("cannot connect to the endpoint"))?;
@@ -147,17 +140,6 @@ impl Wire {
                 silence.as_secs_f32()
             );
         }
-    }
-}
-
-impl Drop for Wire {
-    /// Ends the watch before the sockets are closed: libzmq's I/O thread would go on
-    /// telling of a socket that closes, to a monitor that is gone, and wait for room
-    /// there for ever.
-    fn drop(&mut self) {
-        // SAFETY: the socket is open; without an address its watch is ended, as
-        // the manual of the function says. It cannot fail for an open socket.
-        unsafe { zmq_sys::zmq_socket_monitor(self.socket.as_mut_ptr(), std::ptr::null(), 0) };
     }
 }
 
