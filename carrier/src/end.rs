@@ -190,7 +190,7 @@ impl End {
     }
 
     /// How far the other end has sent, for [`Self::has_received`].
-    pub fn sent_so_far(&self) -> u64 {
+    pub fn sent_so_far(&mut self) -> u64 {
         self.receive.written()
     }
 

@@ -63,6 +63,11 @@ pub enum Broken {
         /// At most so many can be.
         possible: u64,
     },
+    /// A position that was seen turned back.
+    Back {
+        /// By so many words.
+        words: u64,
+    },
     /// A part of a message without a byte, with others to follow.
     Empty,
     /// A part of a message that is longer than what was written, or may be.
@@ -86,6 +91,12 @@ impl fmt::Display for Broken {
                 f,
                 "a ring in shared memory would hold {found} words, {possible} are possible"
             ),
+            Self::Back { words } => {
+                write!(
+                    f,
+                    "a position in shared memory turned back by {words} words"
+                )
+            }
             Self::Empty => f.write_str("a message in shared memory has an empty part"),
             Self::Length { found, limit } => write!(
                 f,

@@ -102,6 +102,8 @@ pub struct Consumer<M> {
     memory: M,
     /// Words read. The one in the shared memory is never read.
     head: u64,
+    /// Words written, as far as was seen.
+    tail: u64,
 }
 
 /// What [`Consumer::pop`] found.
@@ -229,7 +231,11 @@ impl<M: Memory> Consumer<M> {
     /// Of a ring from which nothing was read.
     pub fn new(memory: M) -> Self {
         debug_assert!(memory.data().len().is_power_of_two());
-        Self { memory, head: 0 }
+        Self {
+            memory,
+            head: 0,
+            tail: 0,
+        }
     }
 
     /// Where the ring is.
@@ -237,9 +243,14 @@ impl<M: Memory> Consumer<M> {
         &self.memory
     }
 
-    /// Words that the other side has written so far, as it says.
-    pub fn written(&self) -> u64 {
-        self.memory.lines().tail.0.load(Ordering::Acquire)
+    /// Words that the other side has written so far, as it says. It cannot take that back:
+    /// [`Self::pop`] reads them or fails.
+    pub fn written(&mut self) -> u64 {
+        let tail = self.memory.lines().tail.0.load(Ordering::Acquire);
+        if tail.wrapping_sub(self.head) > self.tail.wrapping_sub(self.head) {
+            self.tail = tail;
+        }
+        tail
     }
 
     /// Whether all was read that was there when [`Self::written`] gave `position`. One
@@ -263,15 +274,25 @@ impl<M: Memory> Consumer<M> {
         let lines = self.memory.lines();
         let data = self.memory.data();
         let size = data.len() as u64;
-        let there = lines.tail.0.load(Ordering::Acquire).wrapping_sub(self.head);
-        if there == 0 {
-            return Ok(Popped::Nothing);
-        }
+        let tail = lines.tail.0.load(Ordering::Acquire);
+        let there = tail.wrapping_sub(self.head);
         if there > size {
             return Err(Broken::Position {
                 found: there,
                 possible: size,
             });
+        }
+        // What was written stays so, or whoever waits until it is read could be kept at it for
+        // ever.
+        let seen = self.tail.wrapping_sub(self.head);
+        if there < seen {
+            return Err(Broken::Back {
+                words: seen - there,
+            });
+        }
+        self.tail = tail;
+        if there == 0 {
+            return Ok(Popped::Nothing);
         }
         let mut at = self.head;
         let head = data[index(at, data)].load(Ordering::Relaxed);

@@ -295,6 +295,28 @@ fn each_thing_that_breaks_a_ring_is_named() {
             possible: 16
         })
     );
+    // What was written and is taken back, whoever has seen it.
+    let ring = new();
+    let mut producer = Producer::new(ring.clone());
+    let mut consumer = Consumer::new(ring.clone());
+    assert!(producer.push(&[0; 24], false).unwrap());
+    assert_eq!(
+        consumer.pop(&mut message, 100),
+        Ok(Popped::Last),
+        "4 words are read"
+    );
+    ring.scribble(0, 6);
+    assert_eq!(consumer.written(), 6);
+    for tail in [4, 5] {
+        ring.scribble(0, tail);
+        // A later look is none that counts.
+        assert_eq!(consumer.written(), tail);
+        assert!(!consumer.has_read(6));
+        let words = 6 - tail;
+        assert_eq!(consumer.pop(&mut message, 100), Err(Broken::Back { words }));
+    }
+    ring.scribble(0, 3);
+    assert!(consumer.pop(&mut message, 100).is_err());
     let ring = new();
     ring.scribble(0, 2);
     ring.0.data[0].store(1 << 63, std::sync::atomic::Ordering::SeqCst);

@@ -168,3 +168,20 @@ fn nothing_is_used_that_was_taken_back_and_requests_stay_in_order() {
     assert!(guest.take_activity().is_empty());
     sim.finish();
 }
+
+/// The host claims to have written something before the read, and takes that back: the read
+/// does not wait for it for ever.
+#[test]
+fn a_position_that_turns_back_ends_the_session() {
+    let Some((_folder, mut sim, guest, _file)) = bench() else {
+        return;
+    };
+    // The tail of the ring to the device, see PROTOCOL.md.
+    let tail = guest.shared_word(0).unwrap();
+    assert!(guest.scribble(0, &(tail + 4).to_le_bytes()));
+    assert!(sim.call(&format!("dma_read {MEMORY} 4")) >= 0);
+    assert!(guest.scribble(0, &tail.to_le_bytes()));
+    sim.link(false);
+    let log = sim.finish();
+    assert!(log.contains("turned back by 4 words"), "{log}");
+}

@@ -246,6 +246,11 @@ impl GuestEndpoint {
         self.shared.scribble(offset, bytes)
     }
 
+    /// A word of the shared memory of the session, see [`Memory::word`].
+    pub fn shared_word(&self, offset: u64) -> Option<u64> {
+        self.shared.word(offset)
+    }
+
     /// Lets the device use all of a file in place of the memory, without asking, until
     /// [`Self::take_back`]. False if the session goes through the socket.
     ///

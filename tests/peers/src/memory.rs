@@ -199,6 +199,14 @@ impl Memory {
             .is_some_and(|file| file.write_all_at(bytes, offset % limit).is_ok())
     }
 
+    /// The word at `offset` of it, as it is now. `None` if there is none.
+    pub fn word(&self, offset: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let file = self.1.as_ref()?;
+        file.read_exact_at(&mut bytes, offset).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
     /// Whether the session goes through it.
     pub const fn is_used(&self) -> bool {
         matches!(self.0, State::Used(..))
