@@ -67,8 +67,11 @@ module accelerator_dma_reads
   // What a board's bridge would not take, and was told: a narrow size, an address that it does not
   // have. Two-state, so that they begin as 0.
   bit                    told_narrow_q, told_address_q;
-  // Requests told of that cannot be carried out, and complaints.
-  int unsigned           told_bad_q, complaints_q;
+  // Kinds of stalls.
+  localparam int unsigned Stalls = 2;
+  // What was told of requests that cannot be carried out, complaints, and of each kind of stall.
+  lines_t                told_bad_q, complaints_q;
+  lines_t                stalls_q[Stalls];
 
   assign s_axi_arready = rst_ni && count_q != CountWidth'(Depth) && !retry_q;
   assign idle_o        = count_q == '0;
@@ -120,13 +123,19 @@ module accelerator_dma_reads
 
   // What nothing moved for.
   task automatic tell_stall();
-    if (s_axi_rvalid) begin
-      $warning("%m: %s: s_axi_rready has been low for %0d clocks with read data for ID %0d there",
-               Name, StallClocks, s_axi_rid);
-    end else begin
-      $warning("%m: %s: the host has not answered the read at 0x%0h for %0d clocks", Name,
-               addr_q[r_ptr_q], StallClocks);
+    automatic int unsigned kind;
+    automatic string       what;
+    kind = s_axi_rvalid ? 0 : 1;
+    case (kind)
+      0:       what = $sformatf("s_axi_rready has been low for %0d clocks with read data for ID %0d there",
+                                StallClocks, s_axi_rid);
+      default: what = $sformatf("the host has not answered the read at 0x%0h for %0d clocks",
+                                addr_q[r_ptr_q], StallClocks);
+    endcase
+    if (may_tell(stalls_q[kind])) begin
+      $warning("%m: %s: %s%s", Name, what, last_words(stalls_q[kind]));
     end
+    stalls_q[kind] <= count_line(stalls_q[kind]);
   endtask
 
   // Requests and beats of this clock.
@@ -163,12 +172,12 @@ module accelerator_dma_reads
         if (burst_is_bad(s_axi_araddr[11:0], s_axi_arlen, s_axi_arsize, s_axi_arburst,
                          LaneWidth)) begin
           error = 1'b1;
-          if (told_bad_q < MostLines) begin
-            told_bad_q <= told_bad_q + 1;
+          if (may_tell(told_bad_q)) begin
             $warning("%m: %s: s_axi read of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible%s",
                      Name, 32'(s_axi_arlen) + 1, s_axi_araddr, s_axi_arsize, s_axi_arburst,
                      last_words(told_bad_q));
           end
+          told_bad_q <= count_line(told_bad_q);
         end else if (board_rules_i) begin
           tell_request();
         end
@@ -271,6 +280,14 @@ module accelerator_dma_reads
     stall_q      <= 0;
     s_axi_rvalid <= 1'b0;
   endtask
+
+  final begin : p_left_out
+    tell_left_out(Name, "s_axi reads that are answered SLVERR", told_bad_q.left_out);
+    tell_left_out(Name, "failed calls for s_axi reads", complaints_q.left_out);
+    for (int unsigned i = 0; i < Stalls; i++) begin
+      tell_left_out(Name, "s_axi reads that stand still", stalls_q[i].left_out);
+    end
+  end
 
   accelerator_known_check #(
     .Width(IdWidth + AddrWidth + 13), .Name("s_axi_ar")

@@ -69,8 +69,11 @@ module accelerator_dma_writes
   // What a board's bridge would not take, and was told: strobes with a hole, a narrow size, an
   // address that it does not have. Two-state, so that they begin as 0.
   bit                    told_hole_q, told_narrow_q, told_address_q;
-  // Requests told of that cannot be carried out, and complaints.
-  int unsigned           told_bad_q, complaints_q;
+  // Kinds of stalls.
+  localparam int unsigned Stalls = 4;
+  // What was told of requests that cannot be carried out, complaints, and of each kind of stall.
+  lines_t                told_bad_q, complaints_q;
+  lines_t                stalls_q[Stalls];
   // The burst on W has written a byte, and left one out after that.
   logic                  w_begun_q, w_gap_q;
 
@@ -150,19 +153,23 @@ module accelerator_dma_writes
 
   // What nothing moved for.
   task automatic tell_stall();
-    if (s_axi_bvalid) begin
-      $warning("%m: %s: s_axi_bready has been low for %0d clocks with the response to ID %0d there",
-               Name, StallClocks, s_axi_bid);
-    end else if (w_open_q) begin
-      $warning("%m: %s: s_axi_wvalid has been low for %0d clocks with %0d beats to come of the write at 0x%0h",
-               Name, StallClocks, 32'(w_left_q) + 1, addr_q[w_ptr_q]);
-    end else if (count_q == '0) begin
-      $warning("%m: %s: s_axi_wvalid has been high for %0d clocks without a request on AW",
-               Name, StallClocks);
-    end else begin
-      $warning("%m: %s: the host has not answered the write at 0x%0h for %0d clocks", Name,
-               addr_q[b_ptr_q], StallClocks);
+    automatic int unsigned kind;
+    automatic string       what;
+    kind = s_axi_bvalid ? 0 : w_open_q ? 1 : (count_q == '0) ? 2 : 3;
+    case (kind)
+      0:       what = $sformatf("s_axi_bready has been low for %0d clocks with the response to ID %0d there",
+                                StallClocks, s_axi_bid);
+      1:       what = $sformatf("s_axi_wvalid has been low for %0d clocks with %0d beats to come of the write at 0x%0h",
+                                StallClocks, 32'(w_left_q) + 1, addr_q[w_ptr_q]);
+      2:       what = $sformatf("s_axi_wvalid has been high for %0d clocks without a request on AW",
+                                StallClocks);
+      default: what = $sformatf("the host has not answered the write at 0x%0h for %0d clocks",
+                                addr_q[b_ptr_q], StallClocks);
+    endcase
+    if (may_tell(stalls_q[kind])) begin
+      $warning("%m: %s: %s%s", Name, what, last_words(stalls_q[kind]));
     end
+    stalls_q[kind] <= count_line(stalls_q[kind]);
   endtask
 
   // Beats, requests and responses of this clock.
@@ -256,12 +263,12 @@ module accelerator_dma_writes
       bad_q[aw_ptr_q]   <= drop;
       aw_ptr_q          <= PtrWidth'(next_slot(32'(aw_ptr_q), Depth));
       if (drop) begin
-        if (told_bad_q < MostLines) begin
-          told_bad_q <= told_bad_q + 1;
+        if (may_tell(told_bad_q)) begin
           $warning("%m: %s: s_axi write of %0d beats at 0x%0h with size %0d and burst %0d is answered SLVERR: only INCR of at most the bus width inside 4 KiB is possible%s",
                    Name, 32'(s_axi_awlen) + 1, s_axi_awaddr, s_axi_awsize, s_axi_awburst,
                    last_words(told_bad_q));
         end
+        told_bad_q <= count_line(told_bad_q);
       end else if (board_rules_i) begin
         tell_request();
       end
@@ -324,6 +331,14 @@ module accelerator_dma_writes
     stall_q      <= 0;
     s_axi_bvalid <= 1'b0;
   endtask
+
+  final begin : p_left_out
+    tell_left_out(Name, "s_axi writes that are answered SLVERR", told_bad_q.left_out);
+    tell_left_out(Name, "failed calls for s_axi writes", complaints_q.left_out);
+    for (int unsigned i = 0; i < Stalls; i++) begin
+      tell_left_out(Name, "s_axi writes that stand still", stalls_q[i].left_out);
+    end
+  end
 
   accelerator_known_check #(
     .Width(IdWidth + AddrWidth + 13), .Name("s_axi_aw")

@@ -201,22 +201,79 @@ package accelerator_dpi_pkg;
   endtask
 
   // Lines of one kind that a module writes at most, where the guest or the RTL can cause them
-  // again and again.
-  localparam int unsigned MostLines = 8;
+  // again and again, in so much simulated time. In a simulation without time that is all of it.
+  localparam int unsigned     MostLines    = 8;
+  localparam longint unsigned LinePeriodNs = 100_000_000;
 
-  // What stands behind a line of a kind of which `told` were written before.
-  function automatic string last_words(input int unsigned told);
-    if (told + 1 >= MostLines) return "; more like this are not told";
-    return "";
+  // What was written of one kind: since when, how often since then, and how often it was left
+  // out and nobody has been told. Two-state, so that it begins as 0. Each function looks at some
+  // of it.
+  /* verilator lint_off UNUSEDSIGNAL */
+  typedef struct packed {
+    longint unsigned since;
+    int unsigned     written;
+    int unsigned     left_out;
+  } lines_t;
+
+  // Simulated time in nanoseconds, whatever the time unit of a compilation is.
+  function automatic longint unsigned sim_ns();
+    return longint'($realtime / 1ns);
+  endfunction
+
+  // Whether its period, if one has begun, is not over.
+  function automatic bit goes_on(input lines_t told);
+    return told.written != 0 && sim_ns() - told.since < LinePeriodNs;
+  endfunction
+
+  // Whether one more line of the kind may be written now.
+  function automatic bit may_tell(input lines_t told);
+    return told.written < MostLines || !goes_on(told);
+  endfunction
+  /* verilator lint_on UNUSEDSIGNAL */
+
+  // With one more line, which was written if it might be.
+  function automatic lines_t count_line(input lines_t told);
+    automatic lines_t now = told;
+    if (!may_tell(told)) begin
+      now.left_out = told.left_out + 1;
+    end else begin
+      now.left_out = 0;
+      now.written  = goes_on(told) ? told.written + 1 : 1;
+      if (now.written == 1) now.since = sim_ns();
+    end
+    return now;
+  endfunction
+
+  // What stands behind a line that may be written.
+  function automatic string last_words(input lines_t told);
+    automatic string text = "";
+    if (told.left_out != 0) begin
+      text = $sformatf(" (%0d more like this were left out before)", told.left_out);
+    end
+    if (goes_on(told) && told.written + 1 == MostLines) begin
+      text = {text, "; more like this are not told for a while"};
+    end
+    return text;
+  endfunction
+
+  // At the end: how many lines of the kind were left out since one was written.
+  function automatic void tell_left_out(input string name, input string what,
+                                         input int unsigned left_out);
+    if (left_out != 0) begin
+      $warning("%s: %0d more lines of %s were left out", name, left_out, what);
+    end
   endfunction
 
   // Says that a call of the bridge `name` failed, unless it is because the link is down, or there
-  // were enough complaints. Returns how many there were.
-  function automatic int unsigned complain(input chandle h, input string name, input int status,
-                                           input string what, input int unsigned told);
-    if (status == -ErrLink || told >= MostLines) return told;
-    $warning("%s: %s failed (%0d): %s%s", name, what, status, acc_last_error(h), last_words(told));
-    return told + 1;
+  // were enough complaints. Returns what was written.
+  function automatic lines_t complain(input chandle h, input string name, input int status,
+                                      input string what, input lines_t told);
+    if (status == -ErrLink) return told;
+    if (may_tell(told)) begin
+      $warning("%s: %s failed (%0d): %s%s", name, what, status, acc_last_error(h),
+               last_words(told));
+    end
+    return count_line(told);
   endfunction
 
 endpackage

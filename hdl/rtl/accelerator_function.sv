@@ -64,8 +64,8 @@ module accelerator_function
     return 3'($clog2(bytes) - 7);
   endfunction
 
-  // Complaints so far. Two-state, so that it begins as 0.
-  int unsigned complaints_q;
+  // Complaints so far.
+  lines_t      complaints_q;
 
   task automatic fetch(input chandle handle);
     automatic int status, flags, payload, request;
@@ -93,5 +93,9 @@ module accelerator_function
       negotiated_width_q        <= 6'(width);
     end
   endtask
+
+  final begin : p_left_out
+    tell_left_out(Name, "failed calls", complaints_q.left_out);
+  end
 
 endmodule

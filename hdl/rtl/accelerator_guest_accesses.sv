@@ -127,8 +127,8 @@ module accelerator_guest_accesses
   assign can_read_o  = rst_ni && rd_ready && !rd_valid_q && wr_idle && !wr_valid_q;
   assign idle_o      = wr_head_q == wr_tail_q && rd_head_q == rd_tail_q;
 
-  // Complaints so far. Two-state, so that it begins as 0.
-  int unsigned complaints_q;
+  // Complaints so far.
+  lines_t      complaints_q;
 
   // Responses to writes: before the next event, which may be a read that waits for them.
   task automatic answer_writes(input chandle handle);
@@ -258,5 +258,9 @@ module accelerator_guest_accesses
   ) u_known_data (
     .clk_i, .rst_ni, .valid_i(rd_done), .payload_i(rd_done_data)
   );
+
+  final begin : p_left_out
+    tell_left_out(Name, "failed calls", complaints_q.left_out);
+  end
 
 endmodule

@@ -29,8 +29,8 @@ module accelerator_interrupts
   logic        wait_q;
   logic [10:0] vector_q;
   logic        intx_sent_q;
-  // Complaints so far. Two-state, so that it begins as 0.
-  int unsigned complaints_q;
+  // Complaints so far.
+  lines_t      complaints_q;
   // Two-state, so that it begins as 0.
   bit          told_vector_q;
 
@@ -89,5 +89,9 @@ module accelerator_interrupts
   ) u_check_msix (
     .clk_i, .rst_ni, .valid_i(msix_valid), .ready_i(msix_ready), .payload_i(msix_vector)
   );
+
+  final begin : p_left_out
+    tell_left_out(Name, "failed calls", complaints_q.left_out);
+  end
 
 endmodule

@@ -103,16 +103,20 @@ module accelerator_nic_bridge
     end
   end
 
-  // Complaints so far. Two-state, so that it begins as 0.
-  int unsigned complaints_q;
+  // Complaints so far.
+  lines_t complaints_q;
 
   task automatic complain(input int status, input string what);
-    if (complaints_q < MostLines) begin
-      complaints_q <= complaints_q + 1;
+    if (may_tell(complaints_q)) begin
       $warning("%m: %s: %s failed (%0d): %s%s", Name, what, status, acc_last_error(null),
                last_words(complaints_q));
     end
+    complaints_q <= count_line(complaints_q);
   endtask
+
+  final begin : p_left_out
+    tell_left_out(Name, "failed calls", complaints_q.left_out);
+  end
 
   always_ff @(posedge aclk) begin : p_host
     automatic int         status, ready, bytes, left;

@@ -468,8 +468,12 @@ module accelerator_pcie_bridge
   end
 `endif
 
-  // Complaints so far. Two-state, so that it begins as 0.
-  int unsigned complaints_q;
+  // Complaints so far.
+  lines_t complaints_q;
+
+  final begin : p_left_out
+    tell_left_out(Name, "failed calls", complaints_q.left_out);
+  end
 
   // Begins a reset of the RTL, goes on with it, or ends it.
   task automatic reset_rtl(input bit begins);

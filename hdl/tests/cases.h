@@ -46,8 +46,12 @@ void step(int count = 1) {
         top->eval();
         top->CASES_CLOCK = 0;
         top->eval();
+        top->contextp()->timeInc(4000);
     }
 }
+
+// Time that passes without a clock.
+[[maybe_unused]] void pass_ms(uint64_t ms) { top->contextp()->timeInc(ms * 1'000'000'000); }
 
 // A case that cannot go on as it was meant has failed.
 [[noreturn]] void give_up(const char *text) {

@@ -27,7 +27,7 @@ void in_reset() {
 
 // Told of again and again, of which there are so many and no more.
 constexpr int kLines = 8;
-constexpr const char *kLast = "; more like this are not told";
+constexpr const char *kLast = "; more like this are not told for a while";
 
 constexpr uint64_t kBase = 0x10000;
 constexpr int kDepth = 2;
@@ -81,12 +81,12 @@ void aw(int len, int size = 3, uint64_t addr = kBase, int burst = 1) {
     top->s_axi_awvalid = 0;
 }
 
-void ar(int len, int size = 3, uint64_t addr = kBase) {
+void ar(int len, int size = 3, uint64_t addr = kBase, int burst = 1) {
     top->s_axi_arvalid = 1;
     top->s_axi_araddr = addr;
     top->s_axi_arlen = len;
     top->s_axi_arsize = size;
-    top->s_axi_arburst = 1;
+    top->s_axi_arburst = burst;
     until([] { return top->s_axi_arready; });
     step();
     top->s_axi_arvalid = 0;
@@ -126,6 +126,28 @@ void busy_with_a_vector() {
 }
 
 constexpr int kStall = 250;
+
+// More than are told of.
+constexpr int kMany = 5 * kLines;
+
+void many(void (*once)()) {
+    for (int n = 0; n < kMany; ++n) once();
+}
+
+// Many in a period and one more in the next, which says what was left out.
+template <void (*once)()> void over_and_over() {
+    many(once);
+    pass_ms(99);
+    once();
+    pass_ms(2);
+    once();
+}
+
+// Of which nothing is told later.
+template <void (*once)()> void until_the_end() {
+    many(once);
+    top->final();
+}
 
 // Everything as it should be: the bridge is silent, and the harness can be trusted.
 void in_order() {
@@ -173,6 +195,22 @@ void read(uint64_t addr, int size = 3) {
     step();
 }
 
+// All of its beats are errors, and the read behind it is none.
+void refused_read(int len, uint64_t addr, int burst) {
+    take_answers();
+    ar(len, 3, addr, burst);
+    for (int n = 0; n <= len; ++n) {
+        until([] { return top->s_axi_rvalid; });
+        expect(top->s_axi_rresp == 2, "the beat is answered SLVERR");
+        expect(top->s_axi_rlast == (n == len), "the burst has all of its beats");
+        step();
+    }
+    ar(0);
+    until([] { return top->s_axi_rvalid; });
+    expect(top->s_axi_rresp == 0 && top->s_axi_rlast, "the next is carried out");
+    step();
+}
+
 // Each form of a hole, in a simulation of its own.
 void hole_in_a_beat() { write({0xfb}); }
 void hole_between_beats() { write({0x7f, 0xff}); }
@@ -199,6 +237,35 @@ void vector(int number) {
     step(4);
 }
 void vector_16() { vector(16); }
+void vector_99() { vector(99); }
+
+void fixed_write() {
+    take_answers();
+    aw(0, 3, kBase, 0);
+    w(1);
+}
+
+void read_across() {
+    take_answers();
+    ar(1, 3, kBase + 0xff8);
+}
+
+void late_bready() {
+    top->s_axi_bready = 0;
+    aw(0);
+    w(1);
+    step(kStall);
+    top->s_axi_bready = 1;
+    step();
+}
+
+void late_rready() {
+    top->s_axi_rready = 0;
+    ar(0);
+    step(kStall);
+    top->s_axi_rready = 1;
+    step();
+}
 
 // What a board takes, up to its limits.
 void for_a_board() {
@@ -454,26 +521,51 @@ const std::vector<Case> cases = {
          aw(1, 3, kBase, 0);
          step(2);
      }},
+    {"WRAP", End::warns, "s_axi write of 4 beats at 0x10000 with size 3 and burst 2 is answered SLVERR",
+     [] {
+         aw(3, 3, kBase, 2);
+         step(2);
+     }},
+    {"FIXED reads", End::warns, "s_axi read of 2 beats at 0x10000 with size 3 and burst 0 is answered SLVERR",
+     [] { refused_read(1, kBase, 0); }},
+    {"WRAP reads", End::warns, "s_axi read of 4 beats at 0x10008 with size 3 and burst 2 is answered SLVERR",
+     [] { refused_read(3, kBase + 8, 2); }},
+    {"a read across 4 KiB", End::warns, "s_axi read of 2 beats at 0x10ff8 with size 3 and burst 1 is answered SLVERR",
+     [] { refused_read(1, kBase + 0xff8, 1); }},
     {"a vector that there is not", End::warns, "vector 99 is none of 17", [] { vector(99); }},
 
     // What is told of again and again.
-    {"vectors that there are not", End::warns, kLast,
+    {"vectors that there are not", End::warns, kLast, [] { many(vector_99); }, true, nullptr, kLines},
+    {"FIXED writes", End::warns, kLast, [] { many(fixed_write); }, true, nullptr, kLines},
+    {"reads across 4 KiB", End::warns, kLast, [] { many(read_across); }, true, nullptr, kLines},
+    {"BREADY is low for long", End::warns, kLast, [] { many(late_bready); }, true, nullptr, kLines},
+    {"RREADY is low for long", End::warns, kLast, [] { many(late_rready); }, true, nullptr, kLines},
+    {"each kind of stall", End::warns, "s_axi_wvalid has been low for 200 clocks",
      [] {
-         for (int n = 0; n < 5 * kLines; ++n) vector(99);
-     }, true, nullptr, kLines},
-    {"FIXED writes", End::warns, kLast,
-     [] {
-         take_answers();
-         for (int n = 0; n < 5 * kLines; ++n) {
-             aw(0, 3, kBase, 0);
-             w(1);
-         }
-     }, true, nullptr, kLines},
-    {"reads across 4 KiB", End::warns, kLast,
-     [] {
-         take_answers();
-         for (int n = 0; n < 5 * kLines; ++n) ar(1, 3, kBase + 0xff8);
-     }, true, nullptr, kLines},
+         many(late_bready);
+         aw(1);
+         step(kStall);
+     }, true, nullptr, kLines + 1},
+    {"vectors later on", End::warns, "raising MSI-X vector 99 failed (-1): vector 99 is none of 17 (33 more like this were left out before)\n",
+     over_and_over<vector_99>, true, nullptr, kLines + 1},
+    {"FIXED writes later on", End::warns, "inside 4 KiB is possible (33 more like this were left out before)\n",
+     over_and_over<fixed_write>, true, nullptr, kLines + 1},
+    {"reads across 4 KiB later on", End::warns, "inside 4 KiB is possible (33 more like this were left out before)\n",
+     over_and_over<read_across>, true, nullptr, kLines + 1},
+    {"BREADY later on", End::warns, "with the response to ID 0 there (33 more like this were left out before)\n",
+     over_and_over<late_bready>, true, nullptr, kLines + 1},
+    {"RREADY later on", End::warns, "with read data for ID 0 there (33 more like this were left out before)\n",
+     over_and_over<late_rready>, true, nullptr, kLines + 1},
+    {"vectors until the end", End::warns, "accelerator0: 32 more lines of failed calls were left out",
+     until_the_end<vector_99>, true, nullptr, kLines + 1},
+    {"FIXED writes until the end", End::warns, "accelerator0: 32 more lines of s_axi writes that are answered SLVERR were left out",
+     until_the_end<fixed_write>, true, nullptr, kLines + 1},
+    {"reads across 4 KiB until the end", End::warns, "accelerator0: 32 more lines of s_axi reads that are answered SLVERR were left out",
+     until_the_end<read_across>, true, nullptr, kLines + 1},
+    {"BREADY until the end", End::warns, "accelerator0: 32 more lines of s_axi writes that stand still were left out",
+     until_the_end<late_bready>, true, nullptr, kLines + 1},
+    {"RREADY until the end", End::warns, "accelerator0: 32 more lines of s_axi reads that stand still were left out",
+     until_the_end<late_rready>, true, nullptr, kLines + 1},
     kAnotherAbi,
 
     // What stands still.
