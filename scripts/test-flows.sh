@@ -408,8 +408,19 @@ part_slang() {
   passed=$((passed + p)) failed=$((failed + f))
 
   # The analysis and the scan notice what they are there for.
+  local below='module b(input logic clk); logic q, r; int n; initial clear(); task automatic clear(); r = 0; endtask
+    task automatic set(input logic v); q <= v; endtask task automatic step(); n++; endtask endmodule b u(.clk);'
   check 'a second process that writes a variable is noticed' analysed 'cannot be written to' \
     'logic q; initial q = 1; always_ff @(posedge clk) q <= 0;'
+  check 'a task that another process calls in a module below is noticed' \
+    analysed "variable 'm.u.q' is written by more than one process: AlwaysFF in m, Initial in m" \
+    "$below initial u.set(1); always_ff @(posedge clk) u.set(0);"
+  check 'a task that calls such a task is noticed' analysed "variable 'm.u.n' is written" \
+    "$below task t; u.step(); endtask initial t(); always_ff @(posedge clk) u.step();"
+  check 'a task that a module calls and the one above it is noticed' analysed "variable 'm.u.r'" \
+    "$below always_ff @(posedge clk) u.clear();"
+  check 'a task that one process calls in a module below is taken' \
+    analyse "$below always_ff @(posedge clk) begin u.set(1); u.step(); u.set(0); end"
   check 'a variable that is known at the start is taken' \
     analyse 'logic q = 1; always_ff @(posedge clk) q <= 0;'
   check 'a warning is noticed' analysed 'overflows 8-bit operand' \

@@ -20,6 +20,8 @@ import tempfile
 
 from pyslang.driver import Driver
 
+from writers import Writers
+
 HDL = pathlib.Path(__file__).resolve().parents[2]
 
 # What the simulators need not have in an import, and where it is said.
@@ -90,7 +92,10 @@ def elaborate(arguments):
     # Rules that hold for the whole of a design: a variable of always_ff has no other process
     # that writes it (IEEE 1800-2017, 9.2.2.4), a net one driver, a function an end.
     driver.runAnalysis(compilation)
-    return driver.reportDiagnostics(True)
+    good = driver.reportDiagnostics(True)
+    wrong = list(Writers(compilation).wrong())
+    print(*wrong, sep="\n", end="\n" if wrong else "")
+    return good and not wrong
 
 
 def bench(name):
