@@ -15,9 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_pcie::link::{Link, LinkError, Root, Settings, Waiter, Wanted};
+use accelerator_pcie::{
+    channel::Channel,
+    link::{Link, LinkError, Root, Settings, Waiter, Wanted},
+};
 use accelerator_peers::hdl::{sample_config, Event, HdlEndpoint, RawEndpoint};
 use accelerator_protocol::{
+    channel::ChannelKind,
     config::Config,
     function::Function,
     host::{MAX_CLOCKS, MAX_READS, MAX_RESETS},
@@ -1058,6 +1062,118 @@ impl log::Log for Errors {
     fn flush(&self) {}
 }
 
+/// Has errors kept from now on, by whichever test is first.
+fn log_errors() {
+    if log::set_logger(&Errors).is_ok() {
+        log::set_max_level(log::LevelFilter::Error);
+    }
+}
+
+/// What `name` has logged with these words.
+fn errors_of(name: &str, words: &str) -> Vec<String> {
+    let errors = ERRORS.lock().unwrap();
+    let of_name = errors
+        .iter()
+        .filter(|line| line.starts_with(&format!("{name}: ")) && line.contains(words));
+    of_name.cloned().collect()
+}
+
+/// Whether a line says that more of its kind are left out. Asked again and again, at most
+/// for so long.
+#[track_caller]
+fn are_left_out(name: &str, words: &str, begin: Instant) -> bool {
+    let lines = errors_of(name, words);
+    let last = |line: &String| line.contains("more like this are left out for");
+    let found = lines.iter().any(last);
+    assert!(found || begin.elapsed() < 3 * SOON, "{lines:?}");
+    if found {
+        let periods = 1 + begin.elapsed().as_secs() as usize / 10;
+        assert!((1..=8 * periods).contains(&lines.len()), "{lines:?}");
+    }
+    found
+}
+
+/// What a link says at each retry has a limit.
+#[test]
+fn a_simulator_that_breaks_every_session_does_not_fill_the_log() {
+    log_errors();
+    let begin = Instant::now();
+    let name = "breaks every session";
+    let b = bench_with(|s| s.name = name.into());
+    let at = b._directory.endpoint();
+    drop(b.endpoint);
+    let raw = RawEndpoint::bind(&at).unwrap();
+    while !are_left_out(name, "no session with the simulator", begin) {
+        // The answer to what is no frame, a REFUSE, comes as well.
+        let said = raw.receive(SOON).unwrap().expect("a host that knocks");
+        // It may have gone meanwhile.
+        let _ = raw.send(&said.peer, b"no frame");
+    }
+}
+
+/// Nor does one that refuses every session; but it is told why there is none.
+#[test]
+fn a_simulator_that_refuses_every_session_is_told_of_and_does_not_fill_the_log() {
+    log_errors();
+    let begin = Instant::now();
+    let name = "refuses every session";
+    let b = bench_with(|s| s.name = name.into());
+    let at = b._directory.endpoint();
+    drop(b.endpoint);
+    let raw = RawEndpoint::bind(&at).unwrap();
+    let words = "no session with the simulator: it refused the session (Busy): another has it";
+    while !are_left_out(name, words, begin) {
+        let (peer, session) = raw.wait_for_init(SOON).unwrap();
+        let mut message = Vec::new();
+        Frame::Refuse {
+            reason: Reason::Busy,
+            text: "another has it",
+        }
+        .encode(session, &mut message);
+        raw.send(&peer, &message).unwrap();
+    }
+}
+
+/// A channel that is served until `done`.
+fn serve_channel(name: &str, endpoint: &str, mut done: impl FnMut() -> bool) {
+    let mut channel = Channel::new(ChannelKind::Serial, name.into(), endpoint.into(), 8).unwrap();
+    channel.start();
+    while !done() {
+        channel.service();
+        thread::sleep(Duration::from_millis(5));
+    }
+    channel.close();
+}
+
+/// And what a channel says at each.
+#[test]
+fn a_simulator_that_breaks_every_session_of_a_channel_does_not_fill_the_log() {
+    log_errors();
+    let begin = Instant::now();
+    let name = "breaks every session of a channel";
+    let directory = Directory::new();
+    let at = directory.endpoint();
+    let raw = RawEndpoint::bind(&at).unwrap();
+    serve_channel(name, &at, || {
+        if let Some(said) = raw.receive(Duration::ZERO).unwrap() {
+            let _ = raw.send(&said.peer, b"no frame");
+        }
+        are_left_out(name, "broke the protocol", begin)
+    });
+}
+
+/// And when it cannot even make a socket.
+#[test]
+fn a_channel_that_cannot_connect_does_not_fill_the_log() {
+    log_errors();
+    let begin = Instant::now();
+    let name = "cannot connect";
+    let at = "no-such-transport://x";
+    serve_channel(name, at, || {
+        are_left_out(name, "cannot connect to no-such-transport://x", begin)
+    });
+}
+
 /// Nor is one that is asked for its time over and over: it learns the interval that holds
 /// in the end as soon as something comes from it.
 #[test]
@@ -1095,8 +1211,7 @@ fn a_simulator_that_does_not_read_is_asked_for_its_time_a_few_times() {
 /// that it is accepted.
 #[test]
 fn a_simulator_that_dies_in_the_handshake_leaves_the_link_down() {
-    log::set_logger(&Errors).unwrap();
-    log::set_max_level(log::LevelFilter::Error);
+    log_errors();
     // What is sent to it is lost, or cannot be sent any more.
     for pause in [0, 300] {
         // Others log too.

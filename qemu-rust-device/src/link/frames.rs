@@ -256,6 +256,12 @@ impl Link {
             }
             HostEvent::Refused { reason, text } => {
                 let why = format!("it refused the session ({reason:?}): {text}");
+                // In realize and where the link was up others say why.
+                if shared.accepted.is_some() && !shared.up {
+                    self.say(&mut shared, Kind::Session, || {
+                        format!("no session with the simulator: {why}")
+                    });
+                }
                 self.fail(&mut shared, why, None);
             }
             HostEvent::Closed { .. } => {
