@@ -469,6 +469,7 @@ part_bench() {
     fi
     aside "bench-of-$example" bench_of "$example"
   done
+  aside bench-of-uart_bridge bench_of uart_bridge
   # A card of a Vivado project, in place of the example that it is made from.
   aside bench-of-card bench_of card
   aside bench-of-usr_irq bench_of_usr_irq
@@ -496,7 +497,9 @@ bench_of_usr_irq() {
 # functions that an example has no use for.
 build_bench() {
   local folder=$out/bench-$1 top=$1_top list=("-F" "$REPO_DIR/hdl/examples/$1/$1.f")
-  if [[ $1 == card ]]; then
+  if [[ $1 == uart_bridge ]]; then
+    list=(-F "$REPO_DIR/hdl/bridge.f" "$tests/uart_bridge_top.sv")
+  elif [[ $1 == card ]]; then
     top=accelerator_card_top
     # The bridge's list has the registers' file too.
     list=("+incdir+$REPO_DIR/hdl/vivado/card/sort" -F "$REPO_DIR/hdl/bridge.f"
@@ -531,6 +534,18 @@ styles() {
   done
   # A read of a register and, but for a card without them, an interrupt at the very least.
   calls=$(cut -d ' ' -f 2 "$out/$1-0.txt")
+  case $1 in
+    uart_bridge)
+      grep -qx 'serial tHEqUICKbROWNfOXjUMPSoVERtHElAZYdOG' "$out/$1-0.txt"
+      return
+      ;;
+    twin)
+      # Both have done their work, each at its own time.
+      [[ $(grep -c '^outstanding 0 0 0 0$' "$out/$1-0.txt") == 2 ]] || return 1
+      ! diff <(sed -n '/^board left/,/^outst/p' "$out/$1-0.txt" | tail -n +2) \
+        <(sed -n '/^board right/,/^outst/p' "$out/$1-0.txt" | tail -n +2) || return 1
+      ;;
+  esac
   grep -qx 1 <<<"$calls" || return 1
   case $1 in
     uart) grep -q '^0000beef' "$out/$1-0.txt" ;;

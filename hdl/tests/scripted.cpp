@@ -103,6 +103,14 @@ void uart_example() {
     for (int n = 0; n < 200; ++n) read(0x04, 4);
 }
 
+// More than the FIFOs hold, for RTL that sends it back.
+void uart_bridge() {
+    const std::string typed = "TheQuickBrownFoxJumpsOverTheLazyDog";
+    si_set("uart_wait_percent", 30);
+    si_set("uart_room_percent", 10);
+    si_uart_push(reinterpret_cast<const uint8_t *>(typed.data()), static_cast<int>(typed.size()));
+}
+
 // A virtio driver (VIRTIO 1.2, 3.1 and 4.1): a queue each way, and two frames out. Two that come
 // in are there before the driver is ready.
 void virtio_net() {
@@ -164,20 +172,36 @@ struct Scripted {
     Scripted() {
         const char *name = std::getenv("SCRIPT");
         if (name == nullptr) return;
+        const std::string script = name;
+        if (script == "twin") {
+            // The two of them at the same time, and not in step.
+            for (const char *one : {"left", "right"}) {
+                board(one);
+                begin();
+                if (boards.size() == 2) accesses(0x10, 3);
+                regs();
+            }
+            return;
+        }
+        begin();
+        if (script == "regs") regs();
+        else if (script == "sort") sort();
+        else if (script == "probe") probe();
+        else if (script == "uart") uart_example();
+        else if (script == "uart_bridge") uart_bridge();
+        else if (script == "virtio_net") virtio_net();
+        else std::abort();
+    }
+
+    static void begin() {
         si_new(1, kBase, kSize);
         // Everything takes its time, some calls have to be made again, completions overtake.
         si_set("delay_min", 2);
         si_set("delay_max", 30);
         si_set("again_percent", 10);
         si_set("reorder", 1);
-        si_push_link(1);
-        const std::string script = name;
-        if (script == "regs") regs();
-        else if (script == "sort") sort();
-        else if (script == "probe") probe();
-        else if (script == "uart") uart_example();
-        else if (script == "virtio_net") virtio_net();
-        else std::abort();
+        // One that is not there would never take it.
+        if (std::strcmp(std::getenv("SCRIPT"), "uart_bridge") != 0) si_push_link(1);
     }
 
     ~Scripted() {
@@ -185,9 +209,26 @@ struct Scripted {
         if (path == nullptr) return;
         std::FILE *out = std::fopen(path, "w");
         if (out == nullptr) return;
+        if (boards.empty()) {
+            bridge(out);
+        } else {
+            for (const auto &[name, one] : boards) {
+                std::fprintf(out, "board %s\n", name.c_str());
+                g = one;
+                bridge(out);
+            }
+        }
+        std::fclose(out);
+    }
+
+    static void bridge(std::FILE *out) {
         for (si_record r; si_log_next(&r) != 0;) {
             std::fprintf(out, "%llu %d %d %d %d %llx\n", static_cast<unsigned long long>(r.poll),
                          r.what, r.tag, r.status, r.bytes, static_cast<unsigned long long>(r.value));
+        }
+        for (const Uart::Move &m : uart.moves) {
+            std::fprintf(out, "%llu serial %s %02x\n", static_cast<unsigned long long>(m.poll),
+                         m.to_host ? "out" : "in", static_cast<unsigned>(m.byte));
         }
         // What went out on the other channels.
         uint8_t bytes[2048];
@@ -203,7 +244,6 @@ struct Scripted {
         si_outstanding(left);
         std::fprintf(out, "outstanding %d %d %d %d\n%s", left[0], left[1], left[2], left[3],
                      si_violations());
-        std::fclose(out);
     }
 } const scripted;
 

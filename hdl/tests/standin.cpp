@@ -205,6 +205,10 @@ struct Uart {
     std::deque<uint8_t> to_rtl, to_host;
     bool connected = true, room = false, full = false;
     int room_percent = 100, wait_percent = 100;
+    uint64_t polls = 0;
+    // Each byte that the bridge took or gave, with the number of the poll before it.
+    struct Move { uint64_t poll; bool to_host; int byte; };
+    std::vector<Move> moves;
 };
 
 Nic nic;
@@ -219,6 +223,19 @@ Standin &s() {
     return *g;
 }
 
+// By the names of their bridges, where a simulation has several.
+std::map<std::string, Standin *> boards;
+
+// Makes it the one that the functions below speak of, for a bridge that opens later.
+[[maybe_unused]] void board(const std::string &name) {
+    Standin *&one = boards[name];
+    if (one == nullptr) one = new Standin;
+    g = one;
+}
+
+// What a bridge opened; some ask for an error without one.
+Standin &of(void *handle) { return handle == nullptr ? s() : *static_cast<Standin *>(handle); }
+
 }  // namespace
 
 extern "C" {
@@ -230,41 +247,41 @@ void *acc_open(const char *endpoint, const char *name) {
         s().error = "the endpoint 'refused' is refused";
         return nullptr;
     }
-    (void)name;
-    return &s();
+    const auto found = boards.find(name);
+    return found == boards.end() ? &s() : found->second;
 }
 
-int acc_close(void *) {
-    s().add_log(LOG_CLOSE, 0, 0, 0, 0);
+int acc_close(void *h) {
+    of(h).add_log(LOG_CLOSE, 0, 0, 0, 0);
     return 0;
 }
 
-const char *acc_last_error(void *) { return s().error.c_str(); }
+const char *acc_last_error(void *h) { return of(h).error.c_str(); }
 
-int acc_set_id(void *, int vendor, int device, int subvendor, int subdevice, int class_code,
+int acc_set_id(void *h, int vendor, int device, int subvendor, int subdevice, int class_code,
                int revision) {
     const int ids[6] = {vendor, device, subvendor, subdevice, class_code, revision};
-    std::memcpy(s().config.ids, ids, sizeof ids);
+    std::memcpy(of(h).config.ids, ids, sizeof ids);
     return 0;
 }
 
-int acc_set_bar(void *, int bar, long long size, int flags, long long axi_base) {
+int acc_set_bar(void *h, int bar, long long size, int flags, long long axi_base) {
     if (bar < 0 || bar > 5) return ERR_INVAL;
-    s().config.bar_size[bar] = static_cast<uint64_t>(size);
-    s().config.bar_flags[bar] = flags;
-    s().config.bar_base[bar] = static_cast<uint64_t>(axi_base);
+    of(h).config.bar_size[bar] = static_cast<uint64_t>(size);
+    of(h).config.bar_flags[bar] = flags;
+    of(h).config.bar_base[bar] = static_cast<uint64_t>(axi_base);
     return 0;
 }
 
-int acc_set_msix(void *, int vectors, int table_bar, int table_offset, int pba_bar,
+int acc_set_msix(void *h, int vectors, int table_bar, int table_offset, int pba_bar,
                  int pba_offset) {
     const int msix[5] = {vectors, table_bar, table_offset, pba_bar, pba_offset};
-    std::memcpy(s().config.msix, msix, sizeof msix);
+    std::memcpy(of(h).config.msix, msix, sizeof msix);
     return 0;
 }
 
-int acc_add_capability(void *, int id, int offset, int bytes, const svBitVecVal *body) {
-    si_config &config = s().config;
+int acc_add_capability(void *h, int id, int offset, int bytes, const svBitVecVal *body) {
+    si_config &config = of(h).config;
     if (config.caps == 8 || bytes < 1 || bytes > 64) return ERR_INVAL;
     const int head[3] = {id, offset, bytes};
     std::memcpy(config.cap_head[config.caps], head, sizeof head);
@@ -273,19 +290,19 @@ int acc_add_capability(void *, int id, int offset, int bytes, const svBitVecVal 
     return 0;
 }
 
-int acc_set_link(void *, int speed, int width) {
-    s().config.link[0] = speed;
-    s().config.link[1] = width;
+int acc_set_link(void *h, int speed, int width) {
+    of(h).config.link[0] = speed;
+    of(h).config.link[1] = width;
     return 0;
 }
 
-int acc_set_intx(void *, int pin) {
-    s().config.intx_pin = pin;
+int acc_set_intx(void *h, int pin) {
+    of(h).config.intx_pin = pin;
     return 0;
 }
 
-int acc_set_clock(void *, int period_ps) {
-    s().config.clock_ps = period_ps;
+int acc_set_clock(void *h, int period_ps) {
+    of(h).config.clock_ps = period_ps;
     return 0;
 }
 
@@ -295,13 +312,13 @@ int acc_set_shared_memory(void *, int mode) {
 
 int acc_record(const char *, long long, int) { return 0; }
 
-int acc_start(void *) {
-    s().config.started = 1;
+int acc_start(void *h) {
+    of(h).config.started = 1;
     return 0;
 }
 
-int acc_poll(void *, int ready) {
-    Standin &t = s();
+int acc_poll(void *h, int ready) {
+    Standin &t = of(h);
     ++t.polls;
     if (t.announced != NONE) t.violation("acc_poll before event %d was fetched", t.announced);
     t.announced = NONE;
@@ -342,8 +359,8 @@ int acc_poll(void *, int ready) {
     return NONE;
 }
 
-int acc_get_mmio(void *, int *tag, int *bar, long long *addr, int *len, long long *data) {
-    Standin &t = s();
+int acc_get_mmio(void *h, int *tag, int *bar, long long *addr, int *len, long long *data) {
+    Standin &t = of(h);
     if (t.announced != MMIO_READ && t.announced != MMIO_WRITE) {
         t.violation("acc_get_mmio after event %d", t.announced);
         return ERR_STATE;
@@ -367,8 +384,8 @@ int acc_get_mmio(void *, int *tag, int *bar, long long *addr, int *len, long lon
     return 0;
 }
 
-int acc_mmio_read_done(void *, int tag, int status, long long data) {
-    Standin &t = s();
+int acc_mmio_read_done(void *h, int tag, int status, long long data) {
+    Standin &t = of(h);
     t.carry_out(-1);
     t.add_log(LOG_READ_DONE, tag, status, 0, static_cast<uint64_t>(data));
     for (std::size_t i = 0; i < t.reads.size(); ++i) {
@@ -381,8 +398,8 @@ int acc_mmio_read_done(void *, int tag, int status, long long data) {
     return ERR_INVAL;
 }
 
-int acc_mmio_write_done(void *, int tag, int status) {
-    Standin &t = s();
+int acc_mmio_write_done(void *h, int tag, int status) {
+    Standin &t = of(h);
     t.add_log(LOG_WRITE_DONE, tag, status, 0, 0);
     if (t.writes.empty() || t.writes.front() != tag) {
         t.violation("write_done of tag %d out of order", tag);
@@ -392,8 +409,8 @@ int acc_mmio_write_done(void *, int tag, int status) {
     return 0;
 }
 
-int acc_dma_read(void *, long long addr, int bytes) {
-    Standin &t = s();
+int acc_dma_read(void *h, long long addr, int bytes) {
+    Standin &t = of(h);
     if (bytes < 1 || bytes > 4096) t.violation("DMA read of %d bytes", bytes);
     if (!t.link) return ERR_LINK;
     if (t.in_reset) t.violation("DMA read in reset");
@@ -411,8 +428,8 @@ int acc_dma_read(void *, long long addr, int bytes) {
     return tag;
 }
 
-int acc_get_dma_read(void *, int *tag, int *status, int *bytes) {
-    Standin &t = s();
+int acc_get_dma_read(void *h, int *tag, int *status, int *bytes) {
+    Standin &t = of(h);
     if (t.announced != DMA_READ_DONE) {
         t.violation("acc_get_dma_read after event %d", t.announced);
         return ERR_STATE;
@@ -429,8 +446,8 @@ int acc_get_dma_read(void *, int *tag, int *status, int *bytes) {
     return 0;
 }
 
-int acc_dma_read_beat(void *, int tag, int lane, int bytes, svBitVecVal *data) {
-    Standin &t = s();
+int acc_dma_read_beat(void *h, int tag, int lane, int bytes, svBitVecVal *data) {
+    Standin &t = of(h);
     const auto found = t.dma.find(tag);
     if (found == t.dma.end() || found->second.write || !found->second.fetched) {
         t.violation("acc_dma_read_beat of tag %d, which has no data", tag);
@@ -451,8 +468,8 @@ int acc_dma_read_beat(void *, int tag, int lane, int bytes, svBitVecVal *data) {
     return 0;
 }
 
-int acc_dma_write_begin(void *, long long addr) {
-    Standin &t = s();
+int acc_dma_write_begin(void *h, long long addr) {
+    Standin &t = of(h);
     if (t.assembling) {
         t.violation("acc_dma_write_begin twice");
         return ERR_STATE;
@@ -467,9 +484,9 @@ int acc_dma_write_begin(void *, long long addr) {
     return 0;
 }
 
-int acc_dma_write_beat(void *, int lane, int bytes, const svBitVecVal *data,
+int acc_dma_write_beat(void *h, int lane, int bytes, const svBitVecVal *data,
                        const svBitVecVal *strb) {
-    Standin &t = s();
+    Standin &t = of(h);
     if (!t.assembling) {
         t.violation("acc_dma_write_beat without begin");
         return ERR_STATE;
@@ -485,8 +502,8 @@ int acc_dma_write_beat(void *, int lane, int bytes, const svBitVecVal *data,
     return 0;
 }
 
-int acc_dma_write_end(void *) {
-    Standin &t = s();
+int acc_dma_write_end(void *h) {
+    Standin &t = of(h);
     if (!t.assembling) {
         t.violation("acc_dma_write_end without begin");
         return ERR_STATE;
@@ -510,15 +527,15 @@ int acc_dma_write_end(void *) {
     return tag;
 }
 
-int acc_wait(void *, int microseconds) {
+int acc_wait(void *h, int microseconds) {
     if (microseconds < 0 || microseconds > 1000000) {
-        s().violation("acc_wait for %d us", microseconds);
+        of(h).violation("acc_wait for %d us", microseconds);
     }
     return 0;
 }
 
-int acc_get_dma_write(void *, int *tag, int *status) {
-    Standin &t = s();
+int acc_get_dma_write(void *h, int *tag, int *status) {
+    Standin &t = of(h);
     if (t.announced != DMA_WRITE_DONE) {
         t.violation("acc_get_dma_write after event %d", t.announced);
         return ERR_STATE;
@@ -532,8 +549,8 @@ int acc_get_dma_write(void *, int *tag, int *status) {
     return 0;
 }
 
-int acc_msix(void *, int vector) {
-    Standin &t = s();
+int acc_msix(void *h, int vector) {
+    Standin &t = of(h);
     if (!t.link) return ERR_LINK;
     if (vector < 0 || vector >= t.config.msix[0]) {
         t.error = "vector " + std::to_string(vector) + " is none of " +
@@ -548,13 +565,13 @@ int acc_msix(void *, int vector) {
     return 0;
 }
 
-int acc_intx(void *, int level) {
-    s().add_log(LOG_INTX, level, 0, 0, 0);
+int acc_intx(void *h, int level) {
+    of(h).add_log(LOG_INTX, level, 0, 0, 0);
     return 0;
 }
 
-int acc_get_reset(void *, int *kind) {
-    Standin &t = s();
+int acc_get_reset(void *h, int *kind) {
+    Standin &t = of(h);
     if (t.announced != RESET) t.violation("acc_get_reset after event %d", t.announced);
     t.announced = NONE;
     *kind = t.urgent.front().tag;
@@ -566,9 +583,9 @@ int acc_get_reset(void *, int *kind) {
     return 0;
 }
 
-int acc_get_function(void *, int *flags, int *power, int *max_payload, int *max_read_request,
+int acc_get_function(void *h, int *flags, int *power, int *max_payload, int *max_read_request,
                      int *requester_id, int *link_speed, int *link_width) {
-    Standin &t = s();
+    Standin &t = of(h);
     if (t.announced == FUNCTION) {
         const Event e = t.events[t.announced_at];
         t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
@@ -583,16 +600,16 @@ int acc_get_function(void *, int *flags, int *power, int *max_payload, int *max_
     return 0;
 }
 
-int acc_reset_done(void *) {
-    Standin &t = s();
+int acc_reset_done(void *h) {
+    Standin &t = of(h);
     if (!t.in_reset) t.violation("acc_reset_done without a reset");
     t.in_reset = false;
     t.add_log(LOG_RESET_DONE, 0, 0, 0, 0);
     return 0;
 }
 
-int acc_get_link(void *, int *up) {
-    Standin &t = s();
+int acc_get_link(void *h, int *up) {
+    Standin &t = of(h);
     if (t.announced != LINK_UP && t.announced != LINK_DOWN) {
         t.violation("acc_get_link after event %d", t.announced);
     }
@@ -609,8 +626,8 @@ int acc_get_link(void *, int *up) {
     return 0;
 }
 
-long long acc_stat(void *, int which) {
-    return which >= 0 && which < 7 ? s().stat[which] : ERR_INVAL;
+long long acc_stat(void *h, int which) {
+    return which >= 0 && which < 7 ? of(h).stat[which] : ERR_INVAL;
 }
 
 // --- The side channels -----------------------------------------------------------------------
@@ -707,6 +724,7 @@ int acc_uart_close(void *) { return 0; }
 
 int acc_uart_poll(void *) {
     Uart &u = uart;
+    ++u.polls;
     u.room = static_cast<int>(s().random() % 100) < u.room_percent;
     const bool waits =
         !u.to_rtl.empty() && static_cast<int>(s().random() % 100) < u.wait_percent;
@@ -717,6 +735,7 @@ int acc_uart_get(void *) {
     if (uart.to_rtl.empty()) return -1;
     const int byte = uart.to_rtl.front();
     uart.to_rtl.pop_front();
+    uart.moves.push_back({uart.polls, false, byte});
     return byte;
 }
 
@@ -729,6 +748,7 @@ int acc_uart_put(void *, int byte) {
     }
     uart.room = false;
     uart.to_host.push_back(static_cast<uint8_t>(byte));
+    uart.moves.push_back({uart.polls, true, byte});
     return 1;
 }
 
