@@ -872,3 +872,49 @@ fn nothing_calls_a_card_that_is_gone() {
     m.qemu.qmp("quit", json!({}));
     assert_eq!(m.qemu.wait_exit(PATIENCE).code(), Some(0));
 }
+
+/// The main loop watches nothing any more that was a channel of the card: the numbers of its
+/// descriptors are those of other files by then, which are always readable.
+#[test]
+fn nothing_is_watched_of_a_card_that_is_gone() {
+    let scratch = Scratch::new();
+    let mut m = Machine::start_with(
+        sample_config(1),
+        &Options {
+            args: "-netdev hubport,id=n0,hubid=0 -chardev null,id=c0".into(),
+            properties: format!("netdev=n0,mac={MAC},chardev=c0"),
+            env: vec![("MALLOC_PERTURB_", "165")],
+            ..Options::default()
+        },
+    );
+    let mut uart = ok(DevicePeer::bind(
+        &format!("{}.uart", m.endpoint()),
+        Serial,
+        64,
+    ));
+    let mut nic = ok(DevicePeer::bind(&format!("{}.nic", m.endpoint()), Nic, 8));
+    ok(uart.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+    ok(nic.pump_until("a session", PATIENCE, |r| r.inbox.sessions == 1));
+    m.qemu.qmp("device_del", json!({"id": "card"}));
+    m.qemu.qmp("system_reset", json!({}));
+    m.qemu.expect_event("DEVICE_DELETED");
+    // More than the card had.
+    for number in 0..100 {
+        let file = scratch.path(&format!("file-{number}"));
+        m.qemu.qmp(
+            "chardev-add",
+            json!({"id": format!("f{number}"),
+                   "backend": {"type": "file", "data": {"out": file}}}),
+        );
+    }
+    let before = m.qemu.cpu_ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    m.qemu.qmp("query-status", json!({}));
+    let ticks = m.qemu.cpu_ticks() - before;
+    assert!(
+        ticks < 50,
+        "{ticks} hundredths of a second of CPU in one second"
+    );
+    m.qemu.qmp("quit", json!({}));
+    assert_eq!(m.qemu.wait_exit(PATIENCE).code(), Some(0));
+}
