@@ -18,16 +18,21 @@ PARAMETERS = eval(os.environ["SUITE_PARAMETERS"])  # pylint: disable=eval-used
 test = functools.partial(cocotb.test, timeout_time=2, timeout_unit="ms")
 
 
+def begin_in_reset(clock, reset):
+    """Has the clock run, with the reset asserted."""
+    # At once: the first evaluation would see inputs that begin as anything, with a clock edge out
+    # of reset.
+    reset.value = Immediate(0)
+    clock.value = Immediate(0)
+    cocotb.start_soon(Clock(clock, 4, unit="ns").start())
+
+
 async def start_clock(dut, inputs=()):
     """Clock and power-on reset. Each test has its own, since cocotb ends tasks with a test.
 
     The inputs, on which an earlier test may have left anything, become 0 in reset.
     """
-    # At once: the first evaluation would see inputs that begin as anything, with a clock edge out
-    # of reset.
-    dut.aresetn.value = Immediate(0)
-    dut.aclk.value = Immediate(0)
-    cocotb.start_soon(Clock(dut.aclk, 4, unit="ns").start())
+    begin_in_reset(dut.aclk, dut.aresetn)
     for _ in range(2):
         await RisingEdge(dut.aclk)
     for name in inputs:

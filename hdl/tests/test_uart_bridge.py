@@ -6,7 +6,6 @@ import functools
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 import cocotb
-from cocotb.clock import Clock
 
 import common
 from common import pauses, random_bytes
@@ -45,8 +44,7 @@ class Uart:
 
 
 async def start(dut, stall=0, **settings):
-    dut.s_axi_aresetn.value = 0
-    cocotb.start_soon(Clock(dut.s_axi_aclk, 4, unit="ns").start())
+    common.begin_in_reset(dut.s_axi_aclk, dut.s_axi_aresetn)
     await clocks_of(dut, 4)
     host = Host(dut.s_axi_aclk, **settings)
     uart = Uart(dut, stall)
