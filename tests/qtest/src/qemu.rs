@@ -451,6 +451,24 @@ impl Qemu {
         ticks(11).expect("user time") + ticks(12).expect("system time")
     }
 
+    /// How often its main thread has gone to sleep by itself. Unlike the use of CPUs this does
+    /// not depend on what else the machine does.
+    ///
+    /// # Panics
+    ///
+    /// It has ended.
+    #[track_caller]
+    pub fn sleeps(&self) -> u64 {
+        let id = self.id();
+        let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/status"));
+        let text = text.expect("QEMU has ended");
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|l| l.trim().parse().ok())
+            .expect("a number of switches")
+    }
+
     // Standard error.
 
     /// Everything on standard error so far, one line each.
