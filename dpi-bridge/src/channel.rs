@@ -15,7 +15,6 @@ use std::{
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel},
     device::refuse_message,
-    host::Violation,
     limit::Limit,
     wire::{frame_type, split, Frame, Reason, WireError},
 };
@@ -354,11 +353,7 @@ impl Port {
                     self.event(event, sink);
                 }
                 Err(violation) => {
-                    let reason = match violation {
-                        Violation::Wire(WireError::Version { .. }) => Reason::Version,
-                        _ => Reason::Protocol,
-                    };
-                    self.violation(reason, &violation.to_string(), sink);
+                    self.violation(violation.reason(), &violation.to_string(), sink);
                     return;
                 }
             }

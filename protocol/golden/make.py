@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.2.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.3.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -56,10 +56,11 @@ FLAGS = [
     "extended_tag",
     "relaxed_ordering",
     "no_snoop",
+    "msi_enable",
 ]
 
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 2), reserved=0):
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 3), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -82,13 +83,14 @@ def config(f):
         f["link_speed"],
         f["link_width"],
     )
-    m = f["msix"]
+    m, msi = f["msix"], f["msi"]
+    flags = int(m is not None) | int(msi is not None) << 1
     if m is None:
-        out += bytes(16)
+        out += struct.pack("<I12x", flags)
     else:
         out += struct.pack(
             "<IHBBII",
-            1,
+            flags,
             m["vectors"],
             m["table_bar"],
             m["pba_bar"],
@@ -98,7 +100,8 @@ def config(f):
     for b in f["bars"]:
         flags = int(b["is_64bit"]) | int(b["prefetchable"]) << 1
         out += struct.pack("<QQII", number(b["size"]), number(b["axi_base"]), flags, 0)
-    out += struct.pack("<IIQ", f["clock_period_ps"], len(f["capabilities"]), 0)
+    out += struct.pack("<II", f["clock_period_ps"], len(f["capabilities"]))
+    out += struct.pack("<BB6x", msi["vectors"], int(msi["masking"])) if msi else bytes(8)
     for c in f["capabilities"]:
         body = bytes.fromhex(c["body"])
         out += struct.pack("<BBH", c["id"], c["offset"], len(body)) + body
@@ -168,7 +171,7 @@ def payload(name, f):
     if name == "FUNCTION":
         flags = sum(int(f[flag]) << bit for bit, flag in enumerate(FLAGS))
         return struct.pack(
-            "<IBBBBHBB20x",
+            "<IBBBBHBBB3xI12x",
             flags,
             f["power"],
             f["max_payload"],
@@ -177,6 +180,8 @@ def payload(name, f):
             f["requester_id"],
             f["link_speed"],
             f["link_width"],
+            f["msi_granted"],
+            f["msi_mask"],
         )
     if name == "OPEN":
         text = f["name"].encode()
@@ -249,6 +254,7 @@ FULL = {
         "table_offset": 0x1000,
         "pba_offset": 0x88,
     },
+    "msi": None,
     "bars": [
         bar(0x10000, 0xFEDC_BA98_0000_0000, is_64bit=True),
         bar(),
@@ -274,6 +280,7 @@ PLAIN = {
     "link_speed": 1,
     "link_width": 1,
     "msix": None,
+    "msi": None,
     "bars": [bar() for _ in range(6)],
     "clock_period_ps": 0,
     "capabilities": [],
@@ -312,6 +319,18 @@ good(
 )
 conf = good("everything that there is", "device", "CONFIG", **FULL)
 good("nothing that may be absent", "device", "CONFIG", session=0, **PLAIN)
+both = good(
+    "MSI-X and MSI",
+    "device",
+    "CONFIG",
+    **{**FULL, "msi": {"vectors": 32, "masking": True}},
+)
+good(
+    "MSI alone, without masking",
+    "device",
+    "CONFIG",
+    **{**PLAIN, "msi": {"vectors": 1, "masking": False}},
+)
 good("accepts the configuration", "host", "READY")
 good("no", "device", "REFUSE", reason=4, text="another host is here")
 good(
@@ -444,6 +463,8 @@ def function(title, flags, **fields):
         "requester_id": 0x0100,
         "link_speed": 3,
         "link_width": 8,
+        "msi_granted": 0,
+        "msi_mask": 0,
     }
     values.update({flag: flag in flags for flag in FLAGS})
     values.update(fields)
@@ -468,6 +489,12 @@ function(
     requester_id=0xFFFF,
     link_speed=6,
     link_width=32,
+)
+function(
+    "a driver that uses MSI",
+    ["memory_space", "bus_master", "msi_enable"],
+    msi_granted=5,
+    msi_mask=0x8000_0005,
 )
 
 nic_open = good(
@@ -532,7 +559,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.2",
+    "protocol version of the peer is 2.7, ours is 1.3",
 )
 bad(
     "a type that does not exist",
@@ -640,6 +667,27 @@ bad(
     "BAR flags is 4 (0x4), expected 0 to 3",
 )
 bad(
+    "an unknown flag",
+    change(conf, 24 + 16, u32(5)),
+    "CONFIG flags is 5 (0x5), expected 0 to 3",
+)
+bad(
+    "an unknown flag of MSI",
+    change(both, 24 + 185, b"\x02"),
+    "MSI flags is 2 (0x2), expected 0 or 1",
+)
+bad(
+    "MSI vectors without MSI",
+    change(conf, 24 + 184, b"\x01"),
+    "msi.vectors is 1 (0x1), expected 0 without MSI",
+)
+bad(
+    "MSI flags without MSI",
+    change(conf, 24 + 185, b"\x01"),
+    "MSI flags is 1 (0x1), expected 0 without MSI",
+)
+bad("reserved bytes", change(both, 24 + 191, b"\x01"), "reserved CONFIG bytes is 1 (0x1), expected 0")
+bad(
     "MSI-X fields without MSI-X",
     change(conf, 24 + 16, u32(0)),
     "msix.vectors is 33 (0x21), expected 0 without MSI-X",
@@ -667,8 +715,8 @@ bad(
 )
 bad(
     "an unknown flag",
-    change(state, 24, u32(0x100)),
-    "FUNCTION flags is 256 (0x100), expected at most 0xff",
+    change(state, 24, u32(0x200)),
+    "FUNCTION flags is 512 (0x200), expected at most 0x1ff",
 )
 bad("no power state", change(state, 28, b"\x04"), "power state is 4 (0x4), expected 0 to 3")
 bad(
@@ -693,6 +741,13 @@ bad(
     change(state, 55, b"\x80"),
     "reserved FUNCTION bytes is 128 (0x80), expected 0",
 )
+bad(
+    "more vectors than MSI has",
+    change(state, 36, b"\x06"),
+    "MSI vectors granted is 6 (0x6), expected 0 to 5",
+)
+bad("reserved bytes", change(state, 39, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
+bad("reserved bytes", change(state, 44, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
 bad(
     "more frames than may be",
@@ -763,7 +818,7 @@ bad(
 json.dump(
     {
         "protocol": "accelerator-pcie",
-        "version": "1.2",
+        "version": "1.3",
         "frames": frames,
         "refused": refused,
     },

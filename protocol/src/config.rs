@@ -12,6 +12,10 @@ pub const BARS: usize = 6;
 /// Table Size).
 pub const MAX_VECTORS: u16 = 2048;
 
+/// Largest number of MSI vectors (PCIe base spec, MSI Message Control, Multiple
+/// Message Capable).
+pub const MAX_MSI_VECTORS: u8 = 32;
+
 /// Smallest memory BAR: the low four bits are flags.
 pub const MIN_BAR: u64 = 16;
 
@@ -68,6 +72,15 @@ impl Msix {
     }
 }
 
+/// MSI capability, with 64-bit addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msi {
+    /// 1, 2, 4, 8, 16 or 32.
+    pub vectors: u8,
+    /// Each vector can be masked, and has a pending bit.
+    pub masking: bool,
+}
+
 /// An additional capability in the first 256 bytes of config space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capability {
@@ -102,11 +115,13 @@ pub struct Config {
     pub link_width: u8,
     /// MSI-X, if the function has it.
     pub msix: Option<Msix>,
+    /// MSI, if the function has it; it may have both.
+    pub msi: Option<Msi>,
     /// The BARs.
     pub bars: [Bar; BARS],
     /// Period of the simulated clock in picoseconds, 0 if not told.
     pub clock_period_ps: u32,
-    /// Capabilities beyond power management, PCI Express and MSI-X.
+    /// Capabilities beyond power management, PCI Express, MSI-X and MSI.
     pub capabilities: Vec<Capability>,
 }
 
@@ -179,7 +194,22 @@ impl Config {
         if let Some(msix) = &self.msix {
             self.check_msix(msix)?;
         }
+        if let Some(msi) = &self.msi {
+            if !msi.vectors.is_power_of_two() || msi.vectors > MAX_MSI_VECTORS {
+                return refuse(
+                    "msi.vectors",
+                    msi.vectors.to_string(),
+                    "1, 2, 4, 8, 16 or 32",
+                );
+            }
+        }
         self.check_capabilities()
+    }
+
+    /// Vectors that the function has: of MSI-X or MSI, whichever has more.
+    pub fn vectors(&self) -> u16 {
+        let msi = self.msi.map_or(0, |m| m.vectors.into());
+        self.msix.map_or(0, |m| m.vectors).max(msi)
     }
 
     fn check_bars(&self) -> Result<(), ConfigError> {

@@ -11,7 +11,7 @@ use crate::{
     config::{Config, ConfigError},
     function::Function,
     said::Said,
-    session::{claimed_session, mask, State, Violation},
+    session::{claimed_session, mask, State, Violation, MSI_MINOR},
     wire::{split, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA},
 };
 
@@ -262,6 +262,10 @@ impl DeviceSession {
         }
         let frame = Frame::decode(&header, payload)?;
         let event = match frame {
+            Frame::Init(_) if self.config.msi.is_some() && header.minor < MSI_MINOR => {
+                let minor = header.minor;
+                return Err(Violation::Older { minor });
+            }
             Frame::Init(init) => {
                 let replaced = self.state == State::Up;
                 self.void();
@@ -613,11 +617,10 @@ impl DeviceSession {
         Some(tag)
     }
 
-    /// Appends an interrupt. False, and nothing appended, if the link is down,
+    /// Appends an interrupt, of MSI-X or MSI, whichever the guest has enabled. False, and nothing appended, if the link is down,
     /// a reset is not answered yet or the function has no such vector.
     pub fn msix(&self, vector: u16, out: &mut Vec<u8>) -> bool {
-        let vectors = self.config.msix.map_or(0, |m| m.vectors);
-        if !self.can_send() || vector >= vectors {
+        if !self.can_send() || vector >= self.config.vectors() {
             return false;
         }
         self.put(&Frame::Msix { vector }, out);

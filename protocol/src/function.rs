@@ -10,7 +10,11 @@ pub const FUNCTION_LEN: usize = 32;
 pub const MAX_SIZE: u8 = 5;
 
 /// Flags that there are.
-const FLAGS: u32 = 8;
+const FLAGS: u32 = 9;
+
+/// Largest number of MSI vectors that a guest can grant, as [`Function::msi_granted`]
+/// has it: 32.
+pub const MAX_MSI_GRANTED: u8 = 5;
 
 /// A field that holds what it must not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,13 @@ pub struct Function {
     pub relaxed_ordering: bool,
     /// Enable No Snoop.
     pub no_snoop: bool,
+    /// MSI Enable, added in 1.3; then INTx is not used.
+    pub msi_enable: bool,
+    /// MSI vectors that the guest has granted (Multiple Message Enable): 0 is 1, each one
+    /// more is twice as much, up to [`MAX_MSI_GRANTED`]. Added in 1.3.
+    pub msi_granted: u8,
+    /// Mask bits of MSI, of vector 0 lowest. Added in 1.3.
+    pub msi_mask: u32,
     /// Power state.
     pub power: Power,
     /// Max_Payload_Size: 0 is 128 bytes, each one more is twice as much, up to
@@ -84,6 +95,9 @@ impl Default for Function {
             extended_tag: false,
             relaxed_ordering: true,
             no_snoop: true,
+            msi_enable: false,
+            msi_granted: 0,
+            msi_mask: 0,
             power: Power::D0,
             max_payload: 0,
             max_read_request: 2,
@@ -106,6 +120,7 @@ impl Function {
             self.extended_tag,
             self.relaxed_ordering,
             self.no_snoop,
+            self.msi_enable,
         ];
         let set = |number, &flag| number << 1 | u32::from(flag);
         flags.iter().rev().fold(0, set)
@@ -121,6 +136,8 @@ impl Function {
         bytes[8..10].copy_from_slice(&self.requester_id.to_le_bytes());
         bytes[10] = self.link_speed;
         bytes[11] = self.link_width;
+        bytes[12] = self.msi_granted;
+        bytes[16..20].copy_from_slice(&self.msi_mask.to_le_bytes());
         bytes
     }
 
@@ -140,7 +157,7 @@ impl Function {
             return Err(BadField {
                 name: "FUNCTION flags",
                 found: flags.into(),
-                expected: "at most 0xff",
+                expected: "at most 0x1ff",
             });
         }
         let flag = |bit: u32| flags >> bit & 1 != 0;
@@ -153,6 +170,9 @@ impl Function {
             extended_tag: flag(5),
             relaxed_ordering: flag(6),
             no_snoop: flag(7),
+            msi_enable: flag(8),
+            msi_granted: bytes[12],
+            msi_mask: u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]),
             power: match bytes[4] {
                 0 => Power::D0,
                 1 => Power::D1,
@@ -181,8 +201,12 @@ impl Function {
             let expected = "1, 2, 4, 8, 12, 16 or 32";
             return Err(bad("link width", function.link_width, expected));
         }
-        let reserved = bytes[7..8].iter().chain(&bytes[12..]);
-        match reserved.copied().find(|&b| b != 0) {
+        if function.msi_granted > MAX_MSI_GRANTED {
+            let expected = "0 to 5";
+            return Err(bad("MSI vectors granted", function.msi_granted, expected));
+        }
+        let reserved = [7, 13, 14, 15].into_iter().chain(20..FUNCTION_LEN);
+        match reserved.map(|at| bytes[at]).find(|&b| b != 0) {
             Some(found) => Err(bad("reserved FUNCTION bytes", found, "0")),
             None => Ok(function),
         }

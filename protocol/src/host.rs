@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     function::Function,
     said::Said,
-    session::MAX_DMA,
+    session::{MAX_DMA, MSI_MINOR},
     told::Told,
     wire::{
         split, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA,
@@ -102,9 +102,9 @@ pub enum HostEvent<'a> {
         /// One bit per byte if there are holes.
         enables: Option<&'a [u8]>,
     },
-    /// Raise a vector; it is in range.
+    /// Raise a vector, of MSI-X or MSI, whichever the guest has enabled.
     Msix {
-        /// 0 to the number of vectors - 1.
+        /// 0 to the number of vectors of that which has more of them - 1.
         vector: u16,
     },
     /// A vector that the function does not have; nothing is raised.
@@ -613,8 +613,15 @@ impl HostSession {
                 Ok(HostEvent::Share { name })
             }
             (State::Init, Frame::Config(config)) => {
+                if config.msi.is_some() && minor < MSI_MINOR {
+                    return Err(Violation::Wire(WireError::Field {
+                        name: "minor version of CONFIG",
+                        found: minor.into(),
+                        expected: "3 or more, with MSI",
+                    }));
+                }
                 config.check()?;
-                self.vectors = config.msix.map_or(0, |m| m.vectors);
+                self.vectors = config.vectors();
                 self.intx = config.intx_pin != 0;
                 self.has_clock = minor >= 1 && config.clock_period_ps != 0;
                 self.has_function = minor >= 2;

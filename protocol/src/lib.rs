@@ -40,7 +40,7 @@ pub mod session;
 mod told;
 pub mod wire;
 
-pub use config::{Bar, Capability, Config, ConfigError, Msix};
+pub use config::{Bar, Capability, Config, ConfigError, Msi, Msix};
 pub use function::{Function, Power};
 pub use wire::{Frame, Header, WireError};
 

@@ -7,8 +7,11 @@ use std::fmt;
 
 use crate::{
     config::ConfigError,
-    wire::{ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE},
+    wire::{ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE, VERSION_MAJOR},
 };
+
+/// Minor version that has added MSI.
+pub const MSI_MINOR: u8 = 3;
 
 /// Reads that may be outstanding at once, those included that the host gave up
 /// and the device still has to answer. More than the vCPUs of any guest that
@@ -40,6 +43,11 @@ pub enum Violation {
     Wire(WireError),
     /// A configuration that breaks a rule.
     Config(ConfigError),
+    /// A host that is too old for what the function has.
+    Older {
+        /// Its minor version.
+        minor: u8,
+    },
     /// A frame that may not come now.
     Unexpected {
         /// Its name.
@@ -102,6 +110,12 @@ impl fmt::Display for Violation {
         match self {
             Self::Wire(e) => e.fmt(f),
             Self::Config(e) => e.fmt(f),
+            Self::Older { minor } => write!(
+                f,
+                "the function has MSI, and this QEMU speaks version {VERSION_MAJOR}.{minor} of the \
+                 protocol, which has none (version {VERSION_MAJOR}.{MSI_MINOR} does): build QEMU \
+                 anew, or have MsiVectors 0"
+            ),
             Self::Unexpected { frame, state } => {
                 write!(f, "frame {frame} may not come in state {state:?}")
             }
@@ -137,6 +151,17 @@ impl fmt::Display for Violation {
                 f,
                 "the peer asks for a {found:?} channel, this is a {expected:?} channel"
             ),
+        }
+    }
+}
+
+impl Violation {
+    /// The reason of the REFUSE for it.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Wire(WireError::Version { .. }) => Reason::Version,
+            Self::Config(_) | Self::Older { .. } => Reason::Configuration,
+            _ => Reason::Protocol,
         }
     }
 }

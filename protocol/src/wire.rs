@@ -399,7 +399,7 @@ frames! {
     }
     [status, _: Zero(4)]
 
-    /// D→H: message signalled interrupt.
+    /// D→H: message signalled interrupt, of MSI-X or, since 1.3, MSI.
     MSIX = 0x30, exactly(8);
     Msix {
         /// 0 to the number of vectors - 1.

@@ -7,7 +7,7 @@ mod common;
 
 use accelerator_protocol::{
     config::{MAX_BAR_32, MAX_BAR_64, MAX_CAPABILITIES, MIN_BAR},
-    Bar, Capability, Config, Msix,
+    Bar, Capability, Config, Msi, Msix,
 };
 use common::config;
 
@@ -122,6 +122,42 @@ fn bars() {
         c.bars = Default::default();
         c.msix = None;
     });
+}
+
+#[test]
+fn msi() {
+    fn set(vectors: u8) -> impl FnOnce(&mut Config) {
+        move |c| {
+            c.msi = Some(Msi {
+                vectors,
+                masking: vectors % 4 == 0,
+            });
+        }
+    }
+    for vectors in 0..=u8::MAX {
+        if matches!(vectors, 1 | 2 | 4 | 8 | 16 | 32) {
+            good(set(vectors));
+            // It needs no BAR, as MSI-X does.
+            good(|c| {
+                set(vectors)(c);
+                c.bars = Default::default();
+                c.msix = None;
+            });
+        } else {
+            bad(set(vectors), "msi.vectors", &vectors.to_string());
+        }
+    }
+    // Of both, the one with more vectors counts.
+    let mut both = config();
+    assert_eq!(both.vectors(), 4);
+    set(8)(&mut both);
+    assert_eq!(both.vectors(), 8);
+    set(2)(&mut both);
+    assert_eq!(both.vectors(), 4);
+    both.msix = None;
+    assert_eq!(both.vectors(), 2);
+    both.msi = None;
+    assert_eq!(both.vectors(), 0);
 }
 
 #[test]

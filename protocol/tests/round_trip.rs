@@ -10,7 +10,7 @@ use accelerator_protocol::{
         split, ChannelKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, MAX_NAME,
         MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
     },
-    Bar, Capability, Config, Frame, Function, Msix, Power,
+    Bar, Capability, Config, Frame, Function, Msi, Msix, Power,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -45,16 +45,21 @@ fn msix() -> impl Strategy<Value = Msix> {
     )
 }
 
+fn msi() -> impl Strategy<Value = Msi> {
+    any::<(u8, bool)>().prop_map(|(vectors, masking)| Msi { vectors, masking })
+}
+
 fn function() -> impl Strategy<Value = Function> {
     let power = select(vec![Power::D0, Power::D1, Power::D2, Power::D3hot]);
     let link = (1..=6u8, select(vec![1, 2, 4, 8, 12, 16, 32u8]));
     (
-        any::<[bool; 8]>(),
+        any::<[bool; 9]>(),
         power,
         0..=5u8,
         0..=5u8,
         any::<u16>(),
         link,
+        (0..=5u8, any::<u32>()),
     )
         .prop_map(
             |(
@@ -64,6 +69,7 @@ fn function() -> impl Strategy<Value = Function> {
                 max_read_request,
                 requester_id,
                 (link_speed, link_width),
+                (msi_granted, msi_mask),
             )| {
                 let [memory_space, bus_master, intx_disable, msix_enable, msix_mask, ..] = flags;
                 Function {
@@ -75,6 +81,9 @@ fn function() -> impl Strategy<Value = Function> {
                     extended_tag: flags[5],
                     relaxed_ordering: flags[6],
                     no_snoop: flags[7],
+                    msi_enable: flags[8],
+                    msi_granted,
+                    msi_mask,
                     power,
                     max_payload,
                     max_read_request,
@@ -109,11 +118,11 @@ fn config() -> impl Strategy<Value = Config> {
     (
         any::<(u16, u16, u16, u16, u32)>(),
         any::<(u8, u8, u8, u8, u32)>(),
-        option::of(msix()),
+        (option::of(msix()), option::of(msi())),
         proptest::array::uniform6(bar()),
         vec(capability(), 0..=16),
     )
-        .prop_map(|(ids, small, msix, bars, capabilities)| Config {
+        .prop_map(|(ids, small, (msix, msi), bars, capabilities)| Config {
             vendor: ids.0,
             device: ids.1,
             subsystem_vendor: ids.2,
@@ -125,6 +134,7 @@ fn config() -> impl Strategy<Value = Config> {
             link_width: small.3,
             clock_period_ps: small.4,
             msix,
+            msi,
             bars,
             capabilities,
         })

@@ -15,7 +15,7 @@ use accelerator_protocol::{
     },
     said::Said,
     wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
-    Config, Function, WireError,
+    Config, Function, Msi, WireError,
 };
 use common::{config, up, Random};
 
@@ -729,6 +729,24 @@ fn interrupts_that_the_function_does_not_have() {
             vectors: 4
         }
     );
+    // Both have those of MSI, if these are more.
+    let mut device = DeviceSession::new(with_msi(8)).unwrap();
+    let mut host = handshake(&mut device, None).unwrap();
+    for vector in 0..8 {
+        out.clear();
+        assert!(device.msix(vector, &mut out));
+        let (event, _) = host.frame(&out).unwrap();
+        assert_eq!(event, HostEvent::Msix { vector });
+    }
+    assert!(!device.msix(8, &mut out));
+    let message = frame(&host, &Frame::Msix { vector: 8 });
+    assert_eq!(
+        host.frame(&message).unwrap().0,
+        HostEvent::BadVector {
+            vector: 8,
+            vectors: 8
+        }
+    );
     // A level of a pin that is not there.
     let mut plain = DeviceSession::new(Config {
         intx_pin: 0,
@@ -947,7 +965,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 2) })
+        Violation::Wire(WireError::Version { found: (2, 3) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -957,9 +975,71 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.2") && text.contains("1.2"), "{text}"),
+        } => assert!(text.contains("2.3") && text.contains("1.3"), "{text}"),
         other => panic!("{other:?}"),
     }
+}
+
+fn with_msi(vectors: u8) -> Config {
+    Config {
+        msi: Some(Msi {
+            vectors,
+            masking: true,
+        }),
+        ..config()
+    }
+}
+
+/// Brings the link up with a host that says it has this minor version.
+fn handshake(device: &mut DeviceSession, minor: Option<u8>) -> Result<HostSession, Violation> {
+    let mut host = HostSession::new(0x99, 1);
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    host.init("", &mut a);
+    a[5] = minor.unwrap_or(a[5]);
+    device.frame(&a, &mut b)?;
+    host.frame(&b)?;
+    a.clear();
+    host.accept(&mut a);
+    device.frame(&a, &mut b)?;
+    Ok(host)
+}
+
+/// A host that knows nothing of MSI learns why it does not get the function, and the function
+/// without MSI is there for it.
+#[test]
+fn msi_is_for_a_host_that_knows_it() {
+    let mut device = DeviceSession::new(with_msi(4)).unwrap();
+    for minor in 0..3 {
+        let e = handshake(&mut device, Some(minor)).unwrap_err();
+        assert_eq!(e, Violation::Older { minor });
+        assert_eq!(e.reason(), Reason::Configuration);
+        let mut out = Vec::new();
+        device.fail(e.reason(), &e.to_string(), &mut out);
+        let (header, payload, _) = split(&out).unwrap();
+        assert_eq!(header.session, 0x99);
+        let Frame::Refuse { reason, text } = Frame::decode(&header, payload).unwrap() else {
+            panic!("no REFUSE");
+        };
+        assert_eq!(reason, Reason::Configuration);
+        let version = format!("version 1.{minor}");
+        for part in [&version, "MSI", "1.3", "build QEMU", "MsiVectors 0"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!device.is_open());
+        let mut plain = DeviceSession::new(config()).unwrap();
+        assert!(handshake(&mut plain, Some(minor)).is_ok());
+    }
+    for minor in [3, 4, u8::MAX] {
+        assert!(handshake(&mut device, Some(minor)).is_ok(), "{minor}");
+    }
+
+    // A device that says that it is too old for it, and has it all the same.
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut Vec::new());
+    let mut message = frame(&host, &Frame::Config(with_msi(4)));
+    message[5] = 2;
+    let e = host.frame(&message).unwrap_err().to_string();
+    assert!(e.contains("minor version of CONFIG is 2"), "{e}");
 }
 
 /// Both halves up, and the clock of the device's logic.

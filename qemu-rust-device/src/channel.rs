@@ -17,10 +17,9 @@ use std::{
 use accelerator_carrier::vanished::LOOK;
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, HostChannel},
-    host::{State, Violation},
+    host::State,
     limit::Limit,
     wire::Reason,
-    WireError,
 };
 use log::{debug, error, info, warn};
 
@@ -289,11 +288,7 @@ impl Channel {
                     self.event(event, news);
                 }
                 Err(violation) => {
-                    let reason = match violation {
-                        Violation::Wire(WireError::Version { .. }) => Reason::Version,
-                        _ => Reason::Protocol,
-                    };
-                    self.fail(&violation.to_string(), Some(reason), news);
+                    self.fail(&violation.to_string(), Some(violation.reason()), news);
                     return;
                 }
             }

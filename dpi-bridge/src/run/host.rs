@@ -10,7 +10,6 @@ use std::{
 
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent},
-    host::Violation,
     wire::{frame_type, split, Frame, Reason, Status, WireError, HEADER_LEN},
 };
 use log::{debug, log_enabled, trace, Level};
@@ -471,11 +470,7 @@ impl Run {
                     self.event(event, c);
                 }
                 Err(violation) => {
-                    let reason = match violation {
-                        Violation::Wire(WireError::Version { .. }) => Reason::Version,
-                        _ => Reason::Protocol,
-                    };
-                    self.violation(reason, &violation.to_string(), c);
+                    self.violation(violation.reason(), &violation.to_string(), c);
                     return;
                 }
             }

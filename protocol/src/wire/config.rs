@@ -6,11 +6,31 @@ use super::{
     error::{field, WireError},
     layout::{Codec, Field, Reader, Zero},
 };
-use crate::config::{Bar, Capability, Config, Msix, MAX_CAPABILITIES};
+use crate::config::{Bar, Capability, Config, Msi, Msix, MAX_CAPABILITIES};
 
 const FLAG_MSIX: u32 = 1;
+const FLAG_MSI: u32 = 2;
+const MSI_MASKING: u8 = 1;
 const BAR_64BIT: u32 = 1;
 const BAR_PREFETCHABLE: u32 = 2;
+
+/// MSI, if the function has it.
+fn get_msi(r: &mut Reader<'_>, there: bool) -> Result<Option<Msi>, WireError> {
+    let (vectors, flags) = (u8::get(r)?, u8::get(r)?);
+    if there {
+        if flags & !MSI_MASKING != 0 {
+            return Err(field("MSI flags", flags, "0 or 1"));
+        }
+        let masking = flags & MSI_MASKING != 0;
+        return Ok(Some(Msi { vectors, masking }));
+    }
+    for (name, value) in [("msi.vectors", vectors), ("MSI flags", flags)] {
+        if value != 0 {
+            return Err(field(name, value, "0 without MSI"));
+        }
+    }
+    Ok(None)
+}
 
 impl Field<'_> for Config {
     fn get(r: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -27,8 +47,8 @@ impl Field<'_> for Config {
             ..Self::default()
         };
         let flags = u32::get(r)?;
-        if flags & !FLAG_MSIX != 0 {
-            return Err(field("CONFIG flags", flags, "0 or 1"));
+        if flags & !(FLAG_MSIX | FLAG_MSI) != 0 {
+            return Err(field("CONFIG flags", flags, "0 to 3"));
         }
         let msix = Msix {
             vectors: u16::get(r)?,
@@ -72,7 +92,8 @@ impl Field<'_> for Config {
         if count as usize > MAX_CAPABILITIES {
             return Err(field("capability count", count, "at most 16"));
         }
-        Zero(8).get(r)?;
+        config.msi = get_msi(r, flags & FLAG_MSI != 0)?;
+        Zero(6).get(r)?;
         for _ in 0..count {
             let (id, offset, length) = (u8::get(r)?, u8::get(r)?, u16::get(r)?);
             config.capabilities.push(Capability {
@@ -96,7 +117,7 @@ impl Field<'_> for Config {
             self.link_speed,
             self.link_width,
         ]);
-        let (flags, msix) = match self.msix {
+        let (mut flags, msix) = match self.msix {
             Some(m) => (FLAG_MSIX, m),
             None => (
                 0,
@@ -109,6 +130,9 @@ impl Field<'_> for Config {
                 },
             ),
         };
+        if self.msi.is_some() {
+            flags |= FLAG_MSI;
+        }
         flags.put(out);
         msix.vectors.put(out);
         out.extend_from_slice(&[msix.table_bar, msix.pba_bar]);
@@ -130,7 +154,11 @@ impl Field<'_> for Config {
         // More than MAX_CAPABILITIES do not pass `check`; the count stays honest
         // for those that do not ask.
         (self.capabilities.len() as u32).put(out);
-        Zero(8).put(&(), out);
+        let msi = self.msi.map_or([0; 2], |m| {
+            [m.vectors, if m.masking { MSI_MASKING } else { 0 }]
+        });
+        out.extend_from_slice(&msi);
+        Zero(6).put(&(), out);
         for cap in &self.capabilities {
             out.extend_from_slice(&[cap.id, cap.offset]);
             (cap.body.len() as u16).put(out);

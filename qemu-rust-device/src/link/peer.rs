@@ -207,12 +207,7 @@ impl Link {
     }
 
     pub(super) fn violation(&self, shared: &mut Shared, violation: &Violation) {
-        let reason = match violation {
-            Violation::Wire(accelerator_protocol::WireError::Version { .. }) => Reason::Version,
-            Violation::Config(_) => Reason::Configuration,
-            _ => Reason::Protocol,
-        };
-        self.fail(shared, violation.to_string(), Some(reason));
+        self.fail(shared, violation.to_string(), Some(violation.reason()));
     }
 
     /// Ends the session because of the peer, telling it the `reason` if it can

@@ -3,7 +3,7 @@
 //! Inputs from a seed: good frames with random fields, and some damage.
 
 use accelerator_protocol::{
-    config::Capability,
+    config::{Capability, Msi},
     function::{Function, FUNCTION_LEN},
     wire::{
         frame_type as t, ChannelKind, Frame, Init, Open, Reason, ResetKind, Status, HEADER_LEN,
@@ -166,6 +166,10 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
                     body: r.bytes(1 + len % 64),
                 });
             }
+            config.msi = r.one_in(2).then(|| Msi {
+                vectors: [1, 2, 4, 8, 16, 32, r.number() as u8][r.below(7) as usize],
+                masking: r.one_in(2),
+            });
             config.bars[0].size <<= r.below(4);
             config.clock_period_ps = r.number() as u32;
             Frame::Config(config)
@@ -248,10 +252,13 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
         t::FUNCTION => {
             let mut bytes = [0; FUNCTION_LEN];
             bytes[0] = r.number() as u8;
+            bytes[1] = r.below(2) as u8;
             bytes[4] = r.below(4) as u8;
             bytes[5..7].copy_from_slice(&[r.below(6) as u8, r.below(6) as u8]);
             bytes[8..10].copy_from_slice(&(r.number() as u16).to_le_bytes());
             bytes[10..12].copy_from_slice(&[1 + r.below(6) as u8, 1 << r.below(6)]);
+            bytes[12] = r.below(6) as u8;
+            bytes[16..20].copy_from_slice(&(r.number() as u32).to_le_bytes());
             Frame::Function(Function::from_bytes(&bytes).unwrap_or_default())
         }
         t::OPEN => Frame::Open(Open {

@@ -73,7 +73,7 @@ fn host(input: &[u8]) {
                             assert!(enables.is_none_or(|e| e.len() == data.len().div_ceil(8)));
                             host.dma_write_done(tag, Status::Ok, &mut out);
                         }
-                        HostEvent::Msix { vector } => assert!(vector < 2),
+                        HostEvent::Msix { vector } => assert!(vector < 4),
                         _ => {}
                     }
                 }

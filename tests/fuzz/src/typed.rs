@@ -4,7 +4,7 @@
 
 use accelerator_protocol::{
     channel::{ChannelEvent, DeviceChannel, HostChannel},
-    config::{Bar, Config, Msix},
+    config::{Bar, Config, Msi, Msix},
     device::{DeviceEvent, DeviceSession, MAX_DMA},
     host::{HostEvent, HostSession, State},
     wire::{
@@ -72,6 +72,10 @@ pub fn config() -> Config {
             pba_bar: 0,
             table_offset: 0,
             pba_offset: 0x80,
+        }),
+        msi: Some(Msi {
+            vectors: 4,
+            masking: true,
         }),
         ..Config::default()
     };
@@ -195,8 +199,8 @@ fn host(state: u8, message: &[u8]) -> Outcome {
                 assert!(enables.is_none_or(|e| e.len() == data.len().div_ceil(8)));
                 host.dma_write_done(tag, Status::Ok, &mut out);
             }
-            HostEvent::Msix { vector } => assert!(vector < 2),
-            HostEvent::BadVector { vector, .. } => assert!(vector >= 2),
+            HostEvent::Msix { vector } => assert!(vector < 4),
+            HostEvent::BadVector { vector, .. } => assert!(vector >= 4),
             _ => {}
         }
         assert!(host.writes_outstanding() <= WINDOW);

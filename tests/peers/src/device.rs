@@ -223,7 +223,7 @@ impl RegisterDevice {
         }
         if touches(0x20) {
             let vector = self.u32(0x20);
-            let vectors = endpoint.config().msix.map_or(0, |m| m.vectors);
+            let vectors = endpoint.config().vectors();
             if vector < vectors.into() {
                 endpoint.msix(vector as u16)?;
             }
@@ -260,7 +260,7 @@ impl RegisterDevice {
             }
         };
         self.count = self.count.wrapping_add(1);
-        if endpoint.config().msix.is_some() && endpoint.session().can_send() {
+        if endpoint.config().vectors() != 0 && endpoint.session().can_send() {
             endpoint.msix(0)?;
         }
         Ok(())

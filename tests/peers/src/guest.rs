@@ -360,7 +360,7 @@ impl GuestEndpoint {
                     None
                 }
                 HostEvent::Configured(config) => {
-                    self.interrupts = vec![0; config.msix.map_or(0, |m| m.vectors).into()];
+                    self.interrupts = vec![0; config.vectors().into()];
                     self.config = config;
                     None
                 }
