@@ -207,7 +207,7 @@
 #define ACC_STAT_DMA_WRITE_BYTES 3
 
 /**
- * Counter: MSI-X requests sent.
+ * Counter: vectors raised, of MSI-X and MSI.
  */
 #define ACC_STAT_MSIX 4
 
@@ -263,6 +263,11 @@
  * Bit of `acc_get_function`: Enable No Snoop.
  */
 #define ACC_FUNCTION_NO_SNOOP 128
+
+/**
+ * Bit of `acc_get_function`: MSI Enable, with which INTx does not reach the guest.
+ */
+#define ACC_FUNCTION_MSI_ENABLE 256
 
 /**
  * Bit of `acc_nic_poll`: a frame from the host waits.
@@ -453,8 +458,23 @@ int acc_set_msix(void *h,
                  int pba_offset);
 
 /**
- * Adds a capability to config space, beside power management, PCI Express and
- * MSI-X, which QEMU provides. Before `acc_start`; up to 16 of them, in the
+ * Sets the MSI capability, with 64-bit addresses. Before `acc_start`. A function
+ * may have MSI-X and MSI; the guest enables one of them.
+ *
+ * `vectors` 1, 2, 4, 8, 16 or 32, 0 for none. `masking`: 1 if each vector can be
+ * masked, and has a pending bit; both are QEMU's.
+ *
+ * A host that knows nothing of MSI (protocol below 1.3) is refused then.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_msi(void *h,
+                int vectors,
+                int masking);
+
+/**
+ * Adds a capability to config space, beside power management, PCI Express, MSI-X
+ * and MSI, which QEMU provides. Before `acc_start`; up to 16 of them, in the
  * order of the calls.
  *
  * `id`: a PCI capability id, 9 for a vendor specific one; not 0x00, 0x01, 0x05,
@@ -709,17 +729,21 @@ int acc_dma_write_end(void *h);
 int acc_get_dma_write(void *h, int *tag, int *status);
 
 /**
- * Raises an MSI-X vector. It stays behind every DMA write that was ended
+ * Raises a vector: of MSI-X or MSI, whichever the guest has enabled. It stays behind every DMA write that was ended
  * before, so the driver finds the data that the interrupt announces.
  *
- * `vector`: 0 to the number of vectors - 1.
+ * `vector`: 0 to the number of vectors - 1, of MSI-X or MSI as `acc_get_function`
+ * has told which is enabled; of that which has more, if neither is or nobody has
+ * asked. Of MSI a guest may grant fewer than the function has (`acc_get_msi`): the
+ * vector is taken modulo that number.
  *
  * Returns 0; -ACC_EAGAIN while the host does not take frames or a reset waits
  * to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
  * `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL; -ACC_ENOTSUP without
- * MSI-X.
+ * MSI-X and MSI.
  */
-int acc_msix(void *h, int vector);
+int acc_msix(void *h,
+             int vector);
 
 /**
  * Drives the INTx pin. `level`: 1 asserted, 0 not.
@@ -807,6 +831,25 @@ int acc_get_function(void *h,
                      int *requester_id,
                      int *link_speed,
                      int *link_width);
+
+/**
+ * What the guest has set of MSI, in the state that `acc_get_function` has fetched
+ * last.
+ *
+ * `vectors`: how many it has granted (Multiple Message Enable), 1, 2, 4, 8, 16 or
+ * 32; RTL should raise no others, see `acc_msix`. `mask`: the mask bits, of vector
+ * 0 lowest; a masked vector that is raised is pending until it is unmasked, which
+ * QEMU sees to. 1 and 0 without MSI.
+ *
+ * Returns 0, -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointers are null or valid for writes.
+ */
+int acc_get_msi(void *h,
+                int *vectors,
+                int *mask);
 
 /**
  * Opens a NIC channel and listens at its endpoint. First call; in

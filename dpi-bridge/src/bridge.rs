@@ -11,7 +11,7 @@ use accelerator_protocol::{
     function::Function,
     is_local,
     wire::{ResetKind, Status},
-    Capability, Config, Msix,
+    Capability, Config, Msi, Msix,
 };
 use accelerator_record::{layout::Bar, Source, SourceKind};
 use log::{info, warn};
@@ -198,6 +198,24 @@ impl Bridge {
         Ok(())
     }
 
+    /// `acc_set_msi`.
+    pub fn set_msi(&mut self, vectors: i32, masking: i32) -> Result<()> {
+        let config = self.setting()?;
+        within("masking", masking, 0, 1)?;
+        config.msi = match vectors {
+            0 => None,
+            1 | 2 | 4 | 8 | 16 | 32 => Some(Msi {
+                vectors: vectors as u8,
+                masking: masking != 0,
+            }),
+            _ => fail!(
+                Invalid,
+                "vectors is {vectors}, expected 0, 1, 2, 4, 8, 16 or 32"
+            ),
+        };
+        Ok(())
+    }
+
     /// `acc_add_capability`.
     pub fn add_capability(&mut self, id: i32, offset: i32, body: &[u8]) -> Result<()> {
         let config = self.setting()?;
@@ -343,6 +361,11 @@ impl Bridge {
         self.with(Run::get_function)
     }
 
+    /// `acc_get_msi`.
+    pub fn shown_function(&mut self) -> Result<Function> {
+        self.run().map(|run| run.shown_function())
+    }
+
     /// `acc_poll`, when the attention word says that there is work.
     pub fn poll(&mut self, ready: i32) -> Result<Event> {
         within("ready", ready, 0, (READY_ALL | READY_FUNCTION) as i32)?;
@@ -453,7 +476,7 @@ impl Behind for Bridge {
             info!(
                 target: &self.target,
                 "closed after {} sessions, {} MMIO reads, {} MMIO writes, {} bytes read and {} \
-                 bytes written by DMA, {} MSI-X requests",
+                 bytes written by DMA, {} interrupts",
                 self.stats[Stat::Sessions as usize],
                 self.stats[Stat::MmioReads as usize],
                 self.stats[Stat::MmioWrites as usize],

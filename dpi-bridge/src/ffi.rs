@@ -112,7 +112,7 @@ pub const ACC_STAT_MMIO_WRITES: c_int = 1;
 pub const ACC_STAT_DMA_READ_BYTES: c_int = 2;
 /// Counter: bytes that DMA writes put into host memory, strobed ones only.
 pub const ACC_STAT_DMA_WRITE_BYTES: c_int = 3;
-/// Counter: MSI-X requests sent.
+/// Counter: vectors raised, of MSI-X and MSI.
 pub const ACC_STAT_MSIX: c_int = 4;
 /// Counter: times that the link came up.
 pub const ACC_STAT_SESSIONS: c_int = 5;
@@ -461,8 +461,24 @@ pub extern "C" fn acc_set_msix(
     })
 }
 
-/// Adds a capability to config space, beside power management, PCI Express and
-/// MSI-X, which QEMU provides. Before `acc_start`; up to 16 of them, in the
+/// Sets the MSI capability, with 64-bit addresses. Before `acc_start`. A function
+/// may have MSI-X and MSI; the guest enables one of them.
+///
+/// `vectors` 1, 2, 4, 8, 16 or 32, 0 for none. `masking`: 1 if each vector can be
+/// masked, and has a pending bit; both are QEMU's.
+///
+/// A host that knows nothing of MSI (protocol below 1.3) is refused then.
+///
+/// Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+#[no_mangle]
+pub extern "C" fn acc_set_msi(h: *mut c_void, vectors: c_int, masking: c_int) -> c_int {
+    call(h, "acc_set_msi", |b| {
+        b.set_msi(vectors, masking).map(|()| 0)
+    })
+}
+
+/// Adds a capability to config space, beside power management, PCI Express, MSI-X
+/// and MSI, which QEMU provides. Before `acc_start`; up to 16 of them, in the
 /// order of the calls.
 ///
 /// `id`: a PCI capability id, 9 for a vendor specific one; not 0x00, 0x01, 0x05,
@@ -847,15 +863,18 @@ pub unsafe extern "C" fn acc_get_dma_write(
     })
 }
 
-/// Raises an MSI-X vector. It stays behind every DMA write that was ended
+/// Raises a vector: of MSI-X or MSI, whichever the guest has enabled. It stays behind every DMA write that was ended
 /// before, so the driver finds the data that the interrupt announces.
 ///
-/// `vector`: 0 to the number of vectors - 1.
+/// `vector`: 0 to the number of vectors - 1, of MSI-X or MSI as `acc_get_function`
+/// has told which is enabled; of that which has more, if neither is or nobody has
+/// asked. Of MSI a guest may grant fewer than the function has (`acc_get_msi`): the
+/// vector is taken modulo that number.
 ///
 /// Returns 0; -ACC_EAGAIN while the host does not take frames or a reset waits
 /// to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
 /// `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL; -ACC_ENOTSUP without
-/// MSI-X.
+/// MSI-X and MSI.
 #[no_mangle]
 pub extern "C" fn acc_msix(h: *mut c_void, vector: c_int) -> c_int {
     call(h, "acc_msix", |b| b.msix(vector).map(|()| 0))

@@ -545,8 +545,12 @@ impl Observer {
             | u64::from(function.requester_id) << 32
             | u64::from(function.link_speed) << 48
             | u64::from(function.link_width) << 56;
+        let msi = u64::from(function.msi_enable)
+            | u64::from(function.msi_granted) << 8
+            | u64::from(function.msi_mask) << 32;
         let heard = Entry {
             data,
+            address: msi,
             ..entry(Kind::Function)
         };
         self.put(heard, Contents::default());

@@ -113,7 +113,7 @@ pub enum Stat {
     DmaReadBytes = 2,
     /// Bytes that DMA writes put into host memory.
     DmaWriteBytes = 3,
-    /// MSI-X requests sent.
+    /// Vectors raised.
     Msix = 4,
     /// Sessions that came up.
     Sessions = 5,

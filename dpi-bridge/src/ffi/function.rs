@@ -26,6 +26,8 @@ pub const ACC_FUNCTION_EXTENDED_TAG: c_int = 32;
 pub const ACC_FUNCTION_RELAXED_ORDERING: c_int = 64;
 /// Bit of `acc_get_function`: Enable No Snoop.
 pub const ACC_FUNCTION_NO_SNOOP: c_int = 128;
+/// Bit of `acc_get_function`: MSI Enable, with which INTx does not reach the guest.
+pub const ACC_FUNCTION_MSI_ENABLE: c_int = 256;
 
 /// Fetches what the guest has set in config space, when `acc_poll` has announced
 /// it; otherwise what was fetched last, and after a reset or a change of the link
@@ -73,6 +75,39 @@ pub unsafe extern "C" fn acc_get_function(
             requester_id.write(function.requester_id.into());
             link_speed.write(function.link_speed.into());
             link_width.write(function.link_width.into());
+        }
+        Ok(0)
+    })
+}
+
+/// What the guest has set of MSI, in the state that `acc_get_function` has fetched
+/// last.
+///
+/// `vectors`: how many it has granted (Multiple Message Enable), 1, 2, 4, 8, 16 or
+/// 32; RTL should raise no others, see `acc_msix`. `mask`: the mask bits, of vector
+/// 0 lowest; a masked vector that is raised is pending until it is unmasked, which
+/// QEMU sees to. 1 and 0 without MSI.
+///
+/// Returns 0, -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+///
+/// # Safety
+///
+/// The pointers are null or valid for writes.
+#[no_mangle]
+pub unsafe extern "C" fn acc_get_msi(
+    h: *mut c_void,
+    vectors: *mut c_int,
+    mask: *mut c_int,
+) -> c_int {
+    call(h, "acc_get_msi", |b| {
+        not_null("vectors", vectors)?;
+        not_null("mask", mask)?;
+        let function = b.shown_function()?;
+        // SAFETY: not null, and the caller promises the rest.
+        unsafe {
+            vectors.write(1 << function.msi_granted);
+            // The bits count.
+            mask.write(function.msi_mask as c_int);
         }
         Ok(0)
     })

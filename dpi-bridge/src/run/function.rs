@@ -125,6 +125,23 @@ impl Run {
         self.function.shown = after_reset(&self.session, 0);
     }
 
+    /// What was fetched last.
+    pub const fn shown_function(&self) -> Function {
+        self.function.shown
+    }
+
+    /// Vectors that the RTL may raise: of what the guest has enabled, as far as the RTL
+    /// knows, or of either.
+    pub(super) fn vectors(&self) -> u16 {
+        let config = self.session.config();
+        let shown = &self.function.shown;
+        match (config.msix, config.msi) {
+            (Some(msix), _) if shown.msix_enable => msix.vectors,
+            (_, Some(msi)) if shown.msi_enable => msi.vectors.into(),
+            _ => config.vectors(),
+        }
+    }
+
     /// `acc_get_function`.
     pub fn get_function(&mut self, c: &mut Context<'_>) -> Result<Function> {
         if self.announced == Some(Announced::Queued(Kind::Write)) {

@@ -426,16 +426,19 @@ impl Run {
 
     /// `acc_msix`.
     pub fn msix(&mut self, vector: i32, c: &mut Context<'_>) -> Result<()> {
-        let vectors = self.session.config().msix.map_or(0, |m| m.vectors);
+        let vectors = self.vectors();
         if vectors == 0 {
-            fail!(NotSupported, "the function has no MSI-X (acc_set_msix)");
+            fail!(
+                NotSupported,
+                "the function has neither MSI-X nor MSI (acc_set_msix, acc_set_msi)"
+            );
         }
         let vector = within("vector", vector, 0, i32::from(vectors) - 1)? as u16;
         self.may_request()?;
         if self.session.msix(vector, &mut self.out) {
             c.count(Stat::Msix, 1);
             c.observe(|o| o.msix(vector));
-            debug!(target: c.target, "MSI-X vector {vector}");
+            debug!(target: c.target, "vector {vector}");
         }
         Ok(())
     }

@@ -2,16 +2,17 @@
 
 //! Each call: its arguments, its order, and handles that are none.
 
-use accelerator_protocol::{Bar, Capability, Msix};
+use accelerator_protocol::{Bar, Capability, Msi, Msix};
 
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 28] = [
+const CALLS: [&str; 30] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",
     "set_msix 1 0 0 0 16",
+    "set_msi 1 0",
     "add_capability 9 0 1 \
      00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
      000000000000000000000000000000000000",
@@ -39,6 +40,7 @@ const CALLS: [&str; 28] = [
     "reset_done",
     "get_link",
     "get_function",
+    "get_msi",
     "stat 0",
 ];
 
@@ -184,6 +186,11 @@ fn arguments_out_of_range_are_named_with_their_range() {
         ("set_msix 1 0 -8 0 0", &["table_offset is -8"][..]),
         ("set_msix 1 0 0 -1 0", &["pba_bar is -1"][..]),
         ("set_msix 1 0 0 0 -8", &["pba_offset is -8"][..]),
+        ("set_msi 3 0", &["vectors is 3", "8, 16 or 32"][..]),
+        ("set_msi -1 0", &["vectors is -1"][..]),
+        ("set_msi 64 0", &["vectors is 64"][..]),
+        ("set_msi 4 2", &["masking is 2"][..]),
+        ("set_msi 4 -1", &["masking is -1"][..]),
         ("set_link 0 1", &["speed is 0", "1 to 0x6"][..]),
         ("set_link 7 1", &["speed is 7"][..]),
         (
@@ -314,6 +321,7 @@ fn the_configuration_reaches_the_host() {
         "set_bar 4 16 2 0xfffffff0",
         "set_bar 5 0x80000000 0 0",
         "set_msix 2048 0 0x1000 0 0xf000",
+        "set_msi 16 1",
         "set_link 6 32",
         "set_intx 4",
         "set_clock 3333",
@@ -364,6 +372,13 @@ fn the_configuration_reaches_the_host() {
             pba_bar: 0,
             table_offset: 0x1000,
             pba_offset: 0xf000,
+        })
+    );
+    assert_eq!(
+        config.msi,
+        Some(Msi {
+            vectors: 16,
+            masking: true,
         })
     );
     let bar = |size, axi_base, is_64bit, prefetchable| Bar {
@@ -504,7 +519,8 @@ fn a_function_without_interrupts_refuses_them() {
     assert_eq!(sim.call("set_intx 0"), 0);
     assert_eq!(sim.call("start"), 0);
     let _guest = connect(&mut sim, &endpoint);
-    sim.fails("msix 0", ENOTSUP, &["no MSI-X"]);
+    sim.fails("msix 0", ENOTSUP, &["neither MSI-X nor MSI"]);
+    assert_eq!(sim.results("get_msi"), [0, 1, 0]);
     sim.fails("intx 1", ENOTSUP, &["no INTx"]);
     sim.finish();
 }

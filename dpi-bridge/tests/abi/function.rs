@@ -5,7 +5,7 @@
 use accelerator_peers::{GuestEndpoint, PATIENCE};
 use accelerator_protocol::{
     function::{Function, Power},
-    wire::{Frame, ResetKind, VERSION_MINOR},
+    wire::{Frame, Reason, ResetKind, VERSION_MINOR},
 };
 
 use crate::support::*;
@@ -47,6 +47,9 @@ fn at_work() -> Function {
         extended_tag: true,
         relaxed_ordering: false,
         no_snoop: false,
+        msi_enable: false,
+        msi_granted: 0,
+        msi_mask: 0,
         power: Power::D0,
         max_payload: 1,
         max_read_request: 5,
@@ -124,6 +127,112 @@ fn the_rtl_hears_what_the_guest_sets() {
     assert_eq!(sim.results("get_function"), seen(&fresh(link)));
     assert_eq!(sim.raw("get_function 0 null").split(' ').next(), Some("-1"));
     sim.finish();
+}
+
+/// A function with MSI-X of four vectors and MSI of eight.
+fn with_msi(endpoint: &str) -> Simulator {
+    let mut sim = Simulator::start();
+    sim.usual(endpoint);
+    assert_eq!(sim.call("set_msi 8 1"), 0);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    sim
+}
+
+/// What the guest has set of MSI is told with the rest, and which vectors there are
+/// depends on what it has enabled.
+#[test]
+fn the_rtl_hears_of_msi() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = with_msi(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    assert_eq!(sim.results("get_msi"), [0, 1, 0]);
+    let mut guest = connect(&mut sim, &endpoint);
+    fetched(&mut sim);
+    // Neither: those of either.
+    assert_eq!(sim.call("msix 7"), 0);
+    guest.wait_msix(7, PATIENCE).unwrap();
+    sim.fails("msix 8", EINVAL, &["vector is 8", "0 to 0x7"]);
+
+    let idle = Function {
+        msix_enable: false,
+        msix_mask: false,
+        ..at_work()
+    };
+    let msi = Function {
+        msi_enable: true,
+        msi_granted: 2,
+        msi_mask: 0x8000_0005,
+        ..idle
+    };
+    guest.set_function(msi).unwrap();
+    // Not known before it is fetched.
+    sim.expect(ALL, FUNCTION);
+    assert_eq!(sim.results("get_msi"), [0, 1, 0]);
+    let flags = sim.results("get_function")[1];
+    assert_eq!(flags & (8 | 256), 256);
+    assert_eq!(
+        sim.results("get_msi"),
+        [0, 4, i64::from(0x8000_0005_u32 as i32)]
+    );
+    // More than were granted: the host folds them. More than there are: none.
+    assert_eq!(sim.call("msix 7"), 0);
+    guest.wait_msix(7, PATIENCE).unwrap();
+    sim.fails("msix 8", EINVAL, &["vector is 8", "0 to 0x7"]);
+
+    guest
+        .set_function(Function {
+            msix_enable: true,
+            ..idle
+        })
+        .unwrap();
+    assert_eq!(fetched(&mut sim)[1] & (8 | 256), 8);
+    assert_eq!(sim.results("get_msi"), [0, 1, 0]);
+    assert_eq!(sim.call("msix 3"), 0);
+    guest.wait_msix(3, PATIENCE).unwrap();
+    sim.fails("msix 4", EINVAL, &["vector is 4", "0 to 0x3"]);
+
+    // A reset takes it back, in the reset already.
+    guest.set_function(msi).unwrap();
+    fetched(&mut sim);
+    guest.start_reset(ResetKind::Flr).unwrap();
+    assert_eq!(sim.reset(), 1);
+    assert_eq!(sim.results("get_msi"), [0, 1, 0]);
+    assert_eq!(sim.call("reset_done"), 0);
+    assert_eq!(sim.raw("get_msi 0 null").split(' ').next(), Some("-1"));
+    sim.finish();
+}
+
+/// A host of an earlier version is told why it does not get the function.
+#[test]
+fn an_earlier_host_is_refused_with_msi() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = with_msi(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    let host = Raw::connect(&endpoint);
+    let mut init = host.encode(&Frame::Init(accelerator_protocol::wire::Init {
+        features: 0,
+        write_window: 64,
+        max_data: 65536,
+        name: "of old",
+    }));
+    init[5] = 2;
+    host.send(&init);
+    host.wait(&mut sim);
+    let (reason, text) = host.refusal();
+    assert_eq!(reason, Reason::Configuration);
+    assert!(
+        text.contains("version 1.2") && text.contains("MsiVectors"),
+        "{text}"
+    );
+    // One that knows it is welcome.
+    let guest = connect(&mut sim, &endpoint);
+    assert_eq!(guest.config().msi.unwrap().vectors, 8);
+    let log = sim.finish();
+    for part in ["the function has MSI", "version 1.2", "version 1.3"] {
+        assert!(log.contains(part), "{log}");
+    }
 }
 
 /// Among the writes it keeps its place: what is written before has been taken by

@@ -158,6 +158,8 @@ static void remote_call(void)
     } else if (IS("set_msix")) {
         printf("%d", acc_set_msix(h, integer(2), integer(3), integer(4),
                                   integer(5), integer(6)));
+    } else if (IS("set_msi")) {
+        printf("%d", acc_set_msi(h, integer(2), integer(3)));
     } else if (IS("add_capability")) {
         uint32_t body[16];
         if (null) {
@@ -263,6 +265,10 @@ static void remote_call(void)
                                        &f[3], &f[4], &f[5], &f[6]);
         printf("%d %d %d %d %d %d %d %d", r, f[0], f[1], f[2], f[3], f[4],
                f[5], f[6]);
+    } else if (IS("get_msi")) {
+        int vectors = POISON, mask = POISON;
+        const int r = acc_get_msi(h, null ? NULL : &vectors, &mask);
+        printf("%d %d %d", r, vectors, mask);
     } else if (IS("wait")) {
         printf("%d", acc_wait(h, integer(2)));
     } else if (IS("stat")) {
