@@ -357,6 +357,14 @@ if ((${#suites[@]} == 0)); then
   check 'refuses RegAddrWidth 65' refuses_in accelerator_axi_regs \
     'RegAddrWidth is 65; 3 to 64 are possible' RegAddrWidth=65
   check 'refuses MsixVectors 2049' refuses 'MsixVectors is 2049;' MsixVectors=2049
+  for vectors in 3 12 33 64; do
+    check "refuses MsiVectors $vectors" refuses \
+      "MsiVectors is $vectors; 0, 1, 2, 4, 8, 16 and 32 are possible" "MsiVectors=$vectors"
+  done
+  check 'refuses MsiMasking 2' refuses 'MsiMasking is 2;' MsiVectors=1 MsiMasking=2
+  check 'refuses MsiMasking without MSI' refuses 'MsiMasking is 1 and MsiVectors 0' MsiMasking=1
+  check 'takes MSI alone' lint bridge.f accelerator_pcie_bridge MsixVectors=0 MsiVectors=32 \
+    MsiMasking=1
   check 'refuses a BAR beyond the address' refuses \
     'BAR 0 of 0x10000 bytes ends at 0xffff on m_axi, MmioAddrWidth is 12 and ends at 0xfff' \
     MmioAddrWidth=12 "Bar0Size=64'h10000"

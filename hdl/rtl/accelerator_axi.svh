@@ -96,7 +96,8 @@
 // What accelerator_pcie_bridge tells of config space, for RTL that has no use for it.
 `define ACCELERATOR_NO_CFG \
   .cfg_memory_space_enable(), .cfg_bus_master_enable(), .cfg_intx_disable(), \
-  .cfg_msix_enable(), .cfg_msix_mask(), .cfg_extended_tag_enable(), \
+  .cfg_msix_enable(), .cfg_msix_mask(), .cfg_msi_enable(), .cfg_msi_vectors(), \
+  .cfg_msi_mask(), .cfg_extended_tag_enable(), \
   .cfg_relaxed_ordering_enable(), .cfg_no_snoop_enable(), .cfg_power_state(), \
   .cfg_max_payload(), .cfg_max_read_req(), .cfg_requester_id(), \
   .cfg_current_speed(), .cfg_negotiated_width()

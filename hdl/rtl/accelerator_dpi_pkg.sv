@@ -46,6 +46,7 @@ package accelerator_dpi_pkg;
   parameter int FunctionExtendedTag     = 32;
   parameter int FunctionRelaxedOrdering = 64;
   parameter int FunctionNoSnoop         = 128;
+  parameter int FunctionMsiEnable       = 256;
 
   // Error numbers, returned negated.
   parameter int ErrInval  = 1;
@@ -102,6 +103,8 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_set_msix(
     input chandle h, input int vectors, input int table_bar, input int table_offset,
     input int pba_bar, input int pba_offset);
+  import "DPI-C" function int acc_set_msi(
+    input chandle h, input int vectors, input int masking);
   import "DPI-C" function int acc_add_capability(
     input chandle h, input int id, input int offset, input int bytes,
     input bit [511:0] body);
@@ -156,6 +159,8 @@ package accelerator_dpi_pkg;
     input chandle h, output int flags, output int power, output int max_payload,
     output int max_read_request, output int requester_id, output int link_speed,
     output int link_width);
+  import "DPI-C" function int acc_get_msi(
+    input chandle h, output int vectors, output int mask);
 
   import "DPI-C" function longint acc_stat(input chandle h, input int which);
 

@@ -14,6 +14,9 @@ module accelerator_function
   output logic        cfg_intx_disable,
   output logic        cfg_msix_enable,
   output logic        cfg_msix_mask,
+  output logic        cfg_msi_enable,
+  output logic [5:0]  cfg_msi_vectors,
+  output logic [31:0] cfg_msi_mask,
   output logic        cfg_extended_tag_enable,
   output logic        cfg_relaxed_ordering_enable,
   output logic        cfg_no_snoop_enable,
@@ -33,6 +36,9 @@ module accelerator_function
   logic        intx_disable_q            = 1'b0;
   logic        msix_enable_q             = 1'b0;
   logic        msix_mask_q               = 1'b0;
+  logic        msi_enable_q              = 1'b0;
+  logic [5:0]  msi_vectors_q             = 6'd1;
+  logic [31:0] msi_mask_q                = '0;
   logic        extended_tag_enable_q     = 1'b0;
   logic        relaxed_ordering_enable_q = 1'b0;
   logic        no_snoop_enable_q         = 1'b0;
@@ -49,6 +55,9 @@ module accelerator_function
   assign cfg_intx_disable             = intx_disable_q;
   assign cfg_msix_enable              = msix_enable_q;
   assign cfg_msix_mask                = msix_mask_q;
+  assign cfg_msi_enable               = msi_enable_q;
+  assign cfg_msi_vectors              = msi_vectors_q;
+  assign cfg_msi_mask                 = msi_mask_q;
   assign cfg_extended_tag_enable      = extended_tag_enable_q;
   assign cfg_relaxed_ordering_enable  = relaxed_ordering_enable_q;
   assign cfg_no_snoop_enable          = no_snoop_enable_q;
@@ -71,7 +80,7 @@ module accelerator_function
     automatic int status, flags, payload, request;
     // Ints of the library, of which no port has all bits.
     /* verilator lint_off UNUSEDSIGNAL */
-    automatic int power, id, speed, width;
+    automatic int power, id, speed, width, vectors, mask;
     /* verilator lint_on UNUSEDSIGNAL */
     status = acc_get_function(handle, flags, power, payload, request, id, speed, width);
     if (status < 0) begin
@@ -82,6 +91,7 @@ module accelerator_function
       intx_disable_q            <= (flags & FunctionIntxDisable) != 0;
       msix_enable_q             <= (flags & FunctionMsixEnable) != 0;
       msix_mask_q               <= (flags & FunctionMsixMask) != 0;
+      msi_enable_q              <= (flags & FunctionMsiEnable) != 0;
       extended_tag_enable_q     <= (flags & FunctionExtendedTag) != 0;
       relaxed_ordering_enable_q <= (flags & FunctionRelaxedOrdering) != 0;
       no_snoop_enable_q         <= (flags & FunctionNoSnoop) != 0;
@@ -91,6 +101,13 @@ module accelerator_function
       requester_id_q            <= 16'(id);
       current_speed_q           <= 3'(speed);
       negotiated_width_q        <= 6'(width);
+    end
+    status = acc_get_msi(handle, vectors, mask);
+    if (status < 0) begin
+      complaints_q <= complain(handle, Name, status, "acc_get_msi", complaints_q);
+    end else begin
+      msi_vectors_q <= 6'(vectors);
+      msi_mask_q    <= 32'(mask);
     end
   endtask
 

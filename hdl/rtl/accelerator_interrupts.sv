@@ -48,12 +48,12 @@ module accelerator_interrupts
       vector = wait_q ? vector_q : msix_vector;
       if (board_rules_i && vector >= BoardVectors && !told_vector_q) begin
         told_vector_q <= 1'b1;
-        $warning("%m: %s: MSI-X vector %0d is raised: a board's PCIe block has %0d; told once", Name,
+        $warning("%m: %s: vector %0d is raised: a board's PCIe block has %0d; told once", Name,
                  vector, BoardVectors);
       end
       status = link ? acc_msix(handle, 32'(vector)) : 0;
       if (status < 0 && status != -ErrAgain) begin
-        complaints_q <= complain(handle, Name, status, $sformatf("raising MSI-X vector %0d", vector),
+        complaints_q <= complain(handle, Name, status, $sformatf("raising vector %0d", vector),
                                  complaints_q);
       end
       wait_q   <= status == -ErrAgain;

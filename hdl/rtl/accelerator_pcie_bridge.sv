@@ -63,6 +63,11 @@ module accelerator_pcie_bridge
   parameter int unsigned MsixTableOffset = 0,
   parameter int unsigned MsixPbaBar      = 1,
   parameter int unsigned MsixPbaOffset   = 32'h800,
+  // MSI: 0 vectors is none, 1, 2, 4, 8, 16 and 32 are possible. A function may have MSI-X and MSI;
+  // the msix_ ports serve whichever the guest enables.
+  parameter int unsigned MsiVectors      = 0,
+  // 1: each vector of MSI has a mask and a pending bit, which are QEMU's.
+  parameter int unsigned MsiMasking      = 0,
   // Legacy interrupt pin: 0 none, 1 to 4 for INTA to INTD.
   parameter int unsigned IntxPin         = 0,
 
@@ -184,7 +189,7 @@ module accelerator_pcie_bridge
   output logic                       s_axi_rvalid,
   input  logic                       s_axi_rready,
 
-  // MSI-X request: one interrupt for each clock with valid and ready.
+  // Request of a vector, of MSI-X or MSI: one interrupt for each clock with valid and ready.
   input  logic                       msix_valid,
   output logic                       msix_ready,
   input  logic [10:0]                msix_vector,
@@ -199,6 +204,12 @@ module accelerator_pcie_bridge
   output logic                       cfg_intx_disable,
   output logic                       cfg_msix_enable,
   output logic                       cfg_msix_mask,
+  output logic                       cfg_msi_enable,
+  // How many vectors of MSI the guest has granted: 1, 2, 4, 8, 16 or 32, and perhaps fewer than
+  // MsiVectors. RTL should raise no others: a vector is taken modulo this.
+  output logic [5:0]                 cfg_msi_vectors,
+  // Bit n: vector n of MSI is masked.
+  output logic [31:0]                cfg_msi_mask,
   output logic                       cfg_extended_tag_enable,
   output logic                       cfg_relaxed_ordering_enable,
   output logic                       cfg_no_snoop_enable,
@@ -275,6 +286,15 @@ module accelerator_pcie_bridge
   if (MsixVectors > 2048) begin : gen_bad_msix_vectors
     $error("MsixVectors is %0d; 0 to 2048 are possible", MsixVectors);
   end
+  if (MsiVectors > 32 || (MsiVectors & (MsiVectors - 1)) != 0) begin : gen_bad_msi_vectors
+    $error("MsiVectors is %0d; 0, 1, 2, 4, 8, 16 and 32 are possible", MsiVectors);
+  end
+  if (MsiMasking > 1) begin : gen_bad_msi_masking
+    $error("MsiMasking is %0d; 0 and 1 are possible", MsiMasking);
+  end
+  if (MsiMasking == 1 && MsiVectors == 0) begin : gen_masking_without_msi
+    $error("MsiMasking is 1 and MsiVectors 0: there is nothing to mask");
+  end
 
   if (CapCount > 8) begin : gen_bad_cap_count
     $error("CapCount is %0d; 0 to 8 are possible", CapCount);
@@ -344,6 +364,9 @@ module accelerator_pcie_bridge
     if (MsixVectors != 0) begin
       must(acc_set_msix(handle, int'(MsixVectors), int'(MsixTableBar), int'(MsixTableOffset),
                         int'(MsixPbaBar), int'(MsixPbaOffset)), "setting MSI-X");
+    end
+    if (MsiVectors != 0) begin
+      must(acc_set_msi(handle, int'(MsiVectors), int'(MsiMasking)), "setting MSI");
     end
     for (int i = 0; i < int'(CapCount); i++) begin
       must(acc_add_capability(handle, int'(CapId[i]), int'(CapOffset[i]), int'(CapBytes[i]),
@@ -438,7 +461,8 @@ module accelerator_pcie_bridge
     .Name(Name)
   ) u_function (
     .cfg_memory_space_enable, .cfg_bus_master_enable, .cfg_intx_disable, .cfg_msix_enable,
-    .cfg_msix_mask, .cfg_extended_tag_enable, .cfg_relaxed_ordering_enable, .cfg_no_snoop_enable,
+    .cfg_msix_mask, .cfg_msi_enable, .cfg_msi_vectors, .cfg_msi_mask,
+    .cfg_extended_tag_enable, .cfg_relaxed_ordering_enable, .cfg_no_snoop_enable,
     .cfg_power_state, .cfg_max_payload, .cfg_max_read_req, .cfg_requester_id, .cfg_current_speed,
     .cfg_negotiated_width
   );

@@ -303,7 +303,7 @@ const std::vector<Case> cases = {
      twice<far_write>, true, kBoard},
     {"a read beyond 48 bits", End::warns, "the s_axi read of 1 beats is at 0xffff000000000000",
      twice<far_read>, true, kBoard},
-    {"a vector beyond a board's", End::warns, "MSI-X vector 16 is raised",
+    {"a vector beyond a board's", End::warns, "vector 16 is raised",
      twice<vector_16>, true, kBoard},
     {"what a board takes", End::quiet, "", for_a_board, true, kBoard},
     // FIXED is told as always, and no second time.

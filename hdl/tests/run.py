@@ -61,7 +61,7 @@ def example(name, **parameters):
 
 SUITES = {
     # Every width of both buses; queues of odd depth, the deepest and the shallowest; narrow
-    # addresses and wide IDs; what a board would not take told of in one.
+    # addresses and wide IDs; what a board would not take told of in one; MSI alone, and beside MSI-X.
     "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512, MmioAddrWidth=32, DmaAddrWidth=32,
                             MmioIdWidth=16, DmaIdWidth=16, DmaWrites=62, DmaReads=2),
     "bridge-64-128": with_capabilities(
@@ -69,12 +69,12 @@ SUITES = {
         ((9, 0xC0, b"\x12" + bytes(range(0x10, 0x1F))), (9, 0, b"\x03"),
          (0x12, 0x60, bytes(range(0xC0, 0x100))), (9, 0xE0, b"\x05\xaa\x55"))),
     "bridge-128-64": bridge(MmioDataWidth=128, DmaDataWidth=64, MmioWrites=3, MmioReads=1,
-                            DmaWrites=5, DmaReads=3),
+                            DmaWrites=5, DmaReads=3, MsixVectors=0, MsiVectors=32, MsiMasking=1),
     "bridge-256-32": bridge(MmioDataWidth=256, DmaDataWidth=32, MmioWrites=1, MmioReads=3,
                             DmaWrites=2, DmaReads=2),
     "bridge-512-256": with_capabilities(
         bridge(MmioDataWidth=512, DmaDataWidth=256, IntxPin=1, ResetClocks=3, DmaIdWidth=6,
-               MmioWrites=64, MmioReads=64, DmaWrites=2, DmaReads=62, BoardRules=1),
+               MmioWrites=64, MmioReads=64, DmaWrites=2, DmaReads=62, BoardRules=1, MsiVectors=4),
         # As many as there can be.
         tuple((9, 0x40 + 0x18 * i, bytes([0x12 + i] * (0x10 + i // 4))) for i in range(8))),
     "nic-8": nic(DataWidth=8),

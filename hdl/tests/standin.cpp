@@ -66,6 +66,7 @@ struct si_config {
     uint64_t bar_size[6], bar_base[6];
     int bar_flags[6];
     int msix[5];
+    int msi[2];  // vectors, masking
     int link[2];
     int intx_pin, clock_ps, started;
     int caps, cap_head[8][3];  // id, offset, bytes
@@ -97,8 +98,9 @@ struct Standin {
     std::size_t announced_at = 0;
     bool unaccepted = false, assembling = false, in_reset = false, link = false;
     bool hold = false;  // completions wait
-    // flags, power, sizes, id, speed, width: as the bridge knows it, and after a reset.
-    int function[7] = {192, 0, 128, 512, 0, 1, 1};
+    // flags, power, sizes, id, speed, width, and vectors and mask of MSI: as the bridge knows it,
+    // and after a reset.
+    int function[9] = {192, 0, 128, 512, 0, 1, 1, 1, 0};
     std::map<int, std::vector<int>> functions;  // by the tag of their event
     uint64_t assembly_addr = 0;
     std::vector<uint8_t> assembly_data, assembly_strb;
@@ -277,6 +279,13 @@ int acc_set_msix(void *h, int vectors, int table_bar, int table_offset, int pba_
                  int pba_offset) {
     const int msix[5] = {vectors, table_bar, table_offset, pba_bar, pba_offset};
     std::memcpy(of(h).config.msix, msix, sizeof msix);
+    return 0;
+}
+
+int acc_set_msi(void *h, int vectors, int masking) {
+    if (vectors < 1 || vectors > 32 || masking < 0 || masking > 1) return ERR_INVAL;
+    of(h).config.msi[0] = vectors;
+    of(h).config.msi[1] = masking;
     return 0;
 }
 
@@ -552,9 +561,9 @@ int acc_get_dma_write(void *h, int *tag, int *status) {
 int acc_msix(void *h, int vector) {
     Standin &t = of(h);
     if (!t.link) return ERR_LINK;
-    if (vector < 0 || vector >= t.config.msix[0]) {
-        t.error = "vector " + std::to_string(vector) + " is none of " +
-                  std::to_string(t.config.msix[0]);
+    const int vectors = std::max(t.config.msix[0], t.config.msi[0]);
+    if (vector < 0 || vector >= vectors) {
+        t.error = "vector " + std::to_string(vector) + " is none of " + std::to_string(vectors);
         return ERR_INVAL;
     }
     if (t.in_reset) t.violation("MSI-X in reset");
@@ -580,6 +589,8 @@ int acc_get_reset(void *h, int *kind) {
     t.forget();
     const int reset[4] = {192, 0, 128, 512};
     std::copy_n(reset, 4, t.function);
+    t.function[7] = 1;
+    t.function[8] = 0;
     return 0;
 }
 
@@ -591,12 +602,19 @@ int acc_get_function(void *h, int *flags, int *power, int *max_payload, int *max
         t.events.erase(t.events.begin() + static_cast<long>(t.announced_at));
         t.announced = NONE;
         t.unaccepted = true;
-        std::copy_n(t.functions.at(e.tag).begin(), 7, t.function);
+        std::copy_n(t.functions.at(e.tag).begin(), 9, t.function);
         t.functions.erase(e.tag);
     }
     int *const out[7] = {flags,        power,      max_payload, max_read_request,
                          requester_id, link_speed, link_width};
     for (int i = 0; i < 7; ++i) *out[i] = t.function[i];
+    return 0;
+}
+
+int acc_get_msi(void *h, int *vectors, int *mask) {
+    Standin &t = of(h);
+    *vectors = t.function[7];
+    *mask = t.function[8];
     return 0;
 }
 
@@ -615,8 +633,8 @@ int acc_get_link(void *h, int *up) {
     }
     *up = t.announced == LINK_UP;
     t.link = *up;
-    const int fresh[7] = {192, 0, 128, 512, 0, 1, 1};
-    std::copy_n(fresh, 7, t.function);
+    const int fresh[9] = {192, 0, 128, 512, 0, 1, 1, 1, 0};
+    std::copy_n(fresh, 9, t.function);
     t.announced = NONE;
     t.urgent.pop_front();
     if (!t.link) {
@@ -816,11 +834,12 @@ int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data) {
     return tag;
 }
 
-// The guest has set something in config space: seven numbers as acc_get_function has them.
+// The guest has set something in config space: nine numbers as acc_get_function and acc_get_msi have
+// them.
 void si_push_function(const int *values) {
     Standin &t = s();
     const int tag = t.next_tag++;
-    t.functions[tag] = std::vector<int>(values, values + 7);
+    t.functions[tag] = std::vector<int>(values, values + 9);
     t.events.push_back({FUNCTION, tag, 0, 0, 0, 0, t.due()});
 }
 

@@ -26,7 +26,7 @@ class Record(ctypes.Structure):
 class Config(ctypes.Structure):
     _fields_ = [("ids", ctypes.c_int * 6), ("bar_size", ctypes.c_uint64 * 6),
                 ("bar_base", ctypes.c_uint64 * 6), ("bar_flags", ctypes.c_int * 6),
-                ("msix", ctypes.c_int * 5), ("link", ctypes.c_int * 2),
+                ("msix", ctypes.c_int * 5), ("msi", ctypes.c_int * 2), ("link", ctypes.c_int * 2),
                 ("intx_pin", ctypes.c_int), ("clock_ps", ctypes.c_int),
                 ("started", ctypes.c_int), ("caps", ctypes.c_int),
                 ("cap_head", ctypes.c_int * 3 * 8), ("cap_body", ctypes.c_ubyte * 64 * 8)]
@@ -116,10 +116,10 @@ class Host:
         _lib.si_push_reset(kind)
 
     def push_function(self, flags, power=0, max_payload=128, max_read_request=512,
-                      requester_id=0, link_speed=1, link_width=1):
-        """What the guest has set in config space, as acc_get_function has it."""
-        values = (ctypes.c_int * 7)(flags, power, max_payload, max_read_request, requester_id,
-                                    link_speed, link_width)
+                      requester_id=0, link_speed=1, link_width=1, msi_vectors=1, msi_mask=0):
+        """What the guest has set in config space, as acc_get_function and acc_get_msi have it."""
+        values = (ctypes.c_int * 9)(flags, power, max_payload, max_read_request, requester_id,
+                                    link_speed, link_width, msi_vectors, msi_mask)
         _lib.si_push_function(values)
 
     def push_link(self, up):

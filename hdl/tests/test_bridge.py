@@ -211,7 +211,8 @@ async def configuration(dut):
     config = host.config()
     assert list(config.ids) == [0x10EE, 0x7011, 0x10EE, 0x0007, 0x120000, 0]
     assert list(config.bar_size) == [0x1000, 0, 0, 0, 0, 0]
-    assert list(config.msix) == [1, 1, 0, 1, 0x800]
+    assert list(config.msix) == ([1, 1, 0, 1, 0x800] if PARAMETERS.get("MsixVectors", 1) else [0] * 5)
+    assert list(config.msi) == [PARAMETERS.get("MsiVectors", 0), PARAMETERS.get("MsiMasking", 0)]
     assert list(config.link) == [3, 8]
     assert config.intx_pin == PARAMETERS.get("IntxPin", 0)
     assert config.clock_ps == 4000 and config.started == 1
@@ -826,6 +827,25 @@ async def msix_never_overtakes_data(dut):
     host.check()
 
 
+@test(skip=not PARAMETERS.get("MsiVectors"))
+async def msi_vectors(dut):
+    """Each vector of MSI reaches the library as it is, however many the guest has granted."""
+    host, _ = await start(dut, again_percent=30)
+    vectors = range(PARAMETERS["MsiVectors"])
+    host.push_function(0x106, msi_vectors=1)
+    await host.until(lambda: int(dut.cfg_msi_enable.value))
+    for vector in vectors:
+        dut.msix_valid.value = 1
+        dut.msix_vector.value = vector
+        await RisingEdge(dut.aclk)
+        while not int(dut.msix_ready.value):
+            await RisingEdge(dut.aclk)
+        dut.msix_valid.value = 0
+    await host.until(lambda: len(host.find(MSIX)) == len(vectors))
+    assert [r.tag for r in host.find(MSIX)] == list(vectors)
+    host.check()
+
+
 @test(skip=not PARAMETERS.get("IntxPin"))
 async def intx_level(dut):
     host, _ = await start(dut)
@@ -1052,7 +1072,8 @@ async def aresetn_with_full_windows(dut):
 
 
 CFG_FLAGS = ("memory_space_enable", "bus_master_enable", "intx_disable", "msix_enable",
-             "msix_mask", "extended_tag_enable", "relaxed_ordering_enable", "no_snoop_enable")
+             "msix_mask", "extended_tag_enable", "relaxed_ordering_enable", "no_snoop_enable",
+             "msi_enable")
 
 
 def function(dut):
@@ -1061,17 +1082,19 @@ def function(dut):
         return int(getattr(dut, "cfg_" + name).value)
     flags = sum(port(name) << bit for bit, name in enumerate(CFG_FLAGS))
     return (flags, port("power_state"), 128 << port("max_payload"), 128 << port("max_read_req"),
-            port("requester_id"), port("current_speed"), port("negotiated_width"))
+            port("requester_id"), port("current_speed"), port("negotiated_width"),
+            port("msi_vectors"), port("msi_mask"))
 
 
 @test()
 async def config_space_is_shown(dut):
     """The cfg_ ports follow what the guest sets, through resets and the loss of the link."""
     host, bench = await start(dut)
-    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1)
-    for bit in range(8):
+    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1, 1, 0)
+    for bit in range(9):
         state = (1 << bit, 3 * (bit & 1), 128 << bit % 6, 4096 >> bit % 6, 0xA5A5 >> bit,
-                 1 + bit % 6, (1, 2, 4, 8, 12, 16, 32, 1)[bit])
+                 1 + bit % 6, (1, 2, 4, 8, 12, 16, 32, 1, 2)[bit], 1 << bit % 6,
+                 0xA5A5_5A5A >> bit)
         host.push_function(*state)
         await host.until(lambda: function(dut) == state, text=f"state {state}")
     # What a reset leaves is there before RTL comes out of it.
@@ -1079,7 +1102,7 @@ async def config_space_is_shown(dut):
     host.push_function(0xC0, requester_id=0x100)
     await host.until(lambda: not int(dut.user_resetn.value))
     await host.until(lambda: int(dut.user_resetn.value))
-    assert function(dut) == (0xC0, 0, 128, 512, 0x100, 1, 1)
+    assert function(dut) == (0xC0, 0, 128, 512, 0x100, 1, 1, 1, 0)
     host.push_function(0xC7, requester_id=0x100)
     await host.until(lambda: function(dut)[0] == 0xC7)
     # aresetn is none of the guest's.
@@ -1089,7 +1112,7 @@ async def config_space_is_shown(dut):
     dut.aresetn.value = 1
     host.push_link(False)
     await host.until(lambda: not int(dut.user_link_up.value))
-    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1), "nobody has enabled anything"
+    assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1, 1, 0), "nobody has enabled anything"
     host.check()
 
 

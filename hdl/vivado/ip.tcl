@@ -11,7 +11,7 @@
 
 set ip_table {
   accelerator_pcie_bridge bridge.f {Co-simulation PCIe bridge}
-    {A PCIe endpoint whose host is a guest in QEMU: AXI4 master for BAR accesses, AXI4 slave for host memory, MSI-X. For simulation.}
+    {A PCIe endpoint whose host is a guest in QEMU: AXI4 master for BAR accesses, AXI4 slave for host memory, MSI-X, MSI. For simulation.}
   accelerator_nic_bridge bridge.f {Co-simulation network bridge}
     {Ethernet frames to and from a netdev of QEMU on AXI4-Stream. For simulation.}
   accelerator_uart_bridge bridge.f {Co-simulation UART}
@@ -62,6 +62,8 @@ set ip_groups [list \
       {MsixTableOffset {MSI-X table offset} {Bytes from the start of that BAR, a multiple of 8.} range 0 2147483640}
       {MsixPbaBar {MSI-X pending bits BAR} {BAR that holds the pending bits.} range 0 5}
       {MsixPbaOffset {MSI-X pending bits offset} {Bytes from the start of that BAR, a multiple of 8.} range 0 2147483640}
+      {MsiVectors {MSI vectors} {0 is no MSI. The msix_ ports serve MSI-X and MSI, whichever the guest enables.} list 0 1 2 4 8 16 32}
+      {MsiMasking {MSI masking} {1: each vector of MSI can be masked, and has a pending bit.} range 0 1}
       {IntxPin {Legacy interrupt pin} {0 none, 1 to 4 for INTA to INTD.} range 0 4}
     } \
     Link {

@@ -64,6 +64,7 @@ module probe_top (
 
     .cfg_memory_space_enable(memory_space), .cfg_bus_master_enable(bus_master),
     .cfg_intx_disable(intx_disable), .cfg_msix_enable(msix_enable), .cfg_msix_mask(msix_mask),
+    .cfg_msi_enable(), .cfg_msi_vectors(), .cfg_msi_mask(),
     .cfg_extended_tag_enable(extended_tag), .cfg_relaxed_ordering_enable(relaxed_ordering),
     .cfg_no_snoop_enable(no_snoop), .cfg_power_state(power_state), .cfg_max_payload(max_payload),
     .cfg_max_read_req(max_read_req), .cfg_requester_id(requester_id), .cfg_current_speed(speed),

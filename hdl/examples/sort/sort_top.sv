@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is simulated: the bridge, the sorter's registers behind BAR 0, and its engine, which is
-// a bus master on host memory. BAR 2 holds the MSI-X table only.
+// a bus master on host memory. BAR 2 holds the MSI-X table only. With MsixVectors 0 and MsiVectors 4
+// it is a card that has MSI and no MSI-X.
 
 `include "accelerator_axi.svh"
 
 module sort_top #(
-  parameter int unsigned DmaDataWidth = 128
+  parameter int unsigned DmaDataWidth = 128,
+  parameter int unsigned MsixVectors  = 4,
+  parameter int unsigned MsiVectors   = 0,
+  parameter int unsigned MsiMasking   = 0
 ) (
   input logic aclk,
   input logic aresetn
@@ -39,11 +43,13 @@ module sort_top #(
     .Bar2AxiBase    (64'h1_0000),
     .BarIs64        (6'b000101),
     .BarPrefetch    (6'b000100),
-    .MsixVectors    (4),
+    .MsixVectors    (MsixVectors),
     .MsixTableBar   (2),
     .MsixTableOffset(0),
     .MsixPbaBar     (2),
     .MsixPbaOffset  (32'h8000),
+    .MsiVectors     (MsiVectors),
+    .MsiMasking     (MsiMasking),
     .LinkSpeed      (3),
     .LinkWidth      (8),
     .DmaDataWidth   (DmaDataWidth),

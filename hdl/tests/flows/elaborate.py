@@ -123,6 +123,10 @@ def designs():
         DmaReads=2, DmaIdWidth=16, DmaAddrWidth=32)
     yield "bridge, INTx and no MSI-X", design(
         "bridge.f", "accelerator_pcie_bridge", MsixVectors=0, IntxPin=1, ResetClocks=1)
+    yield "bridge, MSI and no MSI-X", design(
+        "bridge.f", "accelerator_pcie_bridge", MsixVectors=0, MsiVectors=32, MsiMasking=1)
+    yield "bridge, MSI beside MSI-X", design(
+        "bridge.f", "accelerator_pcie_bridge", MsixVectors=64, MsiVectors=1)
     yield "bridge with capabilities", design(
         "bridge.f", "accelerator_pcie_bridge", CapCount=2, CapId=0x0909, CapBytes=0x1004,
         CapOffset=0xC0)
