@@ -215,11 +215,12 @@ impl Root for Plugged {
         Status::Ok
     }
 
-    fn msix(&self, vector: u16) {
+    fn msix(&self, vector: u16) -> std::result::Result<(), u16> {
         let count = self.0.interrupts[usize::from(vector)].fetch_add(1, Ordering::SeqCst) + 1;
         if vector == 0 && self.0.word(BELL_ADDR) < count {
             self.0.early.fetch_add(1, Ordering::SeqCst);
         }
+        Ok(())
     }
 
     fn intx(&self, _level: bool) {}

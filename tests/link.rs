@@ -112,9 +112,10 @@ impl Root for Machine {
         Status::Ok
     }
 
-    fn msix(&self, _vector: u16) {
+    fn msix(&self, _vector: u16) -> Result<(), u16> {
         assert!(holds_lock());
         self.0.interrupts.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn intx(&self, level: bool) {

@@ -39,6 +39,7 @@ use crate::{
     layout::Layout,
     link::{Asked, Link, Root, Settings, Waiter, Wanted},
     logger,
+    msi::Msi,
     nic::{self, Nic},
     pci::{
         bql_locked, in_rcu, in_vcpu_thread, is_live, is_own_access, runs, told_to_stop, unhindered,
@@ -674,7 +675,7 @@ impl AcceleratorPcie {
 
     /// Makes the device look as the configuration says.
     fn plug(&self, config: &Config) -> Result<()> {
-        let layout = Layout::new(&config.capabilities, config.msix.is_some()).map_err(invalid)?;
+        let layout = Layout::new(config).map_err(invalid)?;
         self.forbid_writes();
         self.set_identity(config);
         let express = self.init_express(layout.express)?;
@@ -709,6 +710,18 @@ impl AcceleratorPcie {
             }
         }
         self.init_aer(AER_OFFSET)?;
+        if let Err(e) = self.plug_interrupts(config, layout) {
+            self.exit_aer();
+            return Err(e);
+        }
+        self.seal(layout, express, AER_OFFSET);
+        Ok(())
+    }
+
+    fn plug_interrupts(&self, config: &Config, layout: &Layout) -> Result<()> {
+        if let Some(msi) = &config.msi {
+            self.init_msi(layout.msi, msi.vectors, msi.masking)?;
+        }
         if let Some(msix) = &config.msix {
             let place = |bar: u8, offset| MsixPlace {
                 region: &self.bars[usize::from(bar)].region,
@@ -722,11 +735,10 @@ impl AcceleratorPcie {
                 place(msix.pba_bar, msix.pba_offset),
             );
             if result.is_err() {
-                self.exit_aer();
+                self.exit_msi();
             }
             result?;
         }
-        self.seal(layout, express, AER_OFFSET);
         Ok(())
     }
 
@@ -764,6 +776,7 @@ impl AcceleratorPcie {
                 &self.bars[usize::from(msix.pba_bar)].region,
             );
         }
+        self.exit_msi();
         self.exit_aer();
         self.exit_express();
         self.port_link(false);
@@ -1022,15 +1035,17 @@ impl Root for Machine {
         })
     }
 
-    fn msix(&self, vector: u16) {
+    fn msix(&self, vector: u16) -> std::result::Result<(), u16> {
         with_bql(|| {
             let device = self.device();
-            // Unplugged while we waited for the lock: MSI-X is gone. A function that
-            // sleeps makes no requests, this one included.
+            // Unplugged while we waited for the lock: MSI-X and MSI are gone. A function
+            // that sleeps makes no requests, this one included.
             if device.link.borrow().is_some() && !device.asleep.load(Ordering::Relaxed) {
-                device.msix_notify(vector);
+                device.raise(vector)
+            } else {
+                Ok(())
             }
-        });
+        })
     }
 
     fn intx(&self, level: bool) {

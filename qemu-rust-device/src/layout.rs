@@ -6,7 +6,7 @@
 //! the device, and ends, if there is none. How much is to be placed is for the
 //! simulator to say, so it is found out before.
 
-use accelerator_protocol::Capability;
+use accelerator_protocol::{Capability, Config};
 
 /// Where capabilities may begin (PCIe base spec, Type 0 Configuration Space
 /// Header), and where they end.
@@ -19,6 +19,10 @@ const EXPRESS: usize = 0x3c;
 const POWER_MANAGEMENT: usize = 8;
 /// Bytes of the MSI-X capability.
 const MSIX: usize = 12;
+/// Bytes of the MSI capability with a 64-bit address, and of the same with mask and pending
+/// bits.
+const MSI: usize = 14;
+const MSI_MASKING: usize = 24;
 
 /// A place for each capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Layout {
     pub power_management: u8,
     /// MSI-X, 0 if the function has none.
     pub msix: u8,
+    /// MSI, 0 if the function has none.
+    pub msi: u8,
     /// Those of the simulator, in their order.
     pub others: Vec<u8>,
 }
@@ -74,7 +80,8 @@ impl Layout {
     /// # Errors
     ///
     /// Which capability does not fit.
-    pub fn new(capabilities: &[Capability], has_msix: bool) -> Result<Self, String> {
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let capabilities = &config.capabilities;
         let mut space = Space([false; END]);
         let mut others = vec![0; capabilities.len()];
         let size = |c: &Capability| c.body.len() + 2;
@@ -86,10 +93,14 @@ impl Layout {
         }
         let express = space.find("PCI Express", EXPRESS)?;
         let power_management = space.find("power management", POWER_MANAGEMENT)?;
-        let msix = if has_msix {
-            space.find("MSI-X", MSIX)?
-        } else {
-            0
+        let msix = match config.msix {
+            Some(_) => space.find("MSI-X", MSIX)?,
+            None => 0,
+        };
+        let msi = match config.msi {
+            Some(msi) if msi.masking => space.find("MSI", MSI_MASKING)?,
+            Some(_) => space.find("MSI", MSI)?,
+            None => 0,
         };
         for (i, c) in capabilities.iter().enumerate() {
             if c.offset == 0 {
@@ -100,6 +111,7 @@ impl Layout {
             express,
             power_management,
             msix,
+            msi,
             others,
         })
     }
@@ -107,6 +119,8 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use accelerator_protocol::{Msi, Msix};
+
     use super::*;
 
     fn capability(offset: u8, bytes: usize) -> Capability {
@@ -117,24 +131,51 @@ mod tests {
         }
     }
 
+    /// A card with these capabilities and MSI-X; MSI with or without masking, if so.
+    fn card(capabilities: &[Capability], msi: Option<bool>) -> Config {
+        Config {
+            msix: Some(Msix {
+                vectors: 1,
+                table_bar: 0,
+                pba_bar: 0,
+                table_offset: 0,
+                pba_offset: 0x800,
+            }),
+            msi: msi.map(|masking| Msi {
+                vectors: 1,
+                masking,
+            }),
+            capabilities: capabilities.to_vec(),
+            ..Config::default()
+        }
+    }
+
     #[test]
     fn qemu_has_its_usual_places() {
-        let layout = Layout::new(&[], true).unwrap();
-        assert_eq!((layout.express, layout.power_management), (0x40, 0x7c));
-        assert_eq!(layout.msix, 0x84);
-        assert_eq!(Layout::new(&[], false).unwrap().msix, 0);
+        for msi in [None, Some(false), Some(true)] {
+            let mut config = card(&[], msi);
+            let layout = Layout::new(&config).unwrap();
+            assert_eq!((layout.express, layout.power_management), (0x40, 0x7c));
+            assert_eq!(layout.msix, 0x84);
+            assert_eq!(layout.msi, if msi.is_some() { 0x90 } else { 0 });
+            config.msix = None;
+            let layout = Layout::new(&config).unwrap();
+            assert_eq!(layout.msix, 0);
+            assert_eq!(layout.msi, if msi.is_some() { 0x84 } else { 0 });
+        }
     }
 
     #[test]
     fn a_place_that_is_asked_for_is_given() {
         for offset in (0x40..=0xf0).step_by(4) {
             let all = [capability(0, 3), capability(offset, 16), capability(0, 8)];
-            let layout = Layout::new(&all, true).unwrap();
+            let layout = Layout::new(&card(&all, Some(true))).unwrap();
             assert_eq!(layout.others[1], offset);
             let mut used = [
                 (layout.express, EXPRESS),
                 (layout.power_management, POWER_MANAGEMENT),
                 (layout.msix, MSIX),
+                (layout.msi, MSI_MASKING),
                 (layout.others[0], 4),
                 (offset, 16),
                 (layout.others[2], 8),
@@ -151,17 +192,20 @@ mod tests {
     fn no_more_than_there_is_room_for() {
         // 0x40 to 0x90 are QEMU's own.
         let all = vec![capability(0, 0x10); 7];
-        assert!(Layout::new(&all, true).is_ok());
+        assert!(Layout::new(&card(&all, None)).is_ok());
+        let text = Layout::new(&card(&all, Some(false))).unwrap_err();
+        assert!(text.contains("capabilities[6] (0x09)"), "{text}");
         let all = vec![capability(0, 0x10); 8];
-        let text = Layout::new(&all, true).unwrap_err();
+        let text = Layout::new(&card(&all, None)).unwrap_err();
         assert!(text.contains("capabilities[7] (0x09)"), "{text}");
         // Those with a place leave none for QEMU's.
-        let text = Layout::new(&[capability(0x60, 0xa0)], true).unwrap_err();
+        let text = Layout::new(&card(&[capability(0x60, 0xa0)], None)).unwrap_err();
         assert!(text.contains("PCI Express"), "{text}");
-        let text = Layout::new(&[capability(0x40, 0xc0)], true).unwrap_err();
+        let text = Layout::new(&card(&[capability(0x40, 0xc0)], None)).unwrap_err();
         assert!(text.contains("PCI Express"), "{text}");
         // Rounded up to whole words.
-        let text = Layout::new(&[capability(0x80, 5), capability(0x84, 4)], true).unwrap_err();
+        let all = [capability(0x80, 5), capability(0x84, 4)];
+        let text = Layout::new(&card(&all, None)).unwrap_err();
         assert!(text.contains("capabilities[1] (0x09)"), "{text}");
     }
 }

@@ -71,6 +71,8 @@ mod glue;
 #[path = "glue_10_2.rs"]
 mod glue;
 #[cfg(qemu)]
+mod msi;
+#[cfg(qemu)]
 mod nic;
 #[cfg(qemu)]
 pub mod pci;

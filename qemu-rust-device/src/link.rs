@@ -131,8 +131,12 @@ pub trait Root: Send + Sync {
     fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status;
     /// Writes guest memory as the device does; `enables` has one bit per byte.
     fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status;
-    /// Raises a vector, which is in range.
-    fn msix(&self, vector: u16);
+    /// Raises a vector, of MSI-X or MSI, whichever the guest has enabled.
+    ///
+    /// # Errors
+    ///
+    /// How many vectors that has, if this is none of them.
+    fn msix(&self, vector: u16) -> Result<(), u16>;
     /// Drives the INTx pin.
     fn intx(&self, level: bool);
     /// The link went up or down, and nobody drives the INTx pin any more, or yet.

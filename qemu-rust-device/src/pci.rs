@@ -735,19 +735,29 @@ where
         }
     }
 
-    /// Raises a vector: sends its message, or marks it pending if it is
-    /// masked. Nothing happens if the device has no such vector, or none any more.
-    fn msix_notify(&self, vector: u16) {
+    /// Raises a vector of MSI-X: sends its message, or marks it pending if it is
+    /// masked, or MSI-X is not enabled. Nothing happens if the device has no MSI-X, or is
+    /// not on its bus.
+    ///
+    /// # Errors
+    ///
+    /// How many vectors there are, if this is none of them.
+    fn msix_notify(&self, vector: u16) -> std::result::Result<(), u16> {
         if !self.on_bus() {
-            return;
+            return Ok(());
         }
         // SAFETY: invariants 1 to 3. The C function asserts the range, so it
         // is checked before; without MSI-X it is empty.
         unsafe {
-            if c_int::from(vector) < (*self.pci()).msix_entries_nr {
+            // At most 2048.
+            let vectors = (*self.pci()).msix_entries_nr as u16;
+            if vector < vectors {
                 bindings::msix_notify(self.pci(), u32::from(vector));
+            } else if vectors != 0 {
+                return Err(vectors);
             }
         }
+        Ok(())
     }
 
     /// Drives the INTx pin, if the device has one and is on its bus.

@@ -18,6 +18,7 @@ use crate::{
     bindings,
     config_space::ConfigSpace,
     glue::{c, ObjectDeref, ResetType},
+    msi::Msi,
     pci::{with_bql, PciDeviceMethods},
 };
 
@@ -58,6 +59,7 @@ impl AcceleratorPcie {
         let control = word(r.express + bindings::PCI_EXP_DEVCTL as usize);
         let link = word(r.express + bindings::PCI_EXP_LNKSTA as usize);
         let msix = if r.msix == 0 { 0 } else { word(r.msix + 2) };
+        let msi = (r.msi != 0).then(|| self.msi_control(r.msi));
         let [state] = self.config(r.power + bindings::PCI_PM_CTRL as usize);
         let has = |register: u16, bit: u32| u32::from(register) & bit != 0;
         Function {
@@ -69,6 +71,9 @@ impl AcceleratorPcie {
             extended_tag: has(control, bindings::PCI_EXP_DEVCTL_EXT_TAG),
             relaxed_ordering: has(control, bindings::PCI_EXP_DEVCTL_RELAX_EN),
             no_snoop: has(control, bindings::PCI_EXP_DEVCTL_NOSNOOP_EN),
+            msi_enable: msi.is_some_and(|m| m.is_enabled()),
+            msi_granted: msi.map_or(0, |m| m.granted()),
+            msi_mask: msi.map_or(0, |_| self.msi_mask(r.msi)),
             power: power_of(state),
             max_payload: ((control >> 5 & 7) as u8).min(MAX_SIZE),
             // The two values above are reserved.
@@ -91,10 +96,19 @@ impl AcceleratorPcie {
         if self.asleep.swap(!awake, Ordering::Relaxed) == awake {
             self.show_msix(awake);
             self.memory_changed();
+            self.wake_msi(awake);
         }
         self.drive_intx(&function);
         if let Some(link) = self.link() {
             link.function(function);
+        }
+    }
+
+    /// What MSI has pending is raised when the function is awake.
+    fn wake_msi(&self, awake: bool) {
+        let msi = self.registers.borrow().as_ref().map_or(0, |r| r.msi);
+        if awake && msi != 0 {
+            self.raise_pending(msi);
         }
     }
 
@@ -104,23 +118,23 @@ impl AcceleratorPcie {
         self.drive_intx(&self.function());
     }
 
-    /// With MSI-X enabled a function does not use INTx (PCI Local Bus 3.0,
+    /// With MSI-X or MSI enabled a function does not use INTx (PCI Local Bus 3.0,
     /// Message Control), asleep it sends no message, and without a link there is
     /// none. Interrupt Disable is QEMU's: the bit in Status stays.
     fn drive_intx(&self, function: &Function) {
         let may = function.power == Power::D0
             && !function.msix_enable
+            && !function.msi_enable
             && self.link_up.load(Ordering::Relaxed);
         self.set_intx(may && self.intx_level.load(Ordering::Relaxed));
     }
 
     pub(super) fn config_write(&self, address: u32, value: u32, len: u32) {
-        let places = self
-            .registers
-            .borrow()
-            .as_ref()
-            .map(|r| (r.express, r.power + bindings::PCI_PM_CTRL as usize));
-        let Some((express, control)) = places else {
+        let places = self.registers.borrow().as_ref().map(|r| {
+            let control = r.power + bindings::PCI_PM_CTRL as usize;
+            (r.express, control, r.msi)
+        });
+        let Some((express, control, msi)) = places else {
             self.default_config_write(address, value, len);
             return;
         };
@@ -130,7 +144,12 @@ impl AcceleratorPcie {
         let byte = (express as u32 + bindings::PCI_EXP_DEVCTL + 1).wrapping_sub(address);
         let flr = byte < len && value >> (8 * byte) & 0x80 != 0;
         self.flr.store(flr, Ordering::Relaxed);
-        self.default_config_write(address, value, len);
+        // Asleep nothing is sent, which QEMU does when a vector of MSI is unmasked.
+        if msi != 0 && !flr && self.asleep.load(Ordering::Relaxed) {
+            self.hold_pending(msi, || self.default_config_write(address, value, len));
+        } else {
+            self.default_config_write(address, value, len);
+        }
         self.flr.store(false, Ordering::Relaxed);
         if flr {
             self.reset(ResetKind::Flr);

@@ -55,6 +55,8 @@ pub(super) struct Registers {
     pub(super) power: usize,
     /// Of MSI-X; 0 without.
     pub(super) msix: usize,
+    /// Of MSI; 0 without.
+    pub(super) msi: usize,
     /// Of power-on, all of config space.
     values: Vec<u8>,
     /// Bits that the guest can change.
@@ -162,6 +164,7 @@ impl AcceleratorPcie {
             express,
             power: layout.power_management.into(),
             msix: layout.msix.into(),
+            msi: layout.msi.into(),
             values,
             changeable: self.changeable(),
             sticky,
@@ -169,7 +172,7 @@ impl AcceleratorPcie {
     }
 
     /// Registers behind the header are as the reset leaves them; those of the
-    /// header, BARs and MSI-X are QEMU's to reset, and are.
+    /// header, BARs, MSI-X and MSI are QEMU's to reset, and are.
     pub(super) fn restore(&self, kind: ResetKind) {
         const HEADER: usize = 0x40;
         let registers = self.registers.borrow();

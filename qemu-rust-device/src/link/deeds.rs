@@ -254,8 +254,12 @@ impl Link {
                 enables,
             } => self.dma_write(tag, addr, &message[data], enables.map(|r| &message[r])),
             Deed::Msix(vector) => {
-                trace!("{}: MSI-X vector {vector}", self.name());
-                self.root.msix(vector);
+                trace!("{}: vector {vector}", self.name());
+                if let Err(vectors) = self.root.msix(vector) {
+                    self.say(&mut self.lock(), Kind::Frame, || {
+                        format!("vector {vector} ignored, the guest has enabled {vectors} vectors")
+                    });
+                }
             }
             Deed::Intx(level) => {
                 trace!("{}: INTx {level}", self.name());

@@ -2,7 +2,7 @@
 
 //! What has changed of a card, in words.
 
-use accelerator_protocol::config::{Bar, Config, Msix};
+use accelerator_protocol::config::{Bar, Config, Msi, Msix};
 
 fn bar(bar: &Bar) -> String {
     if bar.size == 0 {
@@ -26,6 +26,16 @@ fn msix(msix: Option<&Msix>) -> String {
         format!(
             "{} vectors, table in BAR {} at {:#x}, pending bits in BAR {} at {:#x}",
             m.vectors, m.table_bar, m.table_offset, m.pba_bar, m.pba_offset
+        )
+    })
+}
+
+fn msi(msi: Option<&Msi>) -> String {
+    msi.map_or("none".into(), |m| {
+        format!(
+            "{} vectors, {} masking",
+            m.vectors,
+            if m.masking { "with" } else { "without" }
         )
     })
 }
@@ -59,6 +69,7 @@ pub(super) fn difference(shown: &Config, now: &Config) -> String {
         all.push((format!("{what}: "), of(shown), of(now)));
     };
     add("MSI-X", &|c| msix(c.msix.as_ref()));
+    add("MSI", &|c| msi(c.msi.as_ref()));
     add("interrupt pin", &|c| c.intx_pin.to_string());
     add("link", &|c| {
         format!("generation {}, {} lanes", c.link_speed, c.link_width)
@@ -81,7 +92,7 @@ mod tests {
     #[test]
     fn each_field_is_told() {
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 19] = [
+        let changes: [(&str, Change); 22] = [
             ("1234:0000", |c| c.vendor = 0x1234),
             ("0000:1234", |c| c.device = 0x1234),
             ("subsystem 1234", |c| c.subsystem_vendor = 0x1234),
@@ -101,6 +112,13 @@ mod tests {
                 c.msix.as_mut().unwrap().pba_bar = 2;
             }),
             ("now none", |c| c.msix = None),
+            ("MSI: 4 vectors, with masking, now none", |c| c.msi = None),
+            ("MSI: 4 vectors, with masking, now 8 vectors", |c| {
+                c.msi.as_mut().unwrap().vectors = 8;
+            }),
+            ("now 4 vectors, without masking", |c| {
+                c.msi.as_mut().unwrap().masking = false;
+            }),
             ("interrupt pin: 0, now 1", |c| c.intx_pin = 1),
             ("link: generation 0, 0 lanes, now generation 0, 4", |c| {
                 c.link_width = 4;
@@ -123,6 +141,10 @@ mod tests {
                 pba_bar: 0,
                 table_offset: 0,
                 pba_offset: 0x800,
+            }),
+            msi: Some(Msi {
+                vectors: 4,
+                masking: true,
             }),
             ..Config::default()
         };

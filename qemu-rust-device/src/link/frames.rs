@@ -233,7 +233,7 @@ impl Link {
             }
             HostEvent::Intx { level } => deed = Some(Deed::Intx(level)),
             HostEvent::BadVector { vector, vectors } => self.say(&mut shared, Kind::Frame, || {
-                format!("MSI-X vector {vector} ignored, the function has {vectors} vectors")
+                format!("vector {vector} ignored, the function has {vectors} vectors")
             }),
             HostEvent::LateRead { tag } => {
                 shared.deaf = false;

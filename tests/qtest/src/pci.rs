@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What firmware and a driver do with a PCI Express function on q35: config
-//! space, buses, BARs, capabilities, MSI-X.
+//! space, buses, BARs, capabilities, MSI-X, MSI.
 
 use crate::qemu::Qemu;
 
@@ -41,6 +41,7 @@ pub mod command {
 pub mod capability {
     #![allow(missing_docs)]
     pub const POWER_MANAGEMENT: u8 = 0x01;
+    pub const MSI: u8 = 0x05;
     pub const VENDOR: u8 = 0x09;
     pub const EXPRESS: u8 = 0x10;
     pub const MSIX: u8 = 0x11;
@@ -337,5 +338,72 @@ impl MsixSeen {
         let bar = bars[usize::from(self.pba.0)].expect("the BAR of the pending bits is not placed");
         let word = bar + u64::from(self.pba.1) + u64::from(vector / 64) * 8;
         qemu.load(word, 8) >> (vector % 64) & 1 != 0
+    }
+}
+
+/// MSI of a function (PCIe base spec, section 7.7.1), with a 64-bit address.
+#[derive(Clone, Copy, Debug)]
+pub struct MsiSeen {
+    function: Function,
+    /// Place of the capability.
+    pub at: u16,
+    /// Vectors that the function has.
+    pub vectors: u16,
+    /// It has mask and pending bits.
+    pub masking: bool,
+}
+
+impl MsiSeen {
+    /// Reads the capability, if the function has it.
+    ///
+    /// # Panics
+    ///
+    /// It has no 64-bit address.
+    #[track_caller]
+    pub fn find(qemu: &mut Qemu, function: Function) -> Option<Self> {
+        let at = function.find(qemu, capability::MSI)?;
+        let control = function.get(qemu, at + 2, 2);
+        assert!(control & 0x80 != 0, "a 32-bit address: {control:#x}");
+        Some(Self {
+            function,
+            at,
+            vectors: 1 << (control >> 1 & 7),
+            masking: control & 0x100 != 0,
+        })
+    }
+
+    /// Sets MSI Enable and Multiple Message Enable, the logarithm of how many vectors are
+    /// granted.
+    #[track_caller]
+    pub fn control(&self, qemu: &mut Qemu, enable: bool, granted: u8) {
+        let value = u32::from(enable) | u32::from(granted) << 4;
+        self.function.set(qemu, self.at + 2, 2, value);
+    }
+
+    /// MSI Enable, and the logarithm of how many vectors are granted.
+    #[track_caller]
+    pub fn state(&self, qemu: &mut Qemu) -> (bool, u8) {
+        let control = self.function.get(qemu, self.at + 2, 2);
+        (control & 1 != 0, (control >> 4 & 7) as u8)
+    }
+
+    /// Has the vectors write to `addr`: `data`, with their number in the low bits.
+    #[track_caller]
+    pub fn program(&self, qemu: &mut Qemu, addr: u64, data: u16) {
+        self.function.set(qemu, self.at + 4, 4, addr as u32);
+        self.function.set(qemu, self.at + 8, 4, (addr >> 32) as u32);
+        self.function.set(qemu, self.at + 12, 2, data.into());
+    }
+
+    /// Sets the mask bits.
+    #[track_caller]
+    pub fn mask(&self, qemu: &mut Qemu, bits: u32) {
+        self.function.set(qemu, self.at + 16, 4, bits);
+    }
+
+    /// The pending bits.
+    #[track_caller]
+    pub fn pending(&self, qemu: &mut Qemu) -> u32 {
+        self.function.get(qemu, self.at + 20, 4)
     }
 }

@@ -11,7 +11,7 @@ use accelerator_peers::{
     Event,
 };
 use accelerator_protocol::{
-    config::{Bar, Capability, Config, Msix},
+    config::{Bar, Capability, Config, Msi, Msix},
     wire::{frame_type, Reason, Status, HEADER_LEN, MAX_DATA},
     Frame,
 };
@@ -135,6 +135,36 @@ fn bad_bars() {
 }
 
 #[test]
+fn bad_msi() {
+    for vectors in [0, 3, 33, 64, 255] {
+        let msi = Msi {
+            vectors,
+            masking: true,
+        };
+        let value = vectors.to_string();
+        refused(
+            |c| c.msi = Some(msi),
+            &["msi.vectors", &value, "8, 16 or 32"],
+        );
+    }
+    // A simulator of an earlier version cannot have it.
+    let refused = handshake(|session| {
+        let mut out = Vec::new();
+        let config = Config {
+            msi: Some(Msi {
+                vectors: 1,
+                masking: false,
+            }),
+            ..sample_config(4)
+        };
+        Frame::Config(config).encode(session, &mut out);
+        out[5] = 2;
+        out
+    });
+    contains_all(&refused.said, &["minor version of CONFIG is 2", "MSI"]);
+}
+
+#[test]
 fn bad_msix() {
     fn set(change: impl FnOnce(&mut Msix)) -> impl FnOnce(&mut Config) {
         |c| change(c.msix.as_mut().unwrap())
@@ -245,7 +275,7 @@ fn garbage_instead_of_a_configuration() {
         (&|m| m.truncate(23), &["24", "23"]),
         (&|m| m.truncate(100), &["frame payload", "192", "76"]),
         (&|m| m[0] = b'X', &["signature", "0x49435058", "0x49435041"]),
-        (&|m| m[4] = 2, &["version", "2.2", "1.2"]),
+        (&|m| m[4] = 2, &["version", "2.3", "1.3"]),
         (&|m| m[6] = 0x7f, &["frame type", "0x7f"]),
         (&|m| m[7] = 1, &["reserved header byte", "1"]),
         (
@@ -415,7 +445,7 @@ fn bad_headers() {
         (&|m| m.truncate(23), &["24 bytes", "23"]),
         (&|m| m.truncate(HEADER_LEN + 79), &["80 bytes", "79"]),
         (&|m| m[3] = 0, &["signature", "0x00435041", "0x49435041"]),
-        (&|m| m[4] = 0, &["version", "0.2", "1.2"]),
+        (&|m| m[4] = 0, &["version", "0.3", "1.3"]),
         (&|m| m[6] = 0, &["frame type", "0x00"]),
         (&|m| m[7] = 0x80, &["reserved header byte", "0x80"]),
         (

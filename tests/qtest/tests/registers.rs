@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use accelerator_peers::{hdl::sample_config, Event};
-use accelerator_protocol::{config::Capability, wire::ResetKind, Config};
+use accelerator_protocol::{config::Capability, wire::ResetKind, Config, Msi};
 use accelerator_qtest::{
     machine::ok,
     pci::{self, capability, command, reg, CARD, ROOT_PORT},
@@ -48,6 +48,7 @@ fn registers(q: &mut Qemu) -> Vec<Register> {
     let express = CARD.expect(q, capability::EXPRESS);
     let power = CARD.expect(q, capability::POWER_MANAGEMENT);
     let msix = CARD.expect(q, capability::MSIX);
+    let msi = CARD.expect(q, capability::MSI);
     let register = |name, at, writable, value, kept| Register {
         name,
         at,
@@ -76,6 +77,12 @@ fn registers(q: &mut Qemu) -> Vec<Register> {
         register("PMCSR", power + 4, 3, 0, Kept::No),
         // Enable, Function Mask.
         register("MSI-X Message Control", msix, 0xc000_0000, 0, Kept::No),
+        // Enable, and as many vectors as there are.
+        register("MSI Message Control", msi, 0x31_0000, 0, Kept::No),
+        register("MSI Message Address", msi + 4, !3, 0, Kept::No),
+        register("MSI Upper Address", msi + 8, u32::MAX, 0, Kept::No),
+        register("MSI Message Data", msi + 12, 0xffff, 0, Kept::No),
+        register("MSI Mask Bits", msi + 16, 0xff, 0, Kept::No),
         register(
             "Uncorrectable Error Mask",
             0x108,
@@ -111,6 +118,10 @@ fn config() -> Config {
     Config {
         intx_pin: 1,
         capabilities: vec![vendor(0xe0, &[0x10; 14]), vendor(0, &[6, 1, 2, 3])],
+        msi: Some(Msi {
+            vectors: 8,
+            masking: true,
+        }),
         ..sample_config(4)
     }
 }
@@ -164,7 +175,7 @@ fn only_what_may_change_does() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Nothing but the capabilities is anything but zero behind the header.
-    let end = CARD.expect(&mut m.qemu, capability::MSIX) + 12 + 8;
+    let end = CARD.expect(&mut m.qemu, capability::MSI) + 24 + 8;
     for at in (end..0xe0)
         .chain(0xf0..0x100)
         .chain(0x148..0x1000)
@@ -318,7 +329,9 @@ fn random_writes_do_no_harm() {
     let writable = |at: u16| all.iter().find(|r| r.at == at).map_or(0, |r| r.writable);
     // Status bits that a write or an event may set and clear.
     let express = CARD.expect(&mut m.qemu, capability::EXPRESS);
-    let status = [4, express + 8, 0x104, 0x110];
+    // How many vectors of MSI are granted is held to what there are when MSI is enabled.
+    let msi = CARD.expect(&mut m.qemu, capability::MSI);
+    let status = [4, express + 8, 0x104, 0x110, msi];
     let before: Vec<u32> = (0..0x1000).step_by(4).map(|at| get(&mut m, at)).collect();
     let mut random = Random(0x18_000);
     for round in 0..18_000 {

@@ -386,7 +386,9 @@ impl Root for Nobody {
     fn dma_write(&self, _: u64, _: &[u8], _: Option<&[u8]>) -> Status {
         Status::Fault
     }
-    fn msix(&self, _: u16) {}
+    fn msix(&self, _: u16) -> Result<(), u16> {
+        Ok(())
+    }
     fn intx(&self, _: bool) {}
     fn link(&self, _: bool) {}
     fn other_card(&self) {}
