@@ -19,6 +19,7 @@ Starts a VM with three cards and does the checks that are named, or all:
   affinity  interrupts while their affinities move
   d3hot     power state D3hot and back
   flr       function level resets while the card works
+  msi       a sorter that has MSI and no MSI-X in place of the first one
 
   --interrupts N  how many affinity raises (default 4000; 64000 is the long form)
   --resets N      how many flr makes (default 20; 200 is the long form)
@@ -47,7 +48,7 @@ while (($#)); do
       usage
       exit 0
       ;;
-    widths | affinity | d3hot | flr) ARGS+=("$1") ;;
+    widths | affinity | d3hot | flr | msi) ARGS+=("$1") ;;
     *) die "unknown argument $1; see --help" ;;
   esac
   shift
@@ -58,6 +59,7 @@ need_packages python3
 for example in sort probe; do
   scripts/build-sim.sh "$example"
 done
+scripts/build-sim.sh sort --out build/sim/msi -G MsixVectors=0 -G MsiVectors=4 -G MsiMasking=1
 scripts/build-guest.sh --out build/guest-os
 cargo build --release --locked --package accelerator-peers --bin accelerator-endpoint
 TARGET=$(cargo metadata --format-version 1 --no-deps |

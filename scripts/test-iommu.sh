@@ -48,6 +48,7 @@ need_packages python3
 for example in sort probe; do
   scripts/build-sim.sh "$example"
 done
+scripts/build-sim.sh sort --out build/sim/msi -G MsixVectors=0 -G MsiVectors=4 -G MsiMasking=1
 scripts/build-guest.sh --out build/guest-iommu
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 exec python3 tests/vm/iommu.py --qemu "$QEMU" --guest build/guest-iommu "${ARGS[@]}"

@@ -5,8 +5,8 @@
  *
  * The device works off a ring of descriptors in coherent memory, in order. The
  * driver writes a descriptor, moves TAIL, and finds the status in the descriptor
- * when the device is done; MSI-X vector 0 says that there is something to find,
- * vector 1 that something went wrong. The completion path reads no register: the
+ * when the device is done; vector 0 of MSI-X or MSI says that there is something to
+ * find, vector 1 that something went wrong. The completion path reads no register: the
  * device writes the status after the data and raises the interrupt after both,
  * and PCI Express keeps that order.
  *
@@ -433,6 +433,16 @@ static irqreturn_t accel_sort_done_irq(int irq, void *data)
 	accel_sort_retire(accel, accel->head, 0);
 	spin_unlock(&accel->lock);
 	return IRQ_HANDLED;
+}
+
+/*
+ * Of the only vector, which says that there is something to find or that something
+ * went wrong: of MSI a platform may grant one and no more.
+ */
+static irqreturn_t accel_sort_only_irq(int irq, void *data)
+{
+	accel_sort_done_irq(irq, data);
+	return IRQ_WAKE_THREAD;
 }
 
 static const char *accel_sort_error_name(u32 code)
@@ -889,6 +899,42 @@ static int accel_sort_identify(struct accel_sort *accel)
 	return clamp(ring_log2, 1U, min(ACCEL_SORT_CAPS_RING_LOG2(caps), 10U));
 }
 
+/*
+ * MSI-X, or MSI if the card has that alone. All vectors of MSI are sent to one address, so that a
+ * platform without interrupt remapping grants one; then all vectors are that one.
+ */
+static int accel_sort_request_irqs(struct accel_sort *accel)
+{
+	struct pci_dev *pdev = accel->pdev;
+	struct device *dev = &pdev->dev;
+	int vectors, ret;
+
+	vectors = pci_alloc_irq_vectors(pdev, ACCEL_SORT_VECTORS, ACCEL_SORT_VECTORS,
+					PCI_IRQ_MSIX | PCI_IRQ_MSI);
+	if (vectors < 0)
+		vectors = pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_MSI);
+	if (vectors < 0)
+		return dev_err_probe(dev, vectors, "no vectors of MSI-X or MSI\n");
+	if (vectors < ACCEL_SORT_VECTORS) {
+		ret = devm_request_threaded_irq(dev, pci_irq_vector(pdev, 0), accel_sort_only_irq,
+						accel_sort_error_thread, 0, "accel_sort-done",
+						accel);
+		return ret ? dev_err_probe(dev, ret, "no interrupt for the only vector\n") : 0;
+	}
+	ret = devm_request_irq(dev, pci_irq_vector(pdev, ACCEL_SORT_VECTOR_DONE),
+			       accel_sort_done_irq, 0, "accel_sort-done", accel);
+	if (ret)
+		return dev_err_probe(dev, ret, "no interrupt for vector %u\n",
+				     ACCEL_SORT_VECTOR_DONE);
+	ret = devm_request_threaded_irq(dev, pci_irq_vector(pdev, ACCEL_SORT_VECTOR_ERROR),
+					accel_sort_error_irq, accel_sort_error_thread, 0,
+					"accel_sort-error", accel);
+	if (ret)
+		return dev_err_probe(dev, ret, "no interrupt for vector %u\n",
+				     ACCEL_SORT_VECTOR_ERROR);
+	return 0;
+}
+
 static int accel_sort_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct device *dev = &pdev->dev;
@@ -935,20 +981,9 @@ static int accel_sort_probe(struct pci_dev *pdev, const struct pci_device_id *id
 	if (!accel->jobs || !accel->ring)
 		return -ENOMEM;
 
-	ret = pci_alloc_irq_vectors(pdev, ACCEL_SORT_VECTORS, ACCEL_SORT_VECTORS, PCI_IRQ_MSIX);
-	if (ret < 0)
-		return dev_err_probe(dev, ret, "no %u MSI-X vectors\n", ACCEL_SORT_VECTORS);
-	ret = devm_request_irq(dev, pci_irq_vector(pdev, ACCEL_SORT_VECTOR_DONE),
-			       accel_sort_done_irq, 0, "accel_sort-done", accel);
+	ret = accel_sort_request_irqs(accel);
 	if (ret)
-		return dev_err_probe(dev, ret, "no interrupt for vector %u\n",
-				     ACCEL_SORT_VECTOR_DONE);
-	ret = devm_request_threaded_irq(dev, pci_irq_vector(pdev, ACCEL_SORT_VECTOR_ERROR),
-					accel_sort_error_irq, accel_sort_error_thread, 0,
-					"accel_sort-error", accel);
-	if (ret)
-		return dev_err_probe(dev, ret, "no interrupt for vector %u\n",
-				     ACCEL_SORT_VECTOR_ERROR);
+		return ret;
 
 	accel->number = ida_alloc(&accel_sort_numbers, GFP_KERNEL);
 	if (accel->number < 0)

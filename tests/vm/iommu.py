@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from cards import CARD, PROBE, SORT, sort_works, wait_for_driver, where
-from guest_os import Bench, Traffic, no_trouble, program, reports, run, said, step
+from guest_os import Bench, Traffic, msi_works, no_trouble, program, reports, run, said, step
 from vm import Failure, wait_for
 
 # Of each IOMMU: its device, words for the kernel, options of accel-probe, and what the kernel says
@@ -85,6 +85,9 @@ def main():
             name, words=f"iomem=relaxed {words}", extra=("-device", device)))
         step(name, check_translated.__doc__, lambda: check_translated(bench, vm, probe, fault))
         step(name, check_fault.__doc__, lambda: check_fault(vm, fault))
+        # Remapped interrupts are what a kernel grants more than one vector of MSI with.
+        step(name, "MSI without MSI-X", lambda: msi_works(bench, vm, 2))
+        no_trouble(vm)
         bench.finish(vm)
 
     def everything():
