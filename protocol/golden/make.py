@@ -686,7 +686,11 @@ bad(
     change(conf, 24 + 185, b"\x01"),
     "MSI flags is 1 (0x1), expected 0 without MSI",
 )
-bad("reserved bytes", change(both, 24 + 191, b"\x01"), "reserved CONFIG bytes is 1 (0x1), expected 0")
+bad(
+    "reserved bytes",
+    change(both, 24 + 191, b"\x01"),
+    "reserved CONFIG bytes is 1 (0x1), expected 0",
+)
 bad(
     "MSI-X fields without MSI-X",
     change(conf, 24 + 16, u32(0)),
