@@ -480,14 +480,13 @@ impl Run {
         }
     }
 
-    /// The host broke the protocol: tells it, and ends the session.
+    /// The host broke the protocol, or cannot have the function: tells it, and ends the session.
     fn violation(&mut self, reason: Reason, text: &str, c: &mut Context<'_>) {
-        limited!(
-            self.limits.violations,
-            error,
-            c.target,
-            "the session is ended, the host broke the protocol: {text}"
-        );
+        let what = match reason {
+            Reason::Configuration => "a host is refused",
+            _ => "the session is ended, the host broke the protocol",
+        };
+        limited!(self.limits.violations, error, c.target, "{what}: {text}");
         self.session.fail(reason, text, &mut self.out);
         // The peer is forgotten, so the REFUSE goes out here.
         if let Err(e) = self.flush(c) {
