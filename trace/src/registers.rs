@@ -9,6 +9,8 @@
 //! width = 4         # bytes; 4 if it is not there
 //! name = "TAIL"
 //! source = "sort"   # of this bridge only, by its parameter Name; of all if it is not there
+//! volatile = true   # for a replay: it is read again until it has the value of the record
+//! ignore = 0xff00   # for a replay: bits that may differ; true for all of them
 //! ```
 
 use serde::Deserialize;
@@ -30,6 +32,36 @@ struct Register {
     width: u64,
     name: String,
     source: Option<String>,
+    #[serde(default)]
+    volatile: bool,
+    #[serde(default)]
+    ignore: Ignore,
+}
+
+/// Bits that a replay does not compare.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+enum Ignore {
+    All(bool),
+    Bits(u64),
+}
+
+impl Default for Ignore {
+    fn default() -> Self {
+        Self::All(false)
+    }
+}
+
+impl Ignore {
+    /// Of a byte of the register.
+    const fn bits(self, byte: u64) -> u8 {
+        match self {
+            Self::All(false) => 0,
+            Self::All(true) => 0xff,
+            Self::Bits(_) if byte >= 8 => 0,
+            Self::Bits(bits) => (bits >> (8 * byte)) as u8,
+        }
+    }
 }
 
 const fn four() -> u64 {
@@ -47,7 +79,7 @@ impl Registers {
     ///
     /// A text that says where it is none.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let File { mut register } = toml::from_str(text).map_err(|e| e.to_string())?;
+        let File { register } = toml::from_str(text).map_err(|e| e.to_string())?;
         for r in &register {
             if r.bar > 5 {
                 return Err(format!(
@@ -62,8 +94,9 @@ impl Registers {
                 ));
             }
         }
-        register.sort_by(|a, b| (&a.source, a.bar, a.offset).cmp(&(&b.source, b.bar, b.offset)));
-        for pair in register.windows(2) {
+        let mut all = Self(register);
+        all.sort();
+        for pair in all.0.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
             if a.source == b.source && a.bar == b.bar && a.offset + a.width > b.offset {
                 return Err(format!(
@@ -72,7 +105,7 @@ impl Registers {
                 ));
             }
         }
-        Ok(Self(register))
+        Ok(all)
     }
 
     fn find(&self, source: Option<&str>, bar: u8, offset: u64) -> Option<&Register> {
@@ -85,13 +118,103 @@ impl Registers {
         there.then_some(r)
     }
 
+    fn at(&self, source: &str, bar: u8, offset: u64) -> Option<&Register> {
+        self.find(Some(source), bar, offset)
+            .or_else(|| self.find(None, bar, offset))
+    }
+
+    /// Those that a user calls so, by a name or `BAR<n>+<offset>`; the latter of 4 bytes where no
+    /// register is there. With what `change` does to each.
+    fn change(&mut self, name: &str, change: impl Fn(&mut Register)) -> Result<(), String> {
+        let mut any = false;
+        for register in self.0.iter_mut().filter(|r| r.name == name) {
+            change(register);
+            any = true;
+        }
+        if any {
+            return Ok(());
+        }
+        let unknown = || format!("no register is called {name}");
+        let (bar, offset) = name
+            .strip_prefix("BAR")
+            .and_then(|rest| rest.split_once('+'))
+            .ok_or_else(unknown)?;
+        let bar = bar.parse().map_err(|_| unknown())?;
+        let offset = offset.strip_prefix("0x").ok_or_else(unknown)?;
+        let offset = u64::from_str_radix(offset, 16).map_err(|_| unknown())?;
+        if bar > 5 || offset.checked_add(four()).is_none() {
+            return Err(unknown());
+        }
+        if let Some(register) = self
+            .0
+            .iter()
+            .find(|r| r.bar == bar && r.offset < offset + four() && offset < r.offset + r.width)
+        {
+            return Err(format!("{name} is register {}", register.name));
+        }
+        let mut register = Register {
+            bar,
+            offset,
+            width: four(),
+            name: name.to_owned(),
+            source: None,
+            volatile: false,
+            ignore: Ignore::default(),
+        };
+        change(&mut register);
+        self.0.push(register);
+        self.sort();
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.0
+            .sort_by(|a, b| (&a.source, a.bar, a.offset).cmp(&(&b.source, b.bar, b.offset)));
+    }
+
+    /// A replay reads it again until it has the value of the record.
+    ///
+    /// # Errors
+    ///
+    /// There is none with that name.
+    pub fn set_volatile(&mut self, name: &str) -> Result<(), String> {
+        self.change(name, |r| r.volatile = true)
+    }
+
+    /// A replay does not compare these bits, or any.
+    ///
+    /// # Errors
+    ///
+    /// There is none with that name.
+    pub fn set_ignored(&mut self, name: &str, bits: Option<u64>) -> Result<(), String> {
+        self.change(name, |r| {
+            r.ignore = bits.map_or(Ignore::All(true), Ignore::Bits);
+        })
+    }
+
+    /// Whether a replay reads what is there again until it has the value of the record.
+    pub fn is_volatile(&self, source: &str, bar: u8, offset: u64, len: u8) -> bool {
+        (0..u64::from(len)).any(|byte| {
+            self.at(source, bar, offset + byte)
+                .is_some_and(|r| r.volatile)
+        })
+    }
+
+    /// Bits of what is read there that a replay does not compare.
+    pub fn ignored(&self, source: &str, bar: u8, offset: u64, len: u8) -> u64 {
+        (0..u64::from(len.min(8))).rev().fold(0, |bits, byte| {
+            let at = offset + byte;
+            let of_byte = self
+                .at(source, bar, at)
+                .map_or(0, |r| r.ignore.bits(at - r.offset));
+            bits << 8 | u64::from(of_byte)
+        })
+    }
+
     /// What is at an offset of a BAR: a register's name, with what the offset is beyond its
     /// first byte, or the numbers.
     pub fn name(&self, source: &str, bar: u8, offset: u64) -> String {
-        let found = self
-            .find(Some(source), bar, offset)
-            .or_else(|| self.find(None, bar, offset));
-        match found {
+        match self.at(source, bar, offset) {
             None => format!("BAR{bar}+{offset:#x}"),
             Some(r) if r.offset == offset => r.name.clone(),
             Some(r) => format!("{}+{}", r.name, offset - r.offset),
@@ -121,6 +244,33 @@ mod tests {
             ("right", 0, 0x47, "COUNT+7"),
         ] {
             assert_eq!(registers.name(source, bar, offset), name);
+        }
+    }
+
+    #[test]
+    fn what_a_replay_does_not_compare() {
+        let mut registers = Registers::parse(
+            "[[register]]\nbar = 0\noffset = 0\nname = 'A'\nignore = 0xff00\n\
+             [[register]]\nbar = 0\noffset = 4\nname = 'B'\nignore = true\n\
+             [[register]]\nbar = 0\noffset = 8\nwidth = 8\nname = 'C'\nvolatile = true\n",
+        )
+        .unwrap();
+        for (offset, len, bits) in [
+            (0, 4, 0xff00),
+            (1, 1, 0xff),
+            (0, 8, 0xffff_ffff_0000_ff00),
+            (8, 8, 0),
+            (64, 4, 0),
+        ] {
+            assert_eq!(registers.ignored("s", 0, offset, len), bits, "{offset}");
+        }
+        assert!(!registers.is_volatile("s", 0, 4, 4) && registers.is_volatile("s", 0, 4, 8));
+        registers.set_ignored("C", Some(1)).unwrap();
+        registers.set_volatile("BAR2+0x10").unwrap();
+        assert_eq!(registers.ignored("s", 0, 8, 8), 1);
+        assert!(registers.is_volatile("s", 2, 0x10, 4) && !registers.is_volatile("s", 2, 0x14, 4));
+        for name in ["D", "BAR0", "BAR6+0x0", "BAR0+4", "BAR0+0x4"] {
+            registers.set_volatile(name).unwrap_err();
         }
     }
 

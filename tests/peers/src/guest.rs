@@ -113,25 +113,8 @@ impl GuestEndpoint {
         keys: Option<(&Pair, &Key)>,
     ) -> Result<Self, Error> {
         let context = zmq::Context::new();
-        let socket = context
-            .socket(zmq::DEALER)
-            .map_err(zmq_error("cannot make a socket"))?;
-        socket
-            .set_linger(200)
-            .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
-            .and_then(|()| socket.set_reconnect_ivl(20))
-            .map_err(zmq_error("cannot set up the socket"))?;
-        if let Some((pair, server)) = keys {
-            accelerator_curve::connect(&socket, pair, server).map_err(Error::Refused)?;
-        }
-        socket
-            .connect(endpoint)
-            .map_err(zmq_error(&format!("cannot connect to {endpoint}")))?;
-        // Any number will do that no other session of this device has.
-        let session = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos() as u64)
-            ^ (u64::from(std::process::id()) << 40);
+        let socket = accelerator_host::socket::dealer(&context, endpoint, keys)?;
+        let session = accelerator_host::socket::session_number();
         let mut session = HostSession::new(session, window);
         session.share(memory::wanted() && is_local(endpoint));
         let mut guest = Self {

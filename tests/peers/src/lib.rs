@@ -119,6 +119,16 @@ impl From<Violation> for Error {
     }
 }
 
+impl From<accelerator_host::Error> for Error {
+    fn from(e: accelerator_host::Error) -> Self {
+        match e {
+            accelerator_host::Error::Zmq { what, error } => Self::Zmq { what, error },
+            accelerator_host::Error::Violation(v) => Self::Violation(v),
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
+
 impl From<ConfigError> for Error {
     fn from(e: ConfigError) -> Self {
         Self::Config(e)

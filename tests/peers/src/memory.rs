@@ -16,7 +16,7 @@ use std::{
 
 use accelerator_carrier::{
     end::{End, Side},
-    handover::{Bell, Claim, Offer, Rung},
+    handover::{Bell, Offer, Rung},
     permit::{Area, Gate},
     reach::{Files, Reach},
     segment::{self, PermitPage, Segment},
@@ -129,24 +129,9 @@ impl Memory {
     ///
     /// It is not there, or nobody hands it over.
     pub fn claim(&mut self, name: &str) -> Result<(), Error> {
-        let claim = Claim::new(name).map_err(system("nobody offers shared memory"))?;
-        let deadline = Instant::now() + PATIENCE;
-        let file = loop {
-            match claim.take().map_err(system("cannot take shared memory"))? {
-                Some(file) => break file,
-                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-                None => {
-                    return Err(Error::Timeout {
-                        what: "shared memory".into(),
-                        waited: PATIENCE,
-                    })
-                }
-            }
-        };
-        let segment =
-            Segment::of_other(file.as_fd()).map_err(system("cannot map a memory file"))?;
-        self.1 = Some(File::from(file));
-        self.0 = State::Taken(segment, Arc::new(claim.into_bell()));
+        let shared = accelerator_host::shared::claim(name, PATIENCE)?;
+        self.1 = Some(shared.file);
+        self.0 = State::Taken(shared.segment, shared.bell);
         Ok(())
     }
 

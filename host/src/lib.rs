@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The host's end of a session without QEMU.
+//!
+//! * [`socket`] is the DEALER socket that connects to a simulator;
+//! * [`shared`] gets the shared memory that a simulator offers;
+//! * [`connection`] is both with a session: messages go whichever way the session has taken.
+//!
+//! What the frames ask for is up to whoever uses this: nothing here has memory of a guest.
+
+pub mod connection;
+pub mod shared;
+pub mod socket;
+
+use std::{fmt, io};
+
+use accelerator_carrier::Broken;
+use accelerator_protocol::host::Violation;
+
+pub use connection::Connection;
+
+/// What went wrong.
+#[derive(Debug)]
+pub enum Error {
+    /// ZeroMQ refused something.
+    Zmq {
+        /// What was wanted of it.
+        what: String,
+        /// Its answer.
+        error: zmq::Error,
+    },
+    /// The system did.
+    System {
+        /// What was wanted of it.
+        what: String,
+        /// Its answer.
+        error: io::Error,
+    },
+    /// The keys cannot be used.
+    Keys(String),
+    /// The device broke the protocol.
+    Violation(Violation),
+    /// The device broke a ring of the shared memory.
+    Broken(Broken),
+    /// The device is gone without a word.
+    Gone,
+    /// It does not take in what is sent.
+    Stuck,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zmq { what, error } => write!(f, "{what}: {error}"),
+            Self::System { what, error } => write!(f, "{what}: {error}"),
+            Self::Keys(text) => f.write_str(text),
+            Self::Violation(v) => write!(f, "the simulator broke the protocol: {v}"),
+            Self::Broken(b) => write!(f, "the simulator broke the shared memory: {b}"),
+            Self::Gone => f.write_str("the simulator is gone without a word"),
+            Self::Stuck => f.write_str("the simulator does not take in what is sent"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Violation> for Error {
+    fn from(v: Violation) -> Self {
+        Self::Violation(v)
+    }
+}
+
+impl From<Broken> for Error {
+    fn from(b: Broken) -> Self {
+        Self::Broken(b)
+    }
+}
+
+fn zmq_error(what: &str) -> impl FnOnce(zmq::Error) -> Error + '_ {
+    move |error| Error::Zmq {
+        what: what.to_owned(),
+        error,
+    }
+}
+
+fn system(what: &str) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |error| Error::System {
+        what: what.to_owned(),
+        error,
+    }
+}
