@@ -220,7 +220,10 @@ impl Connection {
         let mut patience = self.patience.clone();
         let mut looked = Ok(false);
         patience.look(|| {
-            looked = self.receive();
+            // It may be asked again after it was there.
+            if matches!(looked, Ok(false)) {
+                looked = self.receive();
+            }
             !matches!(looked, Ok(false))
         });
         self.patience = patience;

@@ -12,7 +12,7 @@ use std::{
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel, HostChannel},
     keys::{Key, Pair},
-    wire::{Reason, MAX_MESSAGE},
+    wire::Reason,
 };
 
 use crate::{hdl::RawEndpoint, poll_ms, zmq_error, Error};

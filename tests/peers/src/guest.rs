@@ -15,7 +15,7 @@ use accelerator_protocol::{
     host::{HostEvent, HostSession, State},
     is_local,
     keys::{Key, Pair},
-    wire::{Reason, ResetKind, Status, MAX_MESSAGE},
+    wire::{Reason, ResetKind, Status},
 };
 
 use crate::{
