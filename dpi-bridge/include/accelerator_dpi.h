@@ -222,6 +222,12 @@
 #define ACC_STAT_BUSY_POLLS 6
 
 /**
+ * Counter: number of the transaction that was fetched or begun last, an access, DMA request or
+ * interrupt: as in the log and in the record. No two of a process have the same.
+ */
+#define ACC_STAT_TRANSACTION 7
+
+/**
  * Bit of `acc_get_function`: Memory Space Enable, the BARs answer.
  */
 #define ACC_FUNCTION_MEMORY_SPACE 1

@@ -118,6 +118,9 @@ pub const ACC_STAT_MSIX: c_int = 4;
 pub const ACC_STAT_SESSIONS: c_int = 5;
 /// Counter: polls that received or handed out something.
 pub const ACC_STAT_BUSY_POLLS: c_int = 6;
+/// Counter: number of the transaction that was fetched or begun last, an access, DMA request or
+/// interrupt: as in the log and in the record. No two of a process have the same.
+pub const ACC_STAT_TRANSACTION: c_int = 7;
 
 /// 32-bit words of a beat, a `bit [511:0]`.
 const BEAT_WORDS: usize = BEAT_BYTES / 4;

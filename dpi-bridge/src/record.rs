@@ -9,7 +9,10 @@
 use std::{
     env::VarError,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+    },
 };
 
 use accelerator_protocol::wire::{ResetKind, Status};
@@ -34,6 +37,15 @@ pub const VARIABLE: &str = "ACCELERATOR_RECORD";
 pub const SIZE_VARIABLE: &str = "ACCELERATOR_RECORD_SIZE";
 /// See [`VARIABLE`].
 pub const DATA_VARIABLE: &str = "ACCELERATOR_RECORD_DATA";
+
+/// The last number.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// The number of a new transaction, also where there is no record: no two of this process have
+/// the same.
+pub fn number() -> u64 {
+    NUMBER.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// What is to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,7 +295,7 @@ impl Observer {
     fn put(&self, entry: Entry, contents: Contents<'_>) -> u64 {
         let mut writer = self.shared.writer();
         let number = match entry.number {
-            0 => writer.number(),
+            0 => number(),
             number => number,
         };
         let entry = Entry {
@@ -306,9 +318,10 @@ impl Observer {
     }
 
     /// A read of a BAR has come.
-    pub fn mmio_read(&mut self, tag: u32, bar: u8, len: u8, offset: u64) {
-        let number = self.put(
+    pub fn mmio_read(&mut self, number: u64, tag: u32, bar: u8, len: u8, offset: u64) {
+        self.put(
             Entry {
+                number,
                 bar,
                 tag,
                 address: offset,
@@ -322,9 +335,10 @@ impl Observer {
     }
 
     /// A write of a BAR has come.
-    pub fn mmio_write(&mut self, tag: u32, bar: u8, len: u8, offset: u64, data: u64) {
-        let number = self.put(
+    pub fn mmio_write(&mut self, number: u64, tag: u32, bar: u8, len: u8, offset: u64, data: u64) {
+        self.put(
             Entry {
+                number,
                 bar,
                 tag,
                 data,
@@ -388,9 +402,10 @@ impl Observer {
     }
 
     /// The RTL reads memory; `here`: without a message.
-    pub fn dma_read(&mut self, tag: u32, addr: u64, bytes: u32, here: bool) {
-        let number = self.put(
+    pub fn dma_read(&mut self, number: u64, tag: u32, addr: u64, bytes: u32, here: bool) {
+        self.put(
             Entry {
+                number,
                 tag,
                 address: addr,
                 length: bytes,
@@ -406,14 +421,16 @@ impl Observer {
     /// The RTL writes memory; `here`: without a message.
     pub fn dma_write(
         &mut self,
+        number: u64,
         tag: u32,
         addr: u64,
         data: &[u8],
         enables: Option<&[u8]>,
         here: bool,
     ) {
-        let number = self.put(
+        self.put(
             Entry {
+                number,
                 tag,
                 address: addr,
                 data: first(data),
@@ -471,8 +488,9 @@ impl Observer {
     }
 
     /// The RTL raises a vector.
-    pub fn msix(&mut self, vector: u16) {
+    pub fn msix(&mut self, number: u64, vector: u16) {
         let raised = Entry {
+            number,
             address: vector.into(),
             ..entry(Kind::Msix)
         };
@@ -480,8 +498,9 @@ impl Observer {
     }
 
     /// The RTL sets its INTx pin.
-    pub fn intx(&mut self, level: bool) {
+    pub fn intx(&mut self, number: u64, level: bool) {
         let set = Entry {
+            number,
             data: level.into(),
             ..entry(Kind::Intx)
         };

@@ -119,14 +119,18 @@ pub enum Stat {
     Sessions = 5,
     /// Polls that received or handed out something.
     BusyPolls = 6,
+    /// Number of the transaction that the RTL has fetched or begun last.
+    Transaction = 7,
 }
 
 /// How many there are.
-pub const STATS: usize = 7;
+pub const STATS: usize = 8;
 
 /// An MMIO request, as the RTL sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mmio {
+    /// Of the transaction.
+    pub number: u64,
     /// For the answer.
     pub tag: u32,
     /// 0 to 5.
@@ -180,6 +184,8 @@ enum DmaState {
 
 #[derive(Debug)]
 struct Dma {
+    /// Of the transaction.
+    number: u64,
     tag: u32,
     write: bool,
     addr: u64,
@@ -337,6 +343,11 @@ pub struct Context<'a> {
 impl Context<'_> {
     fn count(&mut self, stat: Stat, by: u64) {
         self.stats[stat as usize] += by;
+    }
+
+    /// The RTL has fetched or begun this transaction.
+    fn at(&mut self, number: u64) {
+        self.stats[Stat::Transaction as usize] = number;
     }
 
     /// Has it written down, where there is a record.

@@ -138,8 +138,17 @@ module accelerator_dma_reads
     stalls_q[kind] <= count_line(stalls_q[kind]);
   endtask
 
+  // The newest request, for waveforms: valid for a clock, and its number, which is that of the record
+  // and of the log.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit     txn_valid;
+  longint txn_id;
+  txn_e   txn_kind;
+  /* verilator lint_on UNUSEDSIGNAL */
+
   // Requests and beats of this clock.
   task automatic serve(input chandle handle, input bit link);
+    if (txn_valid) txn_valid <= 1'b0;
     if (count_q != '0 || s_axi_arvalid || s_axi_rvalid) move(handle, link);
   endtask
 
@@ -189,6 +198,10 @@ module accelerator_dma_reads
         if (tag < 0 && tag != -ErrAgain) begin
           complaints_q <= complain(handle, Name, tag, "acc_dma_read", complaints_q);
           error = 1'b1;
+        end else if (tag >= 0) begin
+          txn_valid <= 1'b1;
+          txn_id    <= acc_stat(handle, StatTransaction);
+          txn_kind  <= TxnDmaRead;
         end
       end
       retry_q       <= !error && tag == -ErrAgain;
@@ -269,6 +282,7 @@ module accelerator_dma_reads
   endtask
 
   task automatic clear();
+    txn_valid    <= 1'b0;
     sent_q       <= '0;
     done_q       <= '0;
     error_q      <= '0;

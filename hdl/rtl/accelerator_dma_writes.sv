@@ -172,8 +172,17 @@ module accelerator_dma_writes
     stalls_q[kind] <= count_line(stalls_q[kind]);
   endtask
 
+  // The newest request, for waveforms: valid for a clock, and its number, which is that of the record
+  // and of the log.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit     txn_valid;
+  longint txn_id;
+  txn_e   txn_kind;
+  /* verilator lint_on UNUSEDSIGNAL */
+
   // Beats, requests and responses of this clock.
   task automatic serve(input chandle handle, input bit link);
+    if (txn_valid) txn_valid <= 1'b0;
     if (count_q != '0 || s_axi_awvalid || s_axi_wvalid || s_axi_bvalid) move(handle, link);
   endtask
 
@@ -206,6 +215,10 @@ module accelerator_dma_writes
         if (tag < 0) begin
           complaints_q <= complain(handle, Name, tag, "acc_dma_write_end", complaints_q);
           drop = 1'b1;
+        end else begin
+          txn_valid <= 1'b1;
+          txn_id    <= acc_stat(handle, StatTransaction);
+          txn_kind  <= TxnDmaWrite;
         end
       end
       if (board_rules_i && !bad_q[slot]) begin
@@ -315,6 +328,7 @@ module accelerator_dma_writes
   endtask
 
   task automatic clear();
+    txn_valid    <= 1'b0;
     bad_q        <= '0;
     sent_q       <= '0;
     done_q       <= '0;

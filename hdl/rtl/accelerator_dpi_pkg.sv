@@ -65,6 +65,7 @@ package accelerator_dpi_pkg;
   parameter int StatMsix          = 4;
   parameter int StatSessions      = 5;
   parameter int StatPollsWithWork = 6;
+  parameter int StatTransaction   = 7;
 
   // Bits of what acc_nic_poll returns.
   parameter int NicRx      = 1;
@@ -88,6 +89,17 @@ package accelerator_dpi_pkg;
   parameter int UartHost = 4;
 
   /* verilator lint_on UNUSEDPARAM */
+
+  // Of a transaction, in waveforms: the numbers are those of the record.
+  typedef enum bit [7:0] {
+    TxnNone      = 8'd0,
+    TxnMmioRead  = 8'd1,
+    TxnMmioWrite = 8'd2,
+    TxnDmaRead   = 8'd5,
+    TxnDmaWrite  = 8'd6,
+    TxnMsix      = 8'd11,
+    TxnIntx      = 8'd12
+  } txn_e;
 
   // Life of a bridge. The configuration calls come between acc_open and acc_start.
   import "DPI-C" function int acc_abi_version();

@@ -130,9 +130,18 @@ module accelerator_guest_accesses
   // Complaints so far.
   lines_t      complaints_q;
 
+  // The newest access, for waveforms: valid for a clock, and its number, which is that of the record
+  // and of the log.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit     txn_valid;
+  longint txn_id;
+  txn_e   txn_kind;
+  /* verilator lint_on UNUSEDSIGNAL */
+
   // Responses to writes: before the next event, which may be a read that waits for them.
   task automatic answer_writes(input chandle handle);
     automatic int status;
+    if (txn_valid) txn_valid <= 1'b0;
     rd_valid_q <= 1'b0;
     if (wr_ready) wr_valid_q <= 1'b0;
     if (wr_done && rst_ni) begin
@@ -164,6 +173,9 @@ module accelerator_guest_accesses
       req_addr_q <= addr;
       req_len_q  <= len[3:0];
       req_data_q <= data;
+      txn_valid  <= 1'b1;
+      txn_id     <= acc_stat(handle, StatTransaction);
+      txn_kind   <= is_write ? TxnMmioWrite : TxnMmioRead;
       if (is_write) begin
         wr_valid_q           <= 1'b1;
         wr_tag_q[wr_tail_q]  <= tag;

@@ -41,9 +41,18 @@ module accelerator_interrupts
   assign msix_ready = rst_ni && !wait_q;
   assign idle_o     = !wait_q;
 
+  // The newest interrupt, for waveforms: valid for a clock, and its number, which is that of the record
+  // and of the log.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit     txn_valid;
+  longint txn_id;
+  txn_e   txn_kind;
+  /* verilator lint_on UNUSEDSIGNAL */
+
   task automatic serve(input chandle handle, input bit link);
     automatic int          status;
     automatic logic [10:0] vector;
+    if (txn_valid) txn_valid <= 1'b0;
     if ((msix_valid && msix_ready) || wait_q) begin
       vector = wait_q ? vector_q : msix_vector;
       if (board_rules_i && vector >= BoardVectors && !told_vector_q) begin
@@ -55,6 +64,10 @@ module accelerator_interrupts
       if (status < 0 && status != -ErrAgain) begin
         complaints_q <= complain(handle, Name, status, $sformatf("raising vector %0d", vector),
                                  complaints_q);
+      end else if (link && status >= 0) begin
+        txn_valid <= 1'b1;
+        txn_id    <= acc_stat(handle, StatTransaction);
+        txn_kind  <= TxnMsix;
       end
       wait_q   <= status == -ErrAgain;
       vector_q <= vector;
@@ -64,12 +77,17 @@ module accelerator_interrupts
       if (status < 0) begin
         complaints_q <= complain(handle, Name, status, "setting the level of INTx",
                                  complaints_q);
+      end else begin
+        txn_valid <= 1'b1;
+        txn_id    <= acc_stat(handle, StatTransaction);
+        txn_kind  <= TxnIntx;
       end
       intx_sent_q <= intx;
     end
   endtask
 
   task automatic clear();
+    txn_valid   <= 1'b0;
     wait_q      <= 1'b0;
     intx_sent_q <= 1'b0;
   endtask

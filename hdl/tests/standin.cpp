@@ -112,7 +112,7 @@ struct Standin {
     int delay_min = 0, delay_max = 0, again_percent = 0, reorder = 0;
     uint64_t fault_begin = 0, fault_end = 0;
     int fault_status = 2, fault_skip = 0, fault_kinds = 3;
-    long long stat[7] = {};
+    long long stat[8] = {};
 
     void violation(const char *format, ...) __attribute__((format(printf, 2, 3))) {
         char text[512];
@@ -645,7 +645,7 @@ int acc_get_link(void *h, int *up) {
 }
 
 long long acc_stat(void *h, int which) {
-    return which >= 0 && which < 7 ? of(h).stat[which] : ERR_INVAL;
+    return which >= 0 && which < 8 ? of(h).stat[which] : ERR_INVAL;
 }
 
 // --- The side channels -----------------------------------------------------------------------

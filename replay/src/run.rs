@@ -288,6 +288,11 @@ impl Run<'_> {
             let session = self.connection.as_mut().map(Connection::session);
             let next = self.player.advance(session, &mut self.out);
             self.send()?;
+            if held != 0 && !matches!(next, Next::Hold(_)) {
+                // The time does not matter for now.
+                held = 0;
+                self.ask_rarely()?;
+            }
             let mut wait = Duration::from_millis(50);
             match next {
                 Next::Connect => {
@@ -344,6 +349,14 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Is told the time no more often than it has to be.
+    fn ask_rarely(&mut self) -> Result<(), String> {
+        if let Some(connection) = &mut self.connection {
+            connection.session().clock(MAX_INTERVAL, &mut self.out);
+        }
+        self.send()
     }
 
     /// Asks for the time after so many clocks.

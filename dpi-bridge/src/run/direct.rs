@@ -22,6 +22,25 @@ use log::debug;
 use super::{Context, Dma, DmaState, Item, Run};
 use crate::{limited::limited, order::Kind};
 
+/// A request that was carried out here.
+fn carried_out(number: u64, tag: u32, data: Vec<u8>) -> Dma {
+    Dma {
+        number,
+        tag,
+        write: false,
+        addr: 0,
+        bytes: 0,
+        enabled: 0,
+        since: Instant::now(),
+        state: DmaState::Done {
+            status: Status::Ok,
+            data,
+            pos: 0,
+            announced: false,
+        },
+    }
+}
+
 impl Run {
     /// Whether the host has requests that a new one must not pass.
     fn asks_the_host(&self) -> bool {
@@ -30,7 +49,13 @@ impl Run {
     }
 
     /// Reads without asking the host. The tag, if that was possible.
-    pub(super) fn read_here(&mut self, addr: u64, bytes: u32, c: &Context<'_>) -> Option<u32> {
+    pub(super) fn read_here(
+        &mut self,
+        number: u64,
+        addr: u64,
+        bytes: u32,
+        c: &Context<'_>,
+    ) -> Option<u32> {
         if !self.memory.is_attached() || self.asks_the_host() {
             return None;
         }
@@ -39,8 +64,12 @@ impl Run {
         self.tell_reach(c);
         let position = position?;
         let tag = self.session.own_tag()?;
-        debug!(target: c.target, "tag={tag} DMA read addr {addr:#x} bytes {bytes}, here");
-        self.has_done(tag, false, addr, bytes, 0, data);
+        debug!(target: c.target, "tag={tag} #{number} DMA read addr {addr:#x} bytes {bytes}, here");
+        self.dma.push(Dma {
+            addr,
+            bytes,
+            ..carried_out(number, tag, data)
+        });
         self.done_here.push_back((tag, position));
         self.release();
         Some(tag)
@@ -49,6 +78,7 @@ impl Run {
     /// Writes without asking the host. The tag, if that was possible.
     pub(super) fn write_here(
         &mut self,
+        number: u64,
         addr: u64,
         data: &[u8],
         enables: Option<&[u8]>,
@@ -67,36 +97,17 @@ impl Run {
         let bytes = data.len() as u32;
         debug!(
             target: c.target,
-            "tag={tag} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}, here"
+            "tag={tag} #{number} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}, here"
         );
-        self.has_done(tag, true, addr, bytes, enabled, Vec::new());
-        self.queue.push(Kind::DmaWrite, Item::Dma { tag });
-        Some(tag)
-    }
-
-    fn has_done(
-        &mut self,
-        tag: u32,
-        write: bool,
-        addr: u64,
-        bytes: u32,
-        enabled: u32,
-        data: Vec<u8>,
-    ) {
         self.dma.push(Dma {
-            tag,
-            write,
+            write: true,
             addr,
             bytes,
             enabled,
-            since: Instant::now(),
-            state: DmaState::Done {
-                status: Status::Ok,
-                data,
-                pos: 0,
-                announced: false,
-            },
+            ..carried_out(number, tag, Vec::new())
         });
+        self.queue.push(Kind::DmaWrite, Item::Dma { tag });
+        Some(tag)
     }
 
     /// Lets the RTL have what was read here and waits for nothing any more.

@@ -23,6 +23,7 @@ use crate::{
     limited::limited,
     memory::Wanted,
     order::Kind,
+    record,
     transport::{overdue, Received, Sent, GATHER},
     words::TIMED,
 };
@@ -600,8 +601,9 @@ impl Run {
                 len,
                 offset,
             } => {
-                c.observe(|o| o.mmio_read(tag, bar, len, offset));
-                self.mmio(Kind::Read, tag, bar, len, offset, 0);
+                let number = record::number();
+                c.observe(|o| o.mmio_read(number, tag, bar, len, offset));
+                self.mmio(Kind::Read, number, tag, bar, len, offset, 0);
             }
             DeviceEvent::Write {
                 tag,
@@ -610,8 +612,9 @@ impl Run {
                 offset,
                 data,
             } => {
-                c.observe(|o| o.mmio_write(tag, bar, len, offset, data));
-                self.mmio(Kind::Write, tag, bar, len, offset, data);
+                let number = record::number();
+                c.observe(|o| o.mmio_write(number, tag, bar, len, offset, data));
+                self.mmio(Kind::Write, number, tag, bar, len, offset, data);
             }
             DeviceEvent::DmaReadDone { tag, status, data } => {
                 c.observe(|o| o.dma_answered(tag, status));
@@ -640,13 +643,25 @@ impl Run {
         }
     }
 
-    fn mmio(&mut self, kind: Kind, tag: u32, bar: u8, len: u8, offset: u64, data: u64) {
+    // All of them are of the frame.
+    #[allow(clippy::too_many_arguments)]
+    fn mmio(
+        &mut self,
+        kind: Kind,
+        number: u64,
+        tag: u32,
+        bar: u8,
+        len: u8,
+        offset: u64,
+        data: u64,
+    ) {
         // The session has checked the range, and the configuration that the
         // base is a multiple of the size.
         let base = self.session.config().bars[usize::from(bar)].axi_base;
         self.queue.push(
             kind,
             Item::Mmio(Mmio {
+                number,
                 tag,
                 bar,
                 len,

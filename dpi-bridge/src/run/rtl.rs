@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{fail, within, Result},
     order::Kind,
-    record::Observer,
+    record::{self, Observer},
     BEAT_BYTES,
 };
 
@@ -52,6 +52,7 @@ impl Run {
         };
         self.announced = None;
         c.observe(|o| o.mmio_taken(kind == Kind::Write, mmio.tag));
+        c.at(mmio.number);
         let in_rtl = InRtl {
             mmio,
             since: Instant::now(),
@@ -61,16 +62,16 @@ impl Run {
             self.writes.push_back(in_rtl);
             debug!(
                 target: c.target,
-                "tag={} MMIO write BAR {} addr {:#x} len {} data {:#x}",
-                mmio.tag, mmio.bar, mmio.addr, mmio.len, mmio.data
+                "tag={} #{} MMIO write BAR {} addr {:#x} len {} data {:#x}",
+                mmio.tag, mmio.number, mmio.bar, mmio.addr, mmio.len, mmio.data
             );
         } else {
             c.count(Stat::MmioReads, 1);
             self.reads.push(in_rtl);
             debug!(
                 target: c.target,
-                "tag={} MMIO read BAR {} addr {:#x} len {}",
-                mmio.tag, mmio.bar, mmio.addr, mmio.len
+                "tag={} #{} MMIO read BAR {} addr {:#x} len {}",
+                mmio.tag, mmio.number, mmio.bar, mmio.addr, mmio.len
             );
         }
         Ok(mmio)
@@ -102,7 +103,11 @@ impl Run {
         };
         let read = self.reads.remove(i);
         c.observe(|o| o.mmio_read_done(tag, read.mmio.len, status, data));
-        debug!(target: c.target, "tag={tag} MMIO read done {status:?} data {data:#x}");
+        debug!(
+            target: c.target,
+            "tag={tag} #{} MMIO read done {status:?} data {data:#x}",
+            read.mmio.number
+        );
         if !self.void() {
             self.session
                 .read_done(tag, read.mmio.len, status, data, &mut self.out);
@@ -121,9 +126,9 @@ impl Run {
                 of_them(self.writes.len(), self.writes.front())
             );
         }
-        self.writes.pop_front();
+        let number = self.writes.pop_front().map_or(0, |w| w.mmio.number);
         c.observe(|o| o.mmio_write_done(tag, status));
-        debug!(target: c.target, "tag={tag} MMIO write done {status:?}");
+        debug!(target: c.target, "tag={tag} #{number} MMIO write done {status:?}");
         if self.void() {
             return Ok(());
         }
@@ -180,8 +185,10 @@ impl Run {
     pub fn dma_read(&mut self, addr: u64, bytes: i32, c: &mut Context<'_>) -> Result<u32> {
         let bytes = within("bytes", bytes, 1, MAX_DMA_BYTES as i32)? as u32;
         self.may_dma()?;
-        if let Some(tag) = self.read_here(addr, bytes, c) {
-            c.observe(|o| o.dma_read(tag, addr, bytes, true));
+        let number = record::number();
+        if let Some(tag) = self.read_here(number, addr, bytes, c) {
+            c.at(number);
+            c.observe(|o| o.dma_read(number, tag, addr, bytes, true));
             return Ok(tag);
         }
         let before = self.out.len();
@@ -193,6 +200,7 @@ impl Run {
             );
         };
         self.dma.push(Dma {
+            number,
             tag,
             write: false,
             addr,
@@ -202,8 +210,9 @@ impl Run {
             state: DmaState::Waiting,
         });
         self.requested(before);
-        c.observe(|o| o.dma_read(tag, addr, bytes, false));
-        debug!(target: c.target, "tag={tag} DMA read addr {addr:#x} bytes {bytes}");
+        c.at(number);
+        c.observe(|o| o.dma_read(number, tag, addr, bytes, false));
+        debug!(target: c.target, "tag={tag} #{number} DMA read addr {addr:#x} bytes {bytes}");
         Ok(tag)
     }
 
@@ -235,13 +244,13 @@ impl Run {
         };
         let (status, bytes) = (*status, data.len() as u32);
         *announced = true;
-        let enabled = dma.enabled;
+        let (number, enabled) = (dma.number, dma.enabled);
         let written = if status == Status::Ok { enabled } else { 0 };
         c.observe(|o| match kind {
             Kind::DmaRead => o.dma_done(tag, false, status, bytes, data),
             _ => o.dma_done(tag, true, status, written, &[]),
         });
-        debug!(target: c.target, "tag={tag} DMA done {status:?} bytes {bytes}");
+        debug!(target: c.target, "tag={tag} #{number} DMA done {status:?} bytes {bytes}");
         if kind == Kind::DmaRead && status == Status::Ok {
             c.count(Stat::DmaReadBytes, u64::from(bytes));
         } else {
@@ -394,8 +403,10 @@ impl Run {
             return Ok(0);
         }
         let enables = (enabled != bytes).then_some(&enables[..]);
-        if let Some(tag) = self.write_here(addr, &data, enables, enabled, c) {
-            c.observe(|o| o.dma_write(tag, addr, &data, enables, true));
+        let number = record::number();
+        if let Some(tag) = self.write_here(number, addr, &data, enables, enabled, c) {
+            c.at(number);
+            c.observe(|o| o.dma_write(number, tag, addr, &data, enables, true));
             return Ok(tag);
         }
         let before = self.out.len();
@@ -407,6 +418,7 @@ impl Run {
             );
         };
         self.dma.push(Dma {
+            number,
             tag,
             write: true,
             addr,
@@ -416,10 +428,11 @@ impl Run {
             state: DmaState::Waiting,
         });
         self.requested(before);
-        c.observe(|o| o.dma_write(tag, addr, &data, enables, false));
+        c.at(number);
+        c.observe(|o| o.dma_write(number, tag, addr, &data, enables, false));
         debug!(
             target: c.target,
-            "tag={tag} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}"
+            "tag={tag} #{number} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}"
         );
         Ok(tag)
     }
@@ -437,8 +450,10 @@ impl Run {
         self.may_request()?;
         if self.session.msix(vector, &mut self.out) {
             c.count(Stat::Msix, 1);
-            c.observe(|o| o.msix(vector));
-            debug!(target: c.target, "vector {vector}");
+            let number = record::number();
+            c.at(number);
+            c.observe(|o| o.msix(number, vector));
+            debug!(target: c.target, "#{number} vector {vector}");
         }
         Ok(())
     }
@@ -449,8 +464,10 @@ impl Run {
             fail!(NotSupported, "the function has no INTx pin (acc_set_intx)");
         }
         self.intx = within("level", level, 0, 1)? != 0;
-        debug!(target: c.target, "INTx level {level}");
-        c.observe(|o| o.intx(self.intx));
+        let number = record::number();
+        c.at(number);
+        debug!(target: c.target, "#{number} INTx level {level}");
+        c.observe(|o| o.intx(number, self.intx));
         self.tell_intx();
         Ok(())
     }

@@ -200,7 +200,7 @@ fn arguments_out_of_range_are_named_with_their_range() {
         ("set_intx 5", &["pin is 5"][..]),
         ("set_clock -1", &["period_ps is -1"][..]),
         ("set_shared_memory 3", &["mode is 3", "0 to 0x2"][..]),
-        ("stat 7", &["which is 7", "0 to 6"][..]),
+        ("stat 8", &["which is 8", "0 to 7"][..]),
         ("stat -1", &["which is -1"][..]),
     ] {
         sim.fails(call, EINVAL, words);

@@ -289,7 +289,7 @@ fn the_log_level_is_obeyed() {
         ("", &["INFO  accelerator[card]"][..], &["DEBUG"][..]),
         (
             "DEBUG",
-            &["DEBUG accelerator[card]: tag=1 MMIO read BAR 0 addr 0x100010 len 4"][..],
+            &["DEBUG accelerator[card]: tag=1 #1 MMIO read BAR 0 addr 0x100010 len 4"][..],
             &["TRACE"][..],
         ),
         (
