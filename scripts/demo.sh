@@ -29,6 +29,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --waves-from WHEN start (default), or driver: from when the guest has booted, just
                     before its driver is loaded. In a shell: kill -USR1 SIMULATOR
   --record FILE     write every transaction to FILE (docs/debugging.md)
+  --contents        with --record: the bytes of DMA as well, which accelerator-replay needs
   --shell           boot to a prompt with the drivers loaded; the simulator runs. After
                     an edit of the RTL scripts/swap-rtl.sh, in another terminal,
                     replaces it under the running guest
@@ -63,7 +64,7 @@ EOF
 
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
-IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD=''
+IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
 
 while (($#)); do
   case $1 in
@@ -95,6 +96,7 @@ while (($#)); do
     --shell) MODE=shell ;;
     --run) MODE=user ;;
     --keep) KEEP=yes ;;
+    --contents) CONTENTS=yes ;;
     --iommu) IOMMU=yes ;;
     --snapshot) SNAPSHOT=(-snapshot) ;;
     --help | -h)
@@ -120,7 +122,10 @@ if [[ -n $DISK ]]; then
   [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
 fi
 
+[[ $CONTENTS == no || -n $RECORD ]] || die "--contents is for --record"
+
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
+  [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
   [[ $MODE == shell ]] || COSIM+=(--test net)
   [[ $WAVES == no ]] || COSIM+=(--waves)
@@ -268,6 +273,7 @@ SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
 [[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
 [[ $WAVES_FROM == start ]] || SIM_ARGS+=(+waves_trigger)
 [[ -z $RECORD ]] || SIM_ARGS+=("+accelerator_record=$RECORD")
+[[ $CONTENTS == no ]] || SIM_ARGS+=(+accelerator_record_data=1)
 start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
 SIM_PID=$CHILD
 # For scripts/swap-rtl.sh.

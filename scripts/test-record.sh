@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The record of a simulation under a guest, and what accelerator-trace makes of it.
+# The record of a simulation under a guest, what accelerator-trace makes of it, and
+# accelerator-replay, without a guest.
 set -euo pipefail
 SCRIPT_NAME='test-record.sh'
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/python-env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
 cd "$REPO_DIR"
 
 usage() {
@@ -15,6 +18,9 @@ usage: scripts/test-record.sh [--qemu DIR]
 Two guests sort at the same time. One's record has to agree with what the driver, the
 RTL and the DPI library have counted. The other's simulator is killed by SIGKILL in the
 middle, and its record, a ring with contents, is read.
+
+A third one sorts with RTL in which a bug was put. Its record is replayed without a VM: with the
+bug, where the waveform has to show it at the clock that the replay names, and without.
 
   --qemu DIR  the QEMU in DIR/bin (default: build/qemu/patched)
   --help      this text
@@ -39,15 +45,15 @@ while (($#)); do
 done
 
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/accelerator-XXXXXX")
-KILLED='' ORDERLY='' RESULT=FAIL
+KILLED='' ORDERLY='' REPLAYED='' RESULT=FAIL
 # shellcheck disable=SC2329 # called by trap
 cleanup() {
   local status=$?
   local demo
-  for demo in $KILLED $ORDERLY; do
+  for demo in $KILLED $ORDERLY $REPLAYED; do
     kill "$demo" 2>/dev/null || true
   done
-  for demo in $KILLED $ORDERLY; do
+  for demo in $KILLED $ORDERLY $REPLAYED; do
     wait "$demo" || true
   done
   if [[ $RESULT == PASS ]]; then
@@ -62,10 +68,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 need_packages python3
-cargo build --release --locked --package accelerator-trace
+cargo build --release --locked --package accelerator-trace --package accelerator-replay
 TARGET=$(cargo metadata --format-version 1 --no-deps |
   sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 TRACE=$TARGET/release/accelerator-trace
+REPLAY=$TARGET/release/accelerator-replay
 scripts/build-sim.sh sort
 scripts/build-guest.sh --out build/guest-plain
 
@@ -82,7 +89,7 @@ ACCELERATOR_RECORD=$killed ACCELERATOR_RECORD_SIZE=1048576 ACCELERATOR_RECORD_DA
   >"$WORK/killed.log" 2>&1 </dev/null &
 KILLED=$!
 
-scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 16 --record "$WORK/sort.record" \
+scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 16 --record "$WORK/sort.record" --contents \
   >"$WORK/demo" 2>&1 </dev/null &
 ORDERLY=$!
 
@@ -142,5 +149,69 @@ status=0
 "$TRACE" summary scripts/demo.sh 2>"$WORK/none" || status=$?
 ((status == 1)) || die "a file that is no record: status $status"
 grep -q 'it is no record' "$WORK/none" || die "$(<"$WORK/none")"
+
+# ---- replays ---------------------------------------------------------------------------
+
+# replay STATUS NAME ARGUMENTS: has to end with that status; what it says is in $WORK/NAME.
+replay() {
+  local expected=$1 name=$2 status=0
+  shift 2
+  timeout 120 "$REPLAY" "${REGISTERS[@]}" "$@" >"$WORK/$name" 2>"$WORK/$name.err" || status=$?
+  cat "$WORK/$name"
+  ((status == expected)) ||
+    die "replay $name ended with status $status, expected $expected: $(tail -n 20 "$WORK/$name.err")"
+}
+
+GOOD=build/sim/sort/sort
+replay 0 same "$WORK/sort.record" -- "$GOOD"
+grep -q '^same: ' "$WORK/same" || die "the replay of a good record does not say that it is the same"
+replay 0 clocks "$WORK/sort.record" --clocks -- "$GOOD"
+
+# Without a word of the simulator's.
+"$GOOD" "+accelerator_endpoint=ipc://$WORK/socket" >"$WORK/replayed.log" 2>&1 </dev/null &
+REPLAYED=$!
+(sleep 2; kill -KILL "$REPLAYED") &
+replay 2 gone "$WORK/sort.record" --clocks --endpoint "ipc://$WORK/socket" --timeout 100
+wait "$REPLAYED" || true
+REPLAYED=''
+grep -q 'gone without a word' "$WORK/gone.err" || die "$(<"$WORK/gone.err")"
+
+# The fifth block of a ring from 0 on comes out with a bit flipped in every fourth key.
+mkdir "$WORK/bug"
+cp hdl/examples/sort/*.sv "$WORK/bug"
+sed -i 's/: net_out_data;/: net_out_data ^ DataWidth'"'"'(head_q == 10'"'"'d5);/' "$WORK/bug/sort_engine.sv"
+! cmp -s hdl/examples/sort/sort_engine.sv "$WORK/bug/sort_engine.sv" || die "no bug was put in"
+sed "s,^-F .*,-F $PWD/hdl/bridge.f," hdl/examples/sort/sort.f >"$WORK/bug/sort.f"
+scripts/build-sim.sh --top sort_top --files "$WORK/bug/sort.f" --waves --out "$WORK/sim"
+BUG=$WORK/sim/sort_top-waves
+status=0
+scripts/demo.sh --qemu "$QEMU_DIR" --example sort --sim "$BUG" --blocks 16 --contents \
+  --record "$WORK/bug.record" >"$WORK/bug.log" 2>&1 </dev/null || status=$?
+((status == 1)) || die "the guest did not notice the bug: status $status, $(tail -n 20 "$WORK/bug.log")"
+
+# It does the same again, and that is no news.
+replay 0 again "$WORK/bug.record" -- "$BUG"
+# The sixth block that was written is the bug.
+"$TRACE" csv "$WORK/bug.record" --out "$WORK/bug.csv"
+number=$(awk -F, '$2 == "dma_write" && $11 == 4096 && ++n == 6 { print $4 }' "$WORK/bug.csv")
+[[ -n $number ]] || die "the record has no sixth block"
+# It is there still, and the waveform shows it at the clock that is named.
+replay 1 bug "$WORK/bug.record" --wrong "$number" --record "$WORK/replay.record" -- \
+  "$BUG" "+waves=$WORK/bug.fst"
+grep -qE "^#$number dma_write of 4096 bytes at 0x[0-9a-f]+ at clock [0-9]+: expected other bytes" \
+  "$WORK/bug" || die "the replay does not name #$number"
+read -r here clock < <(sed -n 's/^  in the replay: #\([0-9]*\) at clock \([0-9]*\)$/\1 \2/p' "$WORK/bug")
+[[ -n $clock ]] || die "the replay names no clock of its own"
+"$TRACE" csv "$WORK/replay.record" --out "$WORK/replay.csv"
+python_env waves
+"$PYTHON_ENV/bin/python" tests/vm/waves.py "$WORK/bug.fst" "$WORK/replay.csv" "$clock" \
+  "u_dma_writes.txn_id=$here" u_engine.head_q=5
+# With the RTL mended it is gone, and all else is as it was.
+replay 0 mended "$WORK/bug.record" --wrong "$number" -- "$GOOD"
+replay 1 other "$WORK/bug.record" -- "$GOOD"
+grep -qE "^#$number dma_write of 4096 bytes at 0x[0-9a-f]+, byte 0 at " "$WORK/other" ||
+  die "the replay does not say which byte is another"
+replay 2 none scripts/demo.sh -- "$GOOD"
+grep -q 'it is no record' "$WORK/none.err" || die "$(<"$WORK/none.err")"
 RESULT=PASS
 say 'PASS'
