@@ -145,8 +145,10 @@ fn no_crate_has_a_circle_of_files() {
     for source in [
         "carrier/src",
         "dpi-bridge/src",
+        "host/src",
         "protocol/src",
         "record/src",
+        "replay/src",
         "trace/src",
         "qemu-rust-device/src",
     ] {

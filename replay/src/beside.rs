@@ -44,58 +44,69 @@ pub fn find(file: &Path, source: &str, place: Place) -> Option<(u64, u64)> {
 pub struct Took {
     /// Of the transaction.
     pub number: u64,
+    /// Where it is.
+    pub bar: u8,
+    /// See `bar`.
+    pub offset: u64,
     /// When it was answered.
     pub clock: u64,
     /// How long it took.
     pub clocks: u64,
-    /// The access.
-    pub first: Entry,
 }
 
-/// How long the RTL took for each access of a function, in the order in which they came.
-///
-/// # Errors
-///
-/// Why the record cannot be read.
-pub fn took(file: &Path, source: &str) -> Result<Vec<Took>, String> {
-    let record = Record::open(file).map_err(|e| e.to_string())?;
-    let source = record.sources().iter().position(|s| s.name == source);
-    let source = source.ok_or_else(|| "it has not this function".to_owned())?;
+/// How long each access of a function took, in the order in which they came; `None` for those
+/// that were not answered.
+fn took(file: &Path, source: &str) -> Result<Vec<Option<Took>>, String> {
+    let named = |e: String| format!("{}: {e}", file.display());
+    let record = Record::open(file).map_err(|e| named(e.to_string()))?;
+    let index = record.sources().iter().position(|s| s.name == source);
+    let index = index.ok_or_else(|| named(format!("it has no function {source}")))?;
     let mut all = Vec::new();
-    let mut under_way: HashMap<u64, (usize, u64)> = HashMap::new();
-    for entry in record.read().map_err(|e| e.to_string())? {
-        let (_, body) = entry.map_err(|e| e.to_string())?;
+    let mut under_way: HashMap<u64, (usize, Entry)> = HashMap::new();
+    for entry in record.read().map_err(|e| named(e.to_string()))? {
+        let (_, body) = entry.map_err(|e| named(e.to_string()))?;
         let Body::Entry(e) = body else { continue };
-        if usize::from(e.source) != source {
+        if usize::from(e.source) != index {
             continue;
         }
         match e.kind() {
             Some(Kind::MmioRead | Kind::MmioWrite) => {
-                under_way.insert(e.number, (all.len(), e.clock));
+                under_way.insert(e.number, (all.len(), e));
                 all.push(None);
-                let at = all.len() - 1;
-                all[at] = Some(Took {
-                    number: e.number,
-                    clock: 0,
-                    clocks: 0,
-                    first: e,
-                });
             }
             Some(Kind::Taken) => {
-                if let Some(taken) = under_way.get_mut(&e.number) {
-                    taken.1 = e.clock;
+                if let Some((_, begin)) = under_way.get_mut(&e.number) {
+                    begin.clock = e.clock;
                 }
             }
             Some(Kind::MmioReadDone | Kind::MmioWriteDone) => {
-                if let Some((at, taken)) = under_way.remove(&e.number) {
-                    if let Some(took) = &mut all[at] {
-                        took.clock = e.clock;
-                        took.clocks = e.clock.saturating_sub(taken);
-                    }
+                if let Some((at, begin)) = under_way.remove(&e.number) {
+                    all[at] = Some(Took {
+                        number: e.number,
+                        bar: begin.bar,
+                        offset: begin.address,
+                        clock: e.clock,
+                        clocks: e.clock.saturating_sub(begin.clock),
+                    });
                 }
             }
             _ => {}
         }
     }
-    Ok(all.into_iter().flatten().collect())
+    Ok(all)
+}
+
+/// Accesses that took another number of clocks in the second record than in the first one, as
+/// they are in either.
+///
+/// # Errors
+///
+/// Why a record cannot be read.
+pub fn other_clocks(there: &Path, here: &Path, source: &str) -> Result<Vec<(Took, Took)>, String> {
+    let (there, here) = (took(there, source)?, took(here, source)?);
+    let both = there.into_iter().zip(here);
+    Ok(both
+        .filter_map(|(there, here)| Some((there?, here?)))
+        .filter(|(there, here)| there.clocks != here.clocks)
+        .collect())
 }

@@ -180,25 +180,16 @@ fn exact_clocks(
     source: &str,
     registers: &Registers,
 ) -> Result<usize, String> {
-    let named = |file: &Path, e: String| format!("{}: {e}", file.display());
-    let theirs = beside::took(file, source).map_err(|e| named(file, e))?;
-    let ours = beside::took(beside, source).map_err(|e| named(beside, e))?;
-    let mut differences = 0;
-    for (there, here) in theirs.iter().zip(&ours) {
-        if there.clock == 0 || here.clock == 0 || there.clocks == here.clocks {
-            continue;
-        }
-        differences += 1;
-        if differences <= SHOWN {
-            let name = registers.name(source, there.first.bar, there.first.address);
-            println!(
-                "#{} {name} at clock {}: answered after {} clocks, got {} clocks\n  \
-                 in the replay: #{} at clock {}",
-                there.number, there.clock, there.clocks, here.clocks, here.number, here.clock
-            );
-        }
+    let differences = beside::other_clocks(file, beside, source)?;
+    for (there, here) in differences.iter().take(SHOWN) {
+        let name = registers.name(source, there.bar, there.offset);
+        println!(
+            "#{} {name} at clock {}: expected an answer after {} clocks, got one after {}\n  \
+             in the replay: #{} at clock {}",
+            there.number, there.clock, there.clocks, here.clocks, here.number, here.clock
+        );
     }
-    Ok(differences)
+    Ok(differences.len())
 }
 
 fn show(found: &Found) {

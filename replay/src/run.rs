@@ -212,23 +212,16 @@ impl Run<'_> {
             }
         }
         let config = config.unwrap_or_default();
-        if let Some(text) = another(self.plan, &config) {
-            let mut out = Vec::new();
-            connection
-                .session()
-                .refuse(Reason::Protocol, &text, &mut out);
+        let no_clock = self.options.rules.clocks && !connection.session().has_clock();
+        let refusal = another(self.plan, &config).or(no_clock.then(|| {
+            "--clocks: the simulator does not say what the period of its clock is".into()
+        }));
+        if let Some(text) = refusal {
+            let session = connection.session();
+            session.refuse(Reason::Protocol, &text, &mut out);
             // It is the end either way.
             let _ = connection.send(&out);
             return Err(text);
-        }
-        if self.options.rules.clocks && !connection.session().has_clock() {
-            let has = config.clock_period_ps;
-            debug_assert_eq!(has, 0);
-            return Err(
-                "--clocks: the simulator does not say what the period of its clock is \
-                        (+clock_ps, parameter ClockPeriodPs)"
-                    .into(),
-            );
         }
         connection.accept().map_err(|e| e.to_string())?;
         self.shared = connection.is_shared();

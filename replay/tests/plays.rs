@@ -12,11 +12,13 @@ use std::{
 };
 
 use accelerator_peers::{hdl::sample_config, Event, HdlEndpoint, RegisterDevice, PATIENCE};
+use accelerator_protocol::config::Config;
 use accelerator_record::{
     layout::{Bar, STATUS_REFUSED},
     Contents, Entry, Kind, Record, Size, Source, Writer,
 };
 use accelerator_replay::{
+    beside::other_clocks,
     plan::Plan,
     player::Rules,
     run::{play, Options, Outcome},
@@ -254,12 +256,23 @@ fn with(
     all: Option<usize>,
     change: impl FnMut(&mut HdlEndpoint, &Event) -> bool + Send + 'static,
 ) -> Result<Outcome, String> {
+    with_config(folder, plan, rules, all, sample_config(4), change)
+}
+
+fn with_config(
+    folder: &Folder,
+    plan: &Plan,
+    rules: Rules,
+    all: Option<usize>,
+    config: Config,
+    change: impl FnMut(&mut HdlEndpoint, &Event) -> bool + Send + 'static,
+) -> Result<Outcome, String> {
     let endpoint = folder.endpoint();
     let device = {
         let endpoint = endpoint.clone();
         let mut change = change;
         thread::spawn(move || {
-            let mut hdl = HdlEndpoint::bind(&endpoint, sample_config(4)).unwrap();
+            let mut hdl = HdlEndpoint::bind(&endpoint, config).unwrap();
             let mut device = RegisterDevice::new();
             while let Ok(Some(event)) = hdl.try_event(PATIENCE) {
                 let taken = change(&mut hdl, &event);
@@ -684,6 +697,84 @@ fn another_card_and_one_that_goes_away() {
     plan.source.bars[0].size = 0x1000;
     let e = with(&folder, &plan, rules(), None, |_, _| false).unwrap_err();
     assert!(e.contains("BAR 0 of the simulator has 8192 bytes"), "{e}");
+}
+
+#[test]
+fn nothing_is_sent_before_its_clock() {
+    let folder = Folder::new();
+    let file = tape(&folder, "record", |t| {
+        t.link_up();
+        t.clock += 1000;
+        t.read(0, ID);
+        t.clock += 5000;
+        t.read(SCRATCH, 0);
+    });
+    // Of 4 ns; the device is asked for the time before each, and tells it when it has gone by.
+    let mut now = 700_u64;
+    let mut reads = Vec::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let take = move |hdl: &mut HdlEndpoint, event: &Event| match *event {
+        Event::Clock { interval } => {
+            hdl.time(now * 4).unwrap();
+            if interval < 1_000_000_000 {
+                now += interval.div_ceil(4);
+                hdl.time(now * 4).unwrap();
+            }
+            true
+        }
+        Event::Read { .. } => {
+            reads.push(now - 700);
+            tell.send(reads.clone()).unwrap();
+            false
+        }
+        _ => false,
+    };
+    let plan = plan(&file).unwrap();
+    let clocks = Rules {
+        clocks: true,
+        ..rules()
+    };
+    let e = with(&folder, &plan, clocks, None, |_, _| false).unwrap_err();
+    assert!(
+        e.contains("does not say what the period of its clock is"),
+        "{e}"
+    );
+    let clocks = Rules {
+        clocks: true,
+        ..rules()
+    };
+    let config = Config {
+        clock_period_ps: 4000,
+        ..sample_config(4)
+    };
+    let outcome = with_config(&folder, &plan, clocks, None, config, take).unwrap();
+    assert_eq!(outcome.differences, 0, "{:?}", outcome.found);
+    // The link came up at clock 10, the reads at 1030 and 6050.
+    assert_eq!(told.iter().last().unwrap(), [1020, 6040]);
+}
+
+#[test]
+fn accesses_that_took_other_clocks_are_found() {
+    let folder = Folder::new();
+    let of = |name, more: u64| {
+        tape(&folder, name, |t| {
+            t.link_up();
+            t.read(0, ID);
+            let number = t.begins_read(SCRATCH);
+            t.put(number, Kind::Taken, Entry::default(), &[]);
+            t.clock += more;
+            t.put(number, Kind::MmioReadDone, Entry::default(), &[]);
+            t.begins_read(0);
+        })
+    };
+    let (a, b, c) = (of("a", 0), of("b", 0), of("c", 3));
+    assert_eq!(other_clocks(&a, &b, "card").unwrap(), []);
+    let found = other_clocks(&a, &c, "card").unwrap();
+    assert_eq!(found.len(), 1);
+    let (there, here) = found[0];
+    assert_eq!((there.offset, there.clocks, here.clocks), (SCRATCH, 10, 13));
+    let e = other_clocks(&a, &c, "other").unwrap_err();
+    assert!(e.contains("it has no function other"), "{e}");
 }
 
 #[test]
