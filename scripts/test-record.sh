@@ -188,6 +188,8 @@ scripts/demo.sh --qemu "$QEMU_DIR" --example sort --sim "$BUG" --blocks 16 --con
   --record "$WORK/bug.record" >"$WORK/bug.log" 2>&1 </dev/null || status=$?
 ((status == 1)) || die "the guest did not notice the bug: status $status, $(tail -n 20 "$WORK/bug.log")"
 
+cp "$WORK/bug.record" "$WORK/bug.copy"
+
 # It does the same again, and that is no news.
 replay 0 again "$WORK/bug.record" -- "$BUG"
 # The sixth block that was written is the bug.
@@ -212,5 +214,7 @@ grep -qE "^#$number dma_write of 4096 bytes at 0x[0-9a-f]+, byte 0 at " "$WORK/o
   die "the replay does not say which byte is another"
 replay 2 none scripts/demo.sh -- "$GOOD"
 grep -q 'it is no record' "$WORK/none.err" || die "$(<"$WORK/none.err")"
+replay 2 itself "$WORK/bug.record" --record "$WORK/bug.record" -- "$GOOD"
+cmp -s "$WORK/bug.record" "$WORK/bug.copy" || die "a replay has changed the record that it plays"
 RESULT=PASS
 say 'PASS'

@@ -301,12 +301,14 @@ fn replay(a: Arguments) -> Result<usize, String> {
             .clone()
             .or(beside)
             .unwrap_or_else(|| folder.path().join("record"));
+        // Before the simulator writes over it.
+        check_other(Path::new(&a.file), &file)?;
         let started = Simulator::start(&words, own.is_none().then_some(file.as_path()));
         simulator = Some(started.map_err(|e| format!("{}: {e}", words[0]))?);
         beside = Some(file);
     }
-    if same_file(file, beside.as_deref()) {
-        return Err("the record of the replay would be the record that is played".into());
+    if let Some(beside) = &beside {
+        check_other(file, beside)?;
     }
     if a.exact_clocks && beside.is_none() {
         return Err("--exact-clocks needs the record of the replay: --record FILE".into());
@@ -336,9 +338,13 @@ fn replay(a: Arguments) -> Result<usize, String> {
     Ok(differences)
 }
 
-fn same_file(file: &Path, other: Option<&Path>) -> bool {
+/// The record of the replay is not the one that is played.
+fn check_other(file: &Path, beside: &Path) -> Result<(), String> {
     let full = |p: &Path| p.canonicalize().ok();
-    other.is_some_and(|other| full(other).is_some() && full(file) == full(other))
+    if full(beside).is_some() && full(file) == full(beside) {
+        return Err("the record of the replay would be the record that is played".into());
+    }
+    Ok(())
 }
 
 extern "C" fn stop(_: libc::c_int) {

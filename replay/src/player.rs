@@ -227,14 +227,13 @@ impl<'a> Player<'a> {
     /// Appends what can be sent now, and says what is next.
     pub fn advance(&mut self, session: Option<&mut HostSession>, out: &mut Vec<u8>) -> Next {
         let Some(session) = session else {
-            return match self.plan.steps.get(self.step) {
+            // Nothing can be done without a session.
+            let rest = &self.plan.steps[self.step..];
+            let next = rest.iter().position(|s| s.act == Act::LinkUp);
+            self.step += next.unwrap_or(rest.len());
+            return match next {
+                Some(_) => Next::Connect,
                 None => Next::Done,
-                Some(step) if step.act == Act::LinkUp => Next::Connect,
-                Some(_) => {
-                    // Nothing can be done in between.
-                    self.step += 1;
-                    self.advance(None, out)
-                }
             };
         };
         for (step, since) in std::mem::take(&mut self.again) {

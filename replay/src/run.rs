@@ -388,13 +388,17 @@ pub fn play(
         shared: false,
     };
     let whole = run.play()?;
+    let (done, all) = run.player.progress();
+    if !whole && run.player.differences.is_empty() {
+        return Err(format!("it does not go on, after {done} of {all} steps"));
+    }
     let time = run.began.map_or(Duration::ZERO, |began| began.elapsed());
     if let Some(mut connection) = run.connection.take() {
         // What matters is known.
         let _ = connection.close();
     }
     Ok(Outcome {
-        whole: whole || run.player.progress().0 == plan.steps.len(),
+        whole: whole || done == all,
         differences: run.player.differences.len(),
         found: run.found,
         counts: run.player.counts,
