@@ -169,7 +169,14 @@ grep -q '^same: ' "$WORK/same" || die "the replay of a good record does not say 
 # Killed while the clocks of the guest's boot go by.
 "$GOOD" "+accelerator_endpoint=ipc://$WORK/socket" >"$WORK/replayed.log" 2>&1 </dev/null &
 REPLAYED=$!
-(sleep 1 && kill -KILL "$REPLAYED") &
+(
+  for ((i = 0; i < 600; i++)); do
+    ! grep -q 'link up' "$WORK/replayed.log" || break
+    sleep 0.1
+  done
+  sleep 0.5
+  kill -KILL "$REPLAYED"
+) &
 replay 2 gone "$WORK/sort.record" --clocks --endpoint "ipc://$WORK/socket" --timeout 100
 wait "$REPLAYED" 2>/dev/null || true
 REPLAYED=''
