@@ -8,7 +8,7 @@ import bisect
 import csv
 import sys
 
-import pywellen
+import pywellen  # type: ignore[import-not-found]  # of another environment
 
 # What the RTL takes or asks for: where in the bridge it has its number.
 PLACES = {
