@@ -43,6 +43,9 @@ fn one(entries: &[(Entry, Vec<u8>)], kind: Kind) -> Entry {
     found[0]
 }
 
+/// `ACC_STAT_TRANSACTION`.
+const TRANSACTION: i32 = 7;
+
 #[test]
 fn what_crosses_is_in_it() {
     let folder = Folder::new();
@@ -54,10 +57,13 @@ fn what_crosses_is_in_it() {
     let mut guest = connect(&mut sim, &endpoint);
     guest.write(0, 0x11, 2, 0xabcd, PATIENCE).unwrap();
     let mmio = sim.next_mmio(MMIO_WRITE);
+    // What the RTL has fetched or begun, as it is told for waveforms.
+    let mut numbers = vec![(Kind::MmioWrite, sim.stat(TRANSACTION))];
     assert_eq!(sim.call("polls 15 100"), 0);
     assert_eq!(sim.call(&format!("mmio_write_done {} 0", mmio.tag)), 0);
     let tag = guest.start_read(2, 8, 4).unwrap();
     let mmio = sim.next_mmio(MMIO_READ);
+    numbers.push((Kind::MmioRead, sim.stat(TRANSACTION)));
     let done = format!("mmio_read_done {} 1 0x1122334455667788", mmio.tag);
     assert_eq!(sim.call(&done), 0);
     guest.finish_read(tag, PATIENCE).unwrap_err();
@@ -69,11 +75,15 @@ fn what_crosses_is_in_it() {
     beat[..10].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(sim.write_beat(0, 10, &beat, 0b11_1111_1101), 0);
     assert!(sim.call("dma_write_end") >= 0);
+    numbers.push((Kind::DmaWrite, sim.stat(TRANSACTION)));
     serve(&mut guest, 1);
     sim.expect(READY, DMA_WRITE_DONE);
     assert_eq!(sim.call("get_dma_write"), 0);
     for (address, bytes) in [(MEMORY, 10), (MEMORY - 4096, 8)] {
         let tag = i64::from(sim.call(&format!("dma_read {address} {bytes}")));
+        if bytes == 10 {
+            numbers.push((Kind::DmaRead, sim.stat(TRANSACTION)));
+        }
         serve(&mut guest, 1);
         sim.expect(READY, DMA_READ_DONE);
         assert_eq!(sim.results("get_dma_read")[1], tag);
@@ -82,7 +92,9 @@ fn what_crosses_is_in_it() {
         }
     }
     assert_eq!(sim.call("msix 3"), 0);
+    numbers.push((Kind::Msix, sim.stat(TRANSACTION)));
     assert_eq!(sim.call("intx 1"), 0);
+    numbers.push((Kind::Intx, sim.stat(TRANSACTION)));
     serve(&mut guest, 2);
     // Void: the RTL has it when the reset comes.
     guest.start_read(0, 0, 4).unwrap();
@@ -108,6 +120,10 @@ fn what_crosses_is_in_it() {
     assert_eq!(source.bars[0].axi_base, BAR0_BASE as u64);
 
     let all = entries(&file);
+    for (kind, number) in numbers {
+        let first = all.iter().find(|e| e.0.kind() == Some(kind)).unwrap();
+        assert_eq!(first.0.number as i64, number, "{kind:?}");
+    }
     let write = one(&all, Kind::MmioWrite);
     assert_eq!(
         (
