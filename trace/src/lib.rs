@@ -4,14 +4,20 @@
 //!
 //! * [`transactions`] puts the entries of one transaction together;
 //! * [`registers`] is how the user calls what is in the BARs;
-//! * [`summary`], [`csv`] and [`perfetto`] write it.
+//! * [`tracks`] is how transactions are arranged and called, [`chains`] what followed what;
+//! * [`summary`], [`csv`], [`perfetto`], [`html`], [`ftr`] and [`markers`] write it.
 
 #![forbid(unsafe_code)]
 
+pub mod chains;
 pub mod csv;
+pub mod ftr;
+pub mod html;
+pub mod markers;
 pub mod perfetto;
 pub mod registers;
 pub mod summary;
+pub mod tracks;
 pub mod transactions;
 
 use accelerator_record::layout::{

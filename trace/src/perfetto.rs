@@ -4,9 +4,7 @@
 //! source, tracks for accesses, DMA, interrupts and resets, and arrows from a doorbell to the DMA
 //! to the interrupt that followed.
 //!
-//! The arrows are by order in time, not by knowledge of the design: a doorbell is the last write
-//! of a register before a DMA request, and an interrupt belongs to the DMA before it. Without an
-//! interrupt the arrow ends at the last DMA before the next doorbell.
+//! An arrow is a chain, see [`chains`](crate::chains). What overlaps takes several rows of a track.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,9 +18,10 @@ use accelerator_record::{
 };
 
 use crate::{
+    chains::Chains,
     registers::Registers,
-    status_name,
-    transactions::{Change, Moment, Outcome, Tracker, Transaction},
+    tracks::{label, outcome_name, period_ps, source_name, track_of, TRACKS},
+    transactions::{Change, Moment, Tracker, Transaction},
 };
 
 /// Whose time it is.
@@ -34,29 +33,11 @@ pub enum Clock {
     Host,
 }
 
-/// Tracks of a source. What overlaps takes several rows of a track.
-const TRACKS: &[(&str, &[Kind])] = &[
-    ("CPU reads", &[Kind::MmioRead]),
-    ("CPU writes", &[Kind::MmioWrite]),
-    ("DMA reads", &[Kind::DmaRead]),
-    ("DMA writes", &[Kind::DmaWrite]),
-    ("interrupts", &[Kind::Msix, Kind::Intx]),
-    (
-        "resets and link",
-        &[Kind::Reset, Kind::LinkUp, Kind::LinkDown],
-    ),
-    ("config space", &[Kind::Function]),
-    ("frames from the host", &[Kind::NicRx]),
-    ("frames to the host", &[Kind::NicTx]),
-    ("bytes from the host", &[Kind::SerialRx]),
-    ("bytes to the host", &[Kind::SerialTx]),
-];
-
 /// Rows of a track, so that its numbers do not meet those of the next one.
 const ROWS: usize = 1000;
 
 /// A place in the trace that an arrow begins or ends at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
     row: usize,
     /// Picoseconds.
@@ -70,14 +51,6 @@ struct Place {
     begin: u128,
 }
 
-/// An arrow under way.
-#[derive(Clone, Copy, Debug)]
-struct Arrow {
-    doorbell: Point,
-    first: Point,
-    last: Point,
-}
-
 /// What is known of a source.
 #[derive(Debug, Default)]
 struct Drawn {
@@ -85,11 +58,7 @@ struct Drawn {
     rows: BTreeMap<usize, Vec<Option<u128>>>,
     /// By the number of a transaction.
     places: HashMap<u64, Place>,
-    /// A write that no DMA came after.
-    written: Option<Point>,
-    /// The write that the DMA of now goes back to.
-    doorbell: Option<Point>,
-    arrow: Option<Arrow>,
+    chains: Chains<Point>,
 }
 
 struct Events<'a, W> {
@@ -135,20 +104,6 @@ impl<W: Write> Events<'_, W> {
             ));
         }
     }
-
-    /// The arrow of a source ends where it is, or at an interrupt.
-    fn finish(&mut self, source: usize, drawn: &mut Drawn, interrupt: Option<Point>) {
-        if let Some(arrow) = drawn.arrow.take() {
-            let mut points = vec![arrow.doorbell, arrow.first];
-            if arrow.last.row != arrow.first.row || arrow.last.at != arrow.first.at {
-                points.push(arrow.last);
-            }
-            points.extend(interrupt);
-            self.arrow(source, &points);
-        } else if let (Some(interrupt), Some(written)) = (interrupt, drawn.written.take()) {
-            self.arrow(source, &[written, interrupt]);
-        }
-    }
 }
 
 /// A string of JSON.
@@ -173,10 +128,7 @@ struct Drawing<'a, W> {
 
 impl<W: Write> Drawing<'_, W> {
     fn period(&self, source: usize) -> u128 {
-        match self.sources.get(source).map(|s| s.clock_period_ps) {
-            None | Some(0) => 1000,
-            Some(period) => period.into(),
-        }
+        period_ps(self.sources.get(source)).into()
     }
 
     fn at(&self, source: usize, moment: Moment) -> u128 {
@@ -194,20 +146,16 @@ impl<W: Write> Drawing<'_, W> {
         }
     }
 
-    fn source_name(&self, source: usize) -> &str {
-        self.sources.get(source).map_or("unknown", |s| &s.name)
-    }
-
     fn begins(&mut self, t: &Transaction) {
         let source = usize::from(t.first.source);
-        let Some(track) = TRACKS.iter().position(|(_, kinds)| kinds.contains(&t.kind)) else {
+        let Some(track) = track_of(t.kind) else {
             return;
         };
         let begin = self.at(source, t.begin());
         let point_at = begin + self.shortest(source) / 2;
         if !self.drawn.contains_key(&source) {
-            let name = self.source_name(source).to_owned();
-            self.events.name("process_name", source, 0, &name);
+            let name = source_name(self.sources, t.first.source);
+            self.events.name("process_name", source, 0, name);
         }
         let drawn = self.drawn.entry(source).or_default();
         let rows = drawn.rows.entry(track).or_default();
@@ -230,52 +178,8 @@ impl<W: Write> Drawing<'_, W> {
         let row = track * ROWS + row_in_track + 1;
         drawn.places.insert(t.first.number, Place { row, begin });
         let point = Point { row, at: point_at };
-        match t.kind {
-            Kind::MmioWrite => drawn.written = Some(point),
-            Kind::DmaRead | Kind::DmaWrite => {
-                if let Some(written) = drawn.written.take() {
-                    self.events.finish(source, drawn, None);
-                    drawn.doorbell = Some(written);
-                }
-                match (&mut drawn.arrow, drawn.doorbell) {
-                    (Some(arrow), _) => arrow.last = point,
-                    (None, Some(doorbell)) => {
-                        drawn.arrow = Some(Arrow {
-                            doorbell,
-                            first: point,
-                            last: point,
-                        });
-                    }
-                    (None, None) => {}
-                }
-            }
-            Kind::Msix => self.events.finish(source, drawn, Some(point)),
-            Kind::Intx if t.data != 0 => self.events.finish(source, drawn, Some(point)),
-            // What comes after a reset goes back to nothing before it.
-            Kind::Reset | Kind::LinkUp | Kind::LinkDown => {
-                self.events.finish(source, drawn, None);
-                (drawn.written, drawn.doorbell) = (None, None);
-            }
-            _ => {}
-        }
-    }
-
-    fn name_of(&self, t: &Transaction) -> String {
-        let source = self.source_name(t.first.source.into());
-        match t.kind {
-            Kind::MmioRead | Kind::MmioWrite => {
-                self.registers.name(source, t.first.bar, t.first.address)
-            }
-            Kind::DmaRead | Kind::DmaWrite => format!("{} bytes", t.first.length),
-            Kind::Msix => format!("vector {}", t.first.address),
-            Kind::Intx => format!("INTx {}", t.data),
-            Kind::Reset => match t.first.address {
-                1 => "FLR".to_owned(),
-                2 => "hot reset".to_owned(),
-                3 => "cold reset".to_owned(),
-                other => format!("reset {other}"),
-            },
-            kind => kind.name().replace('_', " "),
+        if let Some(points) = drawn.chains.begins(t, point) {
+            self.events.arrow(source, &points);
         }
     }
 
@@ -283,7 +187,7 @@ impl<W: Write> Drawing<'_, W> {
         let source = usize::from(t.first.source);
         let shortest = self.shortest(source);
         let end = self.at(source, t.end);
-        let name = string(&self.name_of(t));
+        let name = string(&label(t, self.sources, self.registers));
         let Some(drawn) = self.drawn.get_mut(&source) else {
             return;
         };
@@ -299,11 +203,7 @@ impl<W: Write> Drawing<'_, W> {
         {
             *until = Some(end);
         }
-        let outcome = match t.outcome {
-            Outcome::Done => status_name(t.status),
-            Outcome::Void => "void",
-            Outcome::Outstanding => "outstanding",
-        };
+        let outcome = outcome_name(t);
         let mut args = format!(
             "\"number\":{},\"address\":\"{:#x}\",\"length\":{},\"data\":\"{:#x}\",\"outcome\":\
              \"{outcome}\",\"clock\":{},\"clocks\":{},\"host_ns\":{},\"tag\":{}",
@@ -378,7 +278,9 @@ pub fn write<B: Bytes>(
     }
     tracker.end(|change| drawing.take(change));
     for (source, mut drawn) in std::mem::take(&mut drawing.drawn) {
-        drawing.events.finish(source, &mut drawn, None);
+        if let Some(points) = drawn.chains.finish(None) {
+            drawing.events.arrow(source, &points);
+        }
     }
     drawing.events.failed?;
     writeln!(out, "\n]}}")?;
