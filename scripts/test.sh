@@ -19,6 +19,7 @@ SUITES=(
   'clippy:the workspace without QEMU'
   'docs:spelling, dead links, files that no README names; those of the crates: no warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
+  'report:the page of a record of a million transactions in Chromium, its markers in GTKWave'
   'fuzz:random and damaged frames of every type against both halves of the protocol'
   'hdl:Verilator lint, and the bridge and the examples against cocotbext-axi'
   'build:designs of the user'"'"'s: the build for editing, errors, warnings, file lists'
@@ -175,6 +176,10 @@ suite_rust() {
   # Every order of the threads at the ends of a ring.
   RUSTFLAGS='--cfg loom' cargo test --locked --release --target-dir target/loom \
     --package accelerator-carrier --test loom
+}
+
+suite_report() {
+  scripts/test-report.sh
 }
 
 suite_fuzz() {

@@ -131,9 +131,13 @@ fn generate(file: &str, count: u64) -> Result<(), String> {
             (Kind::MmioReadDone, 4, answer(status)),
         ];
         card.transaction(of(Kind::MmioRead, 0, 0x10, 4, 0), &read)?;
-        // Now and then the driver does something else.
-        let pause = if round % 100 == 99 { 40 * ROUND } else { 0 };
-        card.clock = card.clock.max(begin + ROUND) + pause;
+        // Now and then the driver does something else, sometimes for long.
+        let rounds = match round {
+            _ if round % 5000 == 4999 => 3000,
+            _ if round % 100 == 99 => 40,
+            _ => 0,
+        };
+        card.clock = card.clock.max(begin + ROUND) + rounds * ROUND;
         round += 1;
     }
     // One that never ends.

@@ -9,7 +9,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::{self, Write},
+    io::{self, BufWriter, Write},
 };
 
 use accelerator_record::{
@@ -98,7 +98,8 @@ struct Columns {
 #[derive(Debug)]
 struct Track {
     source: u8,
-    name: &'static str,
+    /// Of [`TRACKS`].
+    which: usize,
     lanes: Vec<bool>,
 }
 
@@ -141,7 +142,7 @@ impl<B: Bytes> Gathering<'_, B> {
         if track == next {
             self.tracks.push(Track {
                 source,
-                name: TRACKS[which].0,
+                which,
                 lanes: Vec::new(),
             });
         }
@@ -238,10 +239,13 @@ impl<W: Write> Scripts<'_, W> {
             "<script type=\"application/octet-stream\" id=\"column-{name}\">"
         )?;
         let text = EncoderWriter::new(&mut *self.out, &STANDARD);
-        let mut packed = ZlibEncoder::new(text, Compression::default());
+        let packed = ZlibEncoder::new(text, Compression::default());
+        // Not a few bytes at a time: each call of the encoder costs.
+        let mut buffer = BufWriter::with_capacity(1 << 16, packed);
         for value in values {
-            packed.write_all(&value)?;
+            buffer.write_all(&value)?;
         }
+        let packed = buffer.into_inner().map_err(|e| e.into_error())?;
         packed.finish()?.finish()?;
         writeln!(self.out, "</script>")
     }
@@ -335,10 +339,14 @@ pub fn write<B: Bytes>(
     let tracks: Vec<Value> = gathering
         .tracks
         .iter()
-        .enumerate()
-        .map(
-            |(i, t)| json!({ "id": i, "source": t.source, "name": t.name, "lanes": t.lanes.len() }),
-        )
+        .map(|t| {
+            json!({
+                "source": t.source,
+                "order": t.which,
+                "name": TRACKS[t.which].0,
+                "lanes": t.lanes.len(),
+            })
+        })
         .collect();
     let (places, columns) = (gathering.places.all, gathering.sources);
     let meta = columns_and_meta(out, columns, record)?;

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
@@ -15,11 +16,15 @@ use accelerator_record::{
     Contents, Kind, Record, Size, Source, Writer,
 };
 use accelerator_trace::{
-    csv,
+    csv, ftr, html,
     perfetto::{self, Clock},
     registers::Registers,
     summary,
+    tracks::track_of,
 };
+use base64::{engine::general_purpose::STANDARD, Engine};
+use flate2::read::ZlibDecoder;
+use ftr_parser::types::FTR;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -303,6 +308,264 @@ fn arrows_go_from_the_doorbell_to_the_interrupt() {
     assert_eq!((&tail["ts"], &tail["dur"]), (&0.0.into(), &0.016.into()));
 }
 
+fn streams(place: &Place) -> FTR {
+    let mut out = Vec::new();
+    let record = Record::open(&place.0).unwrap();
+    ftr::write(&record, &Registers::default(), &mut out).unwrap();
+    ftr_parser::parse::parse_ftr_from_bytes(out).expect("FTR")
+}
+
+/// All transactions of a generator.
+fn generated<'a>(
+    all: &'a FTR,
+    stream: &str,
+    generator: &str,
+) -> &'a [ftr_parser::types::Transaction] {
+    let stream = all.get_stream_from_name(stream.to_owned());
+    let stream = stream.unwrap_or_else(|| panic!("no {generator}")).id;
+    let found = all.get_generator_from_name(Some(stream), generator.to_owned());
+    &found
+        .unwrap_or_else(|| panic!("no {generator}"))
+        .transactions
+}
+
+#[test]
+fn streams_are_what_surfer_reads() {
+    let mut entries: Vec<Entry> = (0..5).flat_map(|i| round(6 * i)).collect();
+    let last = entries.len() - 1;
+    entries[last].data = u64::MAX;
+    entries[last].status = STATUS_REFUSED;
+    // The other source has no period: 1 ns.
+    entries.push(Entry {
+        kind: Kind::Msix as u8,
+        source: 1,
+        number: 31,
+        clock: 2,
+        address: 7,
+        ..Entry::default()
+    });
+    let all = streams(&record(&entries, &[]));
+    let mut names: Vec<_> = all.tx_streams.values().map(|s| &*s.name).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "other, \"2\" interrupts",
+            "sort CPU reads",
+            "sort CPU writes",
+            "sort DMA reads",
+            "sort DMA writes",
+            "sort interrupts"
+        ]
+    );
+    let reads = generated(&all, "sort DMA reads", "dma_read");
+    assert_eq!(reads.len(), 10);
+    let find = |number: usize| reads.iter().find(|t| t.get_tx_id().0 == number).unwrap();
+    // From the third clock to the seventh, of 4 ns each; the first edge is 2 ns after the begin.
+    let first = find(2);
+    assert_eq!(first.get_start_time(), 6000_u32.into());
+    assert_eq!(first.get_end_time(), 22_000_u32.into());
+    let value = |t: &ftr_parser::types::Transaction, name: &str| {
+        let found = t.attributes.iter().find(|a| a.name == name);
+        found.unwrap_or_else(|| panic!("no {name}")).value()
+    };
+    for (name, expected) in [
+        ("what", "64 bytes"),
+        ("address", "0x1000"),
+        ("length", "64"),
+        ("bytes", "64"),
+        ("clock", "2"),
+        ("clocks", "4"),
+        ("answered", "18000"),
+        ("direct", "false"),
+        ("outcome", "ok"),
+        ("host_wait_ns", "40"),
+    ] {
+        assert_eq!(value(first, name), expected, "{name}");
+    }
+    let refused = generated(&all, "sort CPU reads", "mmio_read")
+        .last()
+        .unwrap();
+    assert_eq!(value(refused, "outcome"), "refused");
+    assert_eq!(value(refused, "data"), "0xffffffffffffffff");
+    let write = generated(&all, "sort DMA writes", "dma_write");
+    assert_eq!(value(&write[0], "direct"), "true");
+    let other = generated(&all, "other, \"2\" interrupts", "msix");
+    assert_eq!(other[0].get_start_time(), 1500_u32.into());
+
+    // From each doorbell to the first and the last DMA and to the interrupt.
+    assert_eq!(all.tx_relations.len(), 15);
+    let of_first: Vec<_> = all.tx_relations[..3]
+        .iter()
+        .map(|r| (&*r.name, r.source_tx_id.0, r.sink_tx_id.0))
+        .collect();
+    assert_eq!(
+        of_first,
+        [("doorbell", 1, 2), ("last DMA", 2, 4), ("interrupt", 4, 5)]
+    );
+    for relation in &all.tx_relations {
+        for (stream, number) in [
+            (relation.source_stream_id, relation.source_tx_id),
+            (relation.sink_stream_id, relation.sink_tx_id),
+        ] {
+            let generators = &all.tx_streams[&stream].generators;
+            let there = generators.iter().any(|g| {
+                let all = &all.tx_generators[g].transactions;
+                all.iter().any(|t| t.get_tx_id() == number)
+            });
+            assert!(there, "{relation:?}");
+        }
+    }
+}
+
+#[test]
+fn streams_of_many_blocks_are_read_from_a_file() {
+    let entries: Vec<Entry> = (0..2000).flat_map(|i| round(6 * i)).collect();
+    let (place, out) = (record(&entries, &[]), Place::new());
+    let output = run(&[
+        "ftr",
+        place.0.to_str().unwrap(),
+        "--out",
+        out.0.to_str().unwrap(),
+    ]);
+    assert!(output.status.success());
+    let mut all = ftr_parser::parse::parse_ftr(out.0.clone()).expect("FTR");
+    let streams: Vec<_> = all.tx_streams.keys().copied().collect();
+    for stream in streams {
+        all.load_stream_into_memory(stream).expect("a stream");
+    }
+    let count: usize = all
+        .tx_generators
+        .values()
+        .map(|g| g.transactions.len())
+        .sum();
+    assert_eq!((count, all.tx_relations.len()), (12_000, 6000));
+    // The edge of the last clock, 35,995.
+    assert_eq!(all.max_timestamp, 143_978_000.into());
+}
+
+/// The value of a column of a page.
+fn column<const N: usize>(page: &str, name: &str) -> Vec<[u8; N]> {
+    let start = format!("id=\"column-{name}\">");
+    let text = page.split(&start).nth(1).expect("a column");
+    let text = text.split("</script>").next().unwrap();
+    let packed = STANDARD.decode(text).expect("base64");
+    let mut bytes = Vec::new();
+    ZlibDecoder::new(&*packed).read_to_end(&mut bytes).unwrap();
+    bytes.as_chunks().0.to_vec()
+}
+
+fn page_of(place: &Place) -> (String, Value) {
+    let mut out = Vec::new();
+    let record = Record::open(&place.0).unwrap();
+    html::write(&record, &Registers::default(), "a </script> b", &mut out).unwrap();
+    let page = String::from_utf8(out).unwrap();
+    let meta = page.split("id=\"meta\">").nth(1).unwrap();
+    let meta = serde_json::from_str(meta.split("</script>").next().unwrap()).expect("JSON");
+    (page, meta)
+}
+
+#[test]
+fn a_page_has_every_transaction() {
+    let mut entries: Vec<Entry> = (0..5).flat_map(|i| round(6 * i)).collect();
+    entries.truncate(5 * 14 - 1);
+    let place = record(&entries, &[]);
+    let (page, meta) = page_of(&place);
+    assert_eq!(meta["count"], 30);
+    assert_eq!(meta["title"], "a </script> b");
+    assert_eq!(meta["outstanding_count"], 1);
+    assert_eq!(meta["outstanding"][0]["who"], "the RTL has it");
+    assert_eq!(meta["longest"].as_array().unwrap().len(), 10);
+    let mut sum = 0.0;
+    let numbers = column(&page, "number").into_iter().map(|bytes| {
+        sum += f64::from_le_bytes(bytes);
+        sum as u64
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+    let clocks: Vec<f64> = column(&page, "clocks")
+        .into_iter()
+        .map(f64::from_le_bytes)
+        .collect();
+    assert_eq!(clocks[..6], [4.0, 4.0, 4.0, 1.0, 0.0, 2.0]);
+    let lanes: Vec<u32> = column(&page, "lane")
+        .into_iter()
+        .map(u32::from_le_bytes)
+        .collect();
+    // Two DMA reads at once.
+    assert_eq!(lanes[..6], [0, 0, 1, 0, 0, 0]);
+    let outcomes: Vec<[u8; 1]> = column(&page, "outcome");
+    assert_eq!(
+        meta["outcomes"][usize::from(outcomes[29][0])],
+        "outstanding"
+    );
+    assert_eq!(meta["outcomes"][usize::from(outcomes[28][0])], "ok");
+    assert!(outcomes.iter().all(|o| u64::from(o[0]) < 9));
+    // Nothing is fetched from anywhere.
+    let before_library = page.split("<script").next().unwrap();
+    assert!(before_library.contains("Content-Security-Policy"));
+    assert!(before_library.contains("default-src 'none'"));
+    for what in [" src=", "@import", "url("] {
+        assert!(!before_library.contains(what), "{what}");
+    }
+}
+
+#[test]
+fn markers_are_where_transactions_begin() {
+    let (place, out) = (record(&round(0), &[]), Place::new());
+    let (file, out) = (place.0.to_str().unwrap(), out.0.to_str().unwrap());
+    let output = run(&[
+        "markers",
+        file,
+        "--transaction",
+        "#6",
+        "--transaction",
+        "2",
+        "--out",
+        out,
+    ]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    let names = [format!("{out}.gtkw"), format!("{out}.sucl")];
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{}\n{}\n", names[0], names[1])
+    );
+    // Clocks 11 and 2.
+    let texts = names.map(|name| {
+        let text = fs::read_to_string(&name).unwrap();
+        fs::remove_file(name).unwrap();
+        text
+    });
+    assert!(texts[0].contains(" 42000 42000 6000 -1 "), "{}", texts[0]);
+    assert!(
+        texts[0].contains("[markername] A6_mmio_read_BAR0+0x30\n"),
+        "{}",
+        texts[0]
+    );
+    assert_eq!(
+        texts[1],
+        "marker_set 6_mmio_read_BAR0+0x30 42000\nmarker_set 2_dma_read_64_bytes 6000\n\
+         cursor_set 42000\n"
+    );
+    for (more, expected) in [
+        (
+            &["--transaction", "99"][..],
+            "no transaction with the number 99",
+        ),
+        (&["--transaction", "2", "--waves", file], "it is no FST"),
+        (
+            &["--transaction", "2", "--waves", "/nowhere"],
+            "/nowhere: No such file",
+        ),
+    ] {
+        let output = run(&[&["markers", file, "--out", out], more].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(expected), "{text}");
+        assert!(!Path::new(&format!("{out}.gtkw")).exists());
+    }
+}
+
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_accelerator-trace"))
         .args(args)
@@ -320,8 +583,12 @@ fn a_file_that_is_none_is_told_in_a_sentence() {
         (b"ACCELREC\r\n", "byte order mark"),
     ] {
         fs::write(&place.0, contents).unwrap();
-        for job in ["summary", "csv", "perfetto"] {
-            let output = run(&[job, file]);
+        for job in ["summary", "html", "csv", "perfetto", "ftr", "markers"] {
+            let mut args = vec![job, file];
+            if job == "markers" {
+                args.extend(["--transaction", "1", "--out", file]);
+            }
+            let output = run(&args);
             assert_eq!(output.status.code(), Some(1));
             let text = String::from_utf8(output.stderr).unwrap();
             assert!(text.contains(expected), "{text}");
@@ -332,9 +599,14 @@ fn a_file_that_is_none_is_told_in_a_sentence() {
     let output = run(&["summary", "/nowhere/at/all"]);
     assert_eq!(output.status.code(), Some(1));
     for args in [
-        &["html", file][..],
+        &["pdf", file][..],
         &["summary"],
         &["csv", file, "--clock", "host"],
+        &["html", file, "--transaction", "1"],
+        &["ftr", file, "--waves", "waves.fst"],
+        &["markers", file, "--transaction", "1"],
+        &["markers", file, "--out", file],
+        &["markers", file, "--out", file, "--transaction", "first"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -369,9 +641,31 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 proptest! {
+    // Few, since each page has a library of megabytes in it.
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_entries_give_a_page(entries in proptest::collection::vec(any_entry(), 0..200)) {
+        let (page, meta) = page_of(&record(&entries, &[1, 2, 3]));
+        let begun = entries.iter().filter(|e| e.kind().is_some_and(|k| track_of(k).is_some()));
+        prop_assert_eq!(&meta["count"], begun.count());
+        for spec in meta["columns"].as_array().unwrap() {
+            let bytes = match spec["type"].as_str().unwrap() {
+                "f64" => 8,
+                "u32" => 4,
+                "u16" => 2,
+                _ => 1,
+            };
+            let column = column::<1>(&page, spec["name"].as_str().unwrap());
+            prop_assert_eq!((column.len() / bytes) as u64, meta["count"].as_u64().unwrap());
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Whatever a record says, even if it makes no sense, all three end well.
+    /// Whatever a record says, even if it makes no sense, all of them but the page end well.
     #[test]
     fn any_entries_give_something(
         mut entries in proptest::collection::vec(any_entry(), 0..200),
@@ -404,6 +698,12 @@ proptest! {
             if orderly {
                 check(&events);
             }
+        }
+        let streamed: usize =
+            streams(&place).tx_generators.values().map(|g| g.transactions.len()).sum();
+        if orderly {
+            let begun = entries.iter().filter(|e| e.kind().is_some_and(|k| track_of(k).is_some()));
+            prop_assert_eq!(streamed, begun.count());
         }
         let record = Record::open(&place.0).unwrap();
         let mut out = Vec::new();

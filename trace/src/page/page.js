@@ -89,11 +89,15 @@
 
   // ---- rows -------------------------------------------------------------------------
 
+  // As tall as its lanes need, within bounds. `order` has the tracks from top to bottom.
+  const order = meta.tracks.map((_, i) => i).sort((a, b) =>
+    meta.tracks[a].source - meta.tracks[b].source || meta.tracks[a].order - meta.tracks[b].order);
   const rows = [];
   let height = 0;
-  for (const track of meta.tracks) {
-    const tall = 1 + 0.4 * (Math.min(track.lanes, 8) - 1);
-    rows.push({ top: height, tall, lane: tall / track.lanes });
+  for (const i of order) {
+    const { lanes } = meta.tracks[i];
+    const tall = 1 + 0.4 * (Math.min(lanes, 8) - 1);
+    rows[i] = { top: height, tall, lane: tall / lanes };
     height += tall;
   }
   const rowName = (track) => (sources.length > 1 ? `${sources[track.source].name}: ` : "") + track.name;
@@ -145,7 +149,7 @@
     const [size, name] = unitOf(step);
     const digits = Math.max(0, -Math.floor(Math.log10(step / size) + 1e-9));
     const values = [];
-    for (let n = Math.ceil(from / step); n * step <= to; n++) values.push(n * step);
+    for (let n = Math.ceil(from / step); n * step <= to; n++) if (n >= 0) values.push(Math.abs(n * step));
     const period = sources.length && sources.every((s) => s.period === sources[0].period) ? sources[0].period : 0;
     const clock = time.name === "simulated" && period
       ? (v) => `<br>clock ${number(Math.round(v / period))}` : () => "";
@@ -186,13 +190,14 @@
 
   function heat(differences) {
     const width = (to - from) / BINS;
-    const counts = differences.map((row) => {
+    const counts = order.map((i) => {
+      const row = differences[i];
       let now = 0;
       return Array.from({ length: BINS }, (_, bin) => (now += row[bin]));
     });
     return [{
       type: "heatmap", x: Array.from({ length: BINS + 1 }, (_, bin) => from + bin * width),
-      y: [...rows.map((row) => row.top), height],
+      y: [...order.map((i) => rows[i].top), height], ygap: 2,
       z: counts.map((row) => row.map((n) => (n ? Math.log10(n) : null))), zmin: -0.5,
       customdata: counts, colorscale: "Blues", reversescale: true, showscale: false, hoverongaps: false,
       hovertemplate: "%{customdata} transactions<extra></extra>",
@@ -234,9 +239,9 @@
     Plotly.react("timeline", mode === "bars" ? bars(found) : heat(differences), {
       height: 70 + 30 * Math.max(height, 2), margin: { l: 150, r: 20, t: 10, b: 50 }, barmode: "overlay", bargap: 0,
       dragmode: "zoom", hovermode: "closest", shapes,
-      xaxis: { range: [from, to], tickvals: values, ticktext: texts, showgrid: true, zeroline: false },
+      xaxis: { range: [from, to], ticks: "", tickvals: values, ticktext: texts, showgrid: true, zeroline: false },
       yaxis: {
-        range: [height, 0], fixedrange: true, zeroline: false, showgrid: false,
+        range: [height, 0], fixedrange: true, zeroline: false, showgrid: false, ticks: "",
         tickvals: rows.map((row) => row.top + row.tall / 2), ticktext: meta.tracks.map(rowName),
       },
     }, { responsive: true, scrollZoom: true, displaylogo: false, displayModeBar: false, doubleClick: false });
@@ -274,10 +279,11 @@
       type: "bar", name: kind.name, x: names, y: Array.from(spread[k].subarray(0, names.length)),
       marker: { color: kind.colour },
     })).filter((trace) => trace.y.some((n) => n));
+    const most = Math.max(1, ...traces.flatMap((trace) => trace.y));
     Plotly.react("distribution", traces, {
-      height: 260, margin: { l: 150, r: 20, t: 10, b: 50 }, barmode: "group", showlegend: true, dragmode: false,
+      height: 260, margin: { l: 150, r: 20, t: 10, b: 60 }, barmode: "group", showlegend: true, dragmode: false,
       xaxis: { type: "category", title: { text: us ? "microseconds" : "clocks" }, fixedrange: true },
-      yaxis: { type: "log", title: { text: "transactions" }, dtick: 1, rangemode: "tozero", fixedrange: true },
+      yaxis: { type: "log", title: { text: "transactions" }, dtick: 1, range: [Math.log10(0.5), Math.log10(most) + 0.2], fixedrange: true },
     }, { responsive: true, displaylogo: false, displayModeBar: false });
   }
 
