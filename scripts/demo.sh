@@ -30,6 +30,9 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     before its driver is loaded. In a shell: kill -USR1 SIMULATOR
   --record FILE     write every transaction to FILE (docs/debugging.md)
   --contents        with --record: the bytes of DMA as well, which accelerator-replay needs
+  --report [FILE]   a page of them, for any browser: FILE ends in .html, or it is in the
+                    folder of the run, as the record is then without --record. Also after
+                    a run that failed
   --shell           boot to a prompt with the drivers loaded; the simulator runs. After
                     an edit of the RTL scripts/swap-rtl.sh, in another terminal,
                     replaces it under the running guest
@@ -65,6 +68,7 @@ EOF
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
 IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
+REPORT=no REPORT_FILE='' REPORTED='' TRACE=''
 
 while (($#)); do
   case $1 in
@@ -93,6 +97,13 @@ while (($#)); do
       shift
       ;;
     --waves) WAVES=yes ;;
+    --report)
+      REPORT=yes
+      if [[ ${2:-} == *.html ]]; then
+        REPORT_FILE=$2
+        shift
+      fi
+      ;;
     --shell) MODE=shell ;;
     --run) MODE=user ;;
     --keep) KEEP=yes ;;
@@ -126,6 +137,7 @@ fi
 
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
+  [[ $REPORT == no ]] || die "--report is not for --example virtio_net: --record is, and accelerator-trace html"
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
   [[ $MODE == shell ]] || COSIM+=(--test net)
   [[ $WAVES == no ]] || COSIM+=(--waves)
@@ -163,6 +175,18 @@ esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
 
+# Writes the page of the record, whatever has become of the run, and says where.
+write_report() {
+  [[ $REPORT == yes && -n $TRACE ]] || return 0
+  if [[ ! -s $REPORTED ]]; then
+    warn "no report: the simulator has not begun its record"
+  elif "$TRACE" html "$REPORTED" "${REGISTERS[@]}" --out "$REPORT_FILE"; then
+    printf '\nReport: %s\n' "$REPORT_FILE"
+  else
+    warn "no report of $REPORTED was made"
+  fi
+}
+
 RESULT=FAIL RUN_DIR='' SOCKET_DIR='' SIM_PID='' TERMINAL='' TERMINAL_PID='' COMPLAINTS=''
 
 # The simulator that runs now, or "swap" while scripts/swap-rtl.sh puts another in its place.
@@ -184,9 +208,11 @@ cleanup() {
     rm -f "$RUN_DIR/vm"
   fi
   [[ -z $TERMINAL ]] || stty "$TERMINAL" 2>/dev/null || true
+  # Not written yet where the run ended before its summary.
+  write_report || true
   [[ -z $SOCKET_DIR ]] || rm -rf "$SOCKET_DIR"
   if [[ -n $RUN_DIR ]]; then
-    if [[ $RESULT == PASS && $KEEP == no && $WAVES == no && -z $COMPLAINTS ]]; then
+    if [[ $RESULT == PASS && $KEEP == no && $WAVES == no && $REPORT == no && -z $COMPLAINTS ]]; then
       rm -rf "$RUN_DIR"
     else
       say "logs: $RUN_DIR"
@@ -228,6 +254,16 @@ elif [[ $ACCEL == auto ]]; then
   # There is no kernel at hand to try KVM with.
   ACCEL=tcg
 fi
+REGISTERS=()
+if [[ $REPORT == yes ]]; then
+  have cargo || die "cargo is missing, and --report builds accelerator-trace: install Rust from https://rustup.rs or your distribution"
+  run_child cargo build --release --locked --package accelerator-trace
+  TRACE_TARGET=$(cargo metadata --format-version 1 --no-deps |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+  # Of a simulation of the user's they would be wrong.
+  [[ -z $BUILD || ! -r hdl/examples/$DESIGN/registers.toml ]] ||
+    REGISTERS=(--registers "hdl/examples/$DESIGN/registers.toml")
+fi
 phase "build or find QEMU, RTL and guest"
 
 # ---- run -------------------------------------------------------------------------
@@ -235,6 +271,14 @@ phase "build or find QEMU, RTL and guest"
 RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
 make_socket_dir
 ENDPOINT=ipc://$SOCKET_DIR/pcie
+if [[ $REPORT == yes ]]; then
+  # The library also takes the file's name from the environment.
+  REPORTED=${RECORD:-${ACCELERATOR_RECORD:-}}
+  [[ -n $REPORTED ]] || RECORD=$RUN_DIR/record REPORTED=$RUN_DIR/record
+  REPORT_FILE=${REPORT_FILE:-$RUN_DIR/report.html}
+  # From here on cleanup writes it.
+  TRACE=$TRACE_TARGET/release/accelerator-trace
+fi
 
 choose_accel
 case $MODE in
@@ -491,6 +535,8 @@ fi
 if [[ -n $RECORD ]]; then
   printf '\nRecord: %s\n  cargo run --release -p accelerator-trace -- summary %q\n' "$RECORD" "$RECORD"
 fi
+write_report
+TRACE=''
 if [[ $RESULT != PASS ]]; then
   printf '\nThe last lines of\n'
   for file in qemu.log simulator.log simulator.err kernel.log serial.log; do

@@ -17,7 +17,7 @@ usage: scripts/test-record.sh [--qemu DIR]
 
 Two guests sort at the same time. One's record has to agree with what the driver, the
 RTL and the DPI library have counted. The other's simulator is killed by SIGKILL in the
-middle, and its record, a ring with contents, is read.
+middle, and its record, a ring with contents, is read. Both demos write a report.
 
 A third one sorts with RTL in which a bug was put. Its record is replayed without a VM: with the
 bug, where the waveform has to show it at the clock that the replay names, and without.
@@ -85,11 +85,11 @@ number_at() {
 
 killed=$WORK/killed.record
 ACCELERATOR_RECORD=$killed ACCELERATOR_RECORD_SIZE=1048576 ACCELERATOR_RECORD_DATA=1 \
-  scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 10000 \
+  scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 10000 --report "$WORK/killed.html" \
   >"$WORK/killed.log" 2>&1 </dev/null &
 KILLED=$!
 
-scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 16 --record "$WORK/sort.record" --contents \
+scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 16 --record "$WORK/sort.record" --contents --report \
   >"$WORK/demo" 2>&1 </dev/null &
 ORDERLY=$!
 
@@ -110,6 +110,17 @@ status=0
 wait "$KILLED" || status=$?
 KILLED=''
 ((status == 1)) || die "the demo whose simulator was killed ended with status $status"
+
+# count_of PAGE: transactions of a page.
+count_of() {
+  local value
+  value=$(grep -ao '"count":[0-9]*,"counts"' "$1" | tail -n 1) || true
+  value=${value#*:}
+  printf '%s\n' "${value%%,*}"
+}
+grep -qxF "Report: $WORK/killed.html" "$WORK/killed.log" ||
+  die "the demo that failed names no report: $(tail -n 20 "$WORK/killed.log")"
+[[ $(count_of "$WORK/killed.html") -gt 1000 ]] || die 'the report of the demo that failed has no transactions'
 
 entries=$(number_at "$killed" 64 8)
 "$TRACE" summary "$killed" >"$WORK/killed.summary"
@@ -136,6 +147,11 @@ cat "$WORK/demo"
 ((status == 0)) || die "the demo with a record ended with status $status"
 grep -qF "Record: $WORK/sort.record" "$WORK/demo" || die "the demo does not name its record"
 
+# In the folder of the run, which is kept for it.
+report=$(sed -n 's/^Report: //p' "$WORK/demo")
+[[ $report == build/run/sort-*/report.html && -s $report ]] || die "the demo's report is '$report'"
+grep -qaF '"TAIL"' "$report" || die 'no register is called TAIL in the report'
+
 REGISTERS=(--registers hdl/examples/sort/registers.toml)
 "$TRACE" summary "$WORK/sort.record" "${REGISTERS[@]}" | tee "$WORK/summary"
 grep -qE '^  end  .*ended in order$' "$WORK/summary" || die "the record did not end in order"
@@ -143,6 +159,13 @@ grep -qE '^Outstanding at the end: 0$' "$WORK/summary" || die "something is outs
 grep -qE '^  mmio_write TAIL  ' "$WORK/summary" || die "no register is called TAIL"
 "$TRACE" csv "$WORK/sort.record" "${REGISTERS[@]}" --out "$WORK/csv"
 "$TRACE" perfetto "$WORK/sort.record" "${REGISTERS[@]}" --out "$WORK/perfetto"
+begun=$(awk '/^  (mmio|dma) (read|write) +[0-9]+$/ || /^  (link up|link down) +[0-9]+$/ ||
+  /^  (msix|intx|reset|function) +[0-9]+$/ { sum += $NF } END { print sum }' "$WORK/summary")
+[[ $(count_of "$report") == "$begun" ]] ||
+  die "the report has $(count_of "$report") transactions, the summary $begun"
+rm -r "$(dirname "$report")"
+"$TRACE" ftr "$WORK/sort.record" "${REGISTERS[@]}" --out "$WORK/ftr"
+[[ -s $WORK/ftr ]] || die 'no streams were written'
 python3 tests/vm/record.py "$WORK/demo" "$WORK/summary" "$WORK/csv" "$WORK/perfetto"
 
 status=0
