@@ -29,6 +29,9 @@ case ${1:-} in
 esac
 
 need_packages git
+# What the test of the page imports is only there.
+python_env report
+REPORT_PYTHON=$PYTHON_ENV/bin/python
 python_env harness
 CACHE=$REPO_DIR/target/test/mypy
 make_folder "$CACHE"
@@ -49,10 +52,11 @@ untyped=(--allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --al
 strict=() others=()
 for file in "${FILES[@]}"; do
   case $file in
-    python/* | examples/*) ;;
+    python/* | examples/* | tests/report/*) ;;
     tests/docs/* | tests/licences/* | scripts/junit.py) strict+=("$file") ;;
     *) others+=("$file") ;;
   esac
 done
 check . "${strict[@]}"
+check . --python-executable "$REPORT_PYTHON" tests/report/page.py
 MYPYPATH=scripts:tests/vm check . "${untyped[@]}" "${others[@]}"
