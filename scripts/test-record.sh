@@ -120,7 +120,7 @@ count_of() {
 }
 grep -qxF "Report: $WORK/killed.html" "$WORK/killed.log" ||
   die "the demo that failed names no report: $(tail -n 20 "$WORK/killed.log")"
-[[ $(count_of "$WORK/killed.html") -gt 1000 ]] || die 'the report of the demo that failed has no transactions'
+[[ $(count_of "$WORK/killed.html") -gt 100 ]] || die 'the report of the demo that failed has no transactions'
 
 entries=$(number_at "$killed" 64 8)
 "$TRACE" summary "$killed" >"$WORK/killed.summary"

@@ -58,13 +58,14 @@ cargo build --release --locked --package accelerator-trace --bins --example gene
 TARGET=$(cargo metadata --format-version 1 --no-deps |
   sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 TRACE=$TARGET/release/accelerator-trace
-REGISTERS=(--registers hdl/examples/sort/registers.toml)
+REGISTERS=(--registers "$REPO_DIR/hdl/examples/sort/registers.toml")
 
 # ---- the page ------------------------------------------------------------------------
 
 for count in 10 1000000; do
   "$TARGET/release/examples/generate" "$WORK/$count.record" "$count"
-  "$TRACE" html "$WORK/$count.record" "${REGISTERS[@]}" --out "$WORK/$count.html"
+  # The page has the name as it was given.
+  (cd "$WORK" && "$TRACE" html "$count.record" "${REGISTERS[@]}" --out "$count.html")
   size=$(stat -c %s "$WORK/$count.html")
   say "$count transactions: a page of $((size >> 20)) MiB"
   # The library is 5 MB of it.

@@ -285,12 +285,13 @@ def main() -> None:
     args = parser.parse_args()
     chromium = shutil.which("chromium")
     check(chromium is not None, "Chromium is not there")
-    # Chromium's sandbox does not work for root, who it is in containers and in CI. All that is
-    # opened is what accelerator-trace has just written.
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    # With its sandbox but for root, whom Chromium refuses with it, and who it is in containers
+    # and in CI. All that is opened is what accelerator-trace has just written.
+    sandbox = os.geteuid() != 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=[*sandbox, "--disable-gpu"], timeout=60_000)
+            executable_path=chromium, chromium_sandbox=sandbox, args=["--disable-gpu"],
+            timeout=60_000)
         print(f"Chromium {browser.version}")
         small(browser, args.pages[0])
         large(browser, args.pages[1], args.pictures)

@@ -53,6 +53,11 @@ fn plotly() -> io::Result<String> {
     Ok(both)
 }
 
+/// The kinds that begin a transaction.
+fn kinds() -> impl Iterator<Item = Kind> {
+    TRACKS.iter().flat_map(|(_, kinds)| kinds.iter().copied())
+}
+
 /// Texts, each once.
 #[derive(Debug, Default)]
 struct Texts {
@@ -158,7 +163,7 @@ impl<B: Bytes> Gathering<'_, B> {
         let place = self
             .places
             .id(label(t, self.record.sources(), self.registers));
-        let kind = Kind::ALL.iter().position(|k| *k == t.kind).unwrap_or(0);
+        let kind = kinds().position(|k| k == t.kind).unwrap_or(0);
         let c = self.sources.entry(source).or_default();
         let row = c.number.len();
         c.number.push(t.first.number as f64);
@@ -383,7 +388,7 @@ pub fn write<B: Bytes>(
     let mut all = json!({
         "title": title,
         "record": about,
-        "kinds": Kind::ALL.iter().map(|k| k.name()).collect::<Vec<_>>(),
+        "kinds": kinds().map(Kind::name).collect::<Vec<_>>(),
         "outcomes": outcomes,
         "unfinished": outcomes.len() - 2,
         "places": places,

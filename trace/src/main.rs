@@ -3,7 +3,6 @@
 //! `accelerator-trace`: what the record of a simulation says.
 
 use std::{
-    ffi::OsStr,
     fs::File,
     io::{self, BufWriter, Read, Write},
     path::Path,
@@ -218,11 +217,7 @@ fn run(options: &Options) -> Result<(), String> {
     let mut out = BufWriter::new(out);
     let written = match options.job {
         Job::Summary => summary::write(&record, &registers, &mut out),
-        Job::Html => {
-            let title = Path::new(file).file_name().unwrap_or(OsStr::new(file));
-            html::write(&record, &registers, &title.to_string_lossy(), &mut out)
-                .map(|s| tell(file, s))
-        }
+        Job::Html => html::write(&record, &registers, file, &mut out).map(|s| tell(file, s)),
         Job::Csv => csv::write(&record, &registers, &mut out).map(|s| tell(file, s)),
         Job::Ftr => ftr::write(&record, &registers, &mut out).map(|s| tell(file, s)),
         // It has several files, and was written above.

@@ -9,7 +9,7 @@
   const MOST_BARS = 2000;
   const BINS = 600;
   const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2",
-    "#17becf", "#bcbd22", "#7f7f7f", "#393b79", "#637939", "#843c39"];
+    "#17becf", "#bcbd22", "#7f7f7f", "#393b79", "#637939", "#843c39", "#000000"];
   const ARRAYS = { f64: Float64Array, u32: Uint32Array, u16: Uint16Array, u8: Uint8Array };
 
   const $ = (id) => document.getElementById(id);
@@ -104,7 +104,7 @@
 
   // ---- filters ----------------------------------------------------------------------
 
-  const kinds = meta.kinds.map((name, i) => ({ name, colour: COLOURS[i % COLOURS.length], on: true }));
+  const kinds = meta.kinds.map((name, i) => ({ name, colour: COLOURS[i], on: true }));
   let mask;
 
   function filter() {
