@@ -23,6 +23,7 @@ UNMARKED = [
     "LICENSES/*",
     "*.json",
     "*.patch",
+    "*.png",
     "scripts/package/copyright",
     "*/py.typed",
     "hdl/tests/flows/expected/*",
