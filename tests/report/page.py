@@ -110,17 +110,26 @@ class Report:
         assert box is not None
         return box["x"], box["y"], box["width"], box["height"]
 
+    def hover(self, x: float, y: float) -> None:
+        """Moves the mouse there, and waits until plotly.js knows what it is over, as it has to
+        before a click."""
+        self.page.mouse.move(5, 5)
+        label = "#timeline .hoverlayer .hovertext"
+        self.page.wait_for_selector(label, state="detached")
+        self.page.mouse.move(x, y)
+        self.page.wait_for_selector(label, state="attached")
+
     def click_bar(self, which: int) -> None:
         """Clicks on the transaction that was drawn at that place."""
         box = self.page.locator("#timeline .bars path").nth(which).bounding_box()
         assert box is not None
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        # Plotly looks at where the mouse is before it looks at the click.
-        self.page.mouse.move(x - 1, y)
-        self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(200)
+        before = self.page.locator("#details").get_attribute("data-number")
+        self.hover(x, y)
         self.page.mouse.click(x, y)
-        self.page.wait_for_selector("#details tr", state="visible")
+        self.page.wait_for_function(
+            "before => (document.getElementById('details').dataset.number ?? null) !== before",
+            arg=before)
 
     def fields(self) -> dict[str, str]:
         """The fields of the transaction that was chosen."""
@@ -219,8 +228,7 @@ def large(browser: Browser, file: Path, pictures: Path | None) -> None:
     whole = report.span()
     left, top, width, height = report.plot()
     # Near the beginning of the record, where no pause is.
-    page.mouse.move(left + width / 20, top + height / 2)
-    page.wait_for_timeout(300)
+    report.hover(left + width / 20, top + height / 2)
     with report.answer():
         page.mouse.click(left + width / 20, top + height / 2)
     check(report.span() < whole / 10, f"a click on a bin shows {report.span()} ns of {whole}")
