@@ -45,3 +45,11 @@ class CommandFailed(GuestError):
             if text
         )
         super().__init__(f"in the guest, '{command}' ended with status {status}{said}")
+
+
+class BundleError(CosimError):
+    """Tests cannot be packed, or what was packed cannot be run here."""
+
+
+class FarmError(CosimError):
+    """A launcher cannot start jobs, or does not say what has become of them."""

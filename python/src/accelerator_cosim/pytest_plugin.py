@@ -18,7 +18,7 @@ from .card import Card, Property
 from .guest import ACCELERATORS, Guest, Machine
 from .session import TIMEOUT, Run, Session
 from .simulator import Simulator
-from .workspace import Simulation, Value, Workspace
+from .workspace import GuestSpec, Simulation, SimulationSpec, Value, Workspace
 
 SEED_LIMIT = 1 << 31
 TAIL_LINES = 8
@@ -40,6 +40,8 @@ class Settings:
     files: str | Path | None = None
     #: A simulation that is built already.
     program: str | Path | None = None
+    #: Simulations that the test builds itself, each the arguments of `Run.build`.
+    simulations: tuple[Mapping[str, Any], ...] | list[Mapping[str, Any]] = ()
     #: Parameters of the top module, and macros.
     parameters: Mapping[str, Value] = field(default_factory=dict)
     macros: Mapping[str, Value] = field(default_factory=dict)
@@ -208,6 +210,46 @@ def first_seed(config: pytest.Config, nodeid: str) -> int:
     return random.Random(f"{config.stash[SHARED]['seed']} {nodeid}").randrange(SEED_LIMIT)
 
 
+# ---- what a test is made of ------------------------------------------------------
+
+
+def absolute(item: pytest.Item, path: str | Path) -> Path:
+    """A path in a marker is relative to the file of the test."""
+    return (item.path.parent / path).resolve()
+
+
+def waves_wanted(config: pytest.Config) -> bool:
+    wanted: str = config.getoption("--cosim-waves")
+    return wanted != "off"
+
+
+def simulation_of(
+    item: pytest.Item, rtl_parameters: Mapping[str, Value]
+) -> SimulationSpec | None:
+    """The simulation of a test, if it is one that is built."""
+    settings = settings_of(item)
+    if settings.example is None and settings.top is None:
+        return None
+    return SimulationSpec(
+        settings.example, settings.top,
+        absolute(item, settings.files) if settings.files else None,
+        {**settings.parameters, **rtl_parameters}, settings.macros, waves_wanted(item.config))
+
+
+def guest_of(item: pytest.Item) -> GuestSpec:
+    settings = settings_of(item)
+    return GuestSpec(
+        tuple(absolute(item, path) for path in settings.modules),
+        tuple(absolute(item, path) for path in settings.programs),
+        settings.kernel or item.config.getoption("--cosim-kernel"))
+
+
+def qemu_of(item: pytest.Item) -> Path | None:
+    """The folder with QEMU, if it is not that of the checkout."""
+    qemu = settings_of(item).qemu or item.config.getoption("--cosim-qemu")
+    return Path(qemu).resolve() if qemu else None
+
+
 # ---- fixtures --------------------------------------------------------------------
 
 
@@ -292,18 +334,16 @@ def simulator(
 ) -> Simulator:
     """A simulator with the RTL of the test."""
     settings = settings_of(request.node)
-    with_waves = request.config.getoption("--cosim-waves") != "off"
+    with_waves = waves_wanted(request.config)
     if settings.program is not None:
-        simulation = Simulation.of_program(absolute(request, settings.program), waves=with_waves)
+        simulation = Simulation.of_program(absolute(request.node, settings.program),
+                                           waves=with_waves)
     else:
-        if settings.example is None and settings.top is None:
+        spec = simulation_of(request.node, rtl_parameters)
+        if spec is None:
             raise pytest.UsageError(f"{request.node.nodeid}: the marker cosim has to name an "
                                     "example, top and files, or a program")
-        simulation = cosim.build(
-            settings.example, top=settings.top,
-            files=absolute(request, settings.files) if settings.files else None,
-            parameters={**settings.parameters, **rtl_parameters}, macros=settings.macros,
-            waves=with_waves)
+        simulation = cosim.build(**vars(spec))
     return cosim.simulate(simulation, plusargs=settings.plusargs, waves=with_waves)
 
 
@@ -312,13 +352,9 @@ def machine(request: pytest.FixtureRequest, cosim: Run) -> Machine:
     """The machine that the test's VM is."""
     settings = settings_of(request.node)
     option = request.config.getoption
-    image = cosim.build_guest(
-        modules=[absolute(request, path) for path in settings.modules],
-        programs=[absolute(request, path) for path in settings.programs],
-        kernel=settings.kernel or option("--cosim-kernel"))
-    qemu = settings.qemu or option("--cosim-qemu")
+    image = cosim.build_guest(**vars(guest_of(request.node)))
     return cosim.machine(
-        image, qemu=Path(qemu).resolve() if qemu else None,
+        image, qemu=qemu_of(request.node),
         accelerator=settings.accelerator or option("--cosim-accelerator"),
         cpus=settings.cpus, memory=settings.memory, iommu=settings.iommu, append=settings.append,
         slots=settings.slots)
@@ -340,9 +376,6 @@ def card(guest: Guest) -> Card:
     return guest.cards[0]
 
 
-def absolute(request: pytest.FixtureRequest, path: str | Path) -> Path:
-    """A path in a marker is relative to the file of the test."""
-    return (request.path.parent / path).resolve()
 
 
 # ---- the report ------------------------------------------------------------------

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Where the programs are, and how they are built: the scripts of the checkout. Without one they
-are those of the Debian package."""
+are those of the Debian package, or of a bundle."""
 
 from __future__ import annotations
 
@@ -63,6 +63,60 @@ class GuestImage:
         return self.folder / "initramfs.cpio.gz"
 
 
+@dataclass(frozen=True)
+class SimulationSpec:
+    """What a simulation is built of: an example, or a design of the user's by its top module and
+    file list."""
+
+    example: str | None = None
+    top: str | None = None
+    files: Path | None = None
+    #: Of the top module.
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    macros: Mapping[str, Value] = field(default_factory=dict)
+    waves: bool = False
+
+    def key(self, base: Path) -> str:
+        """A name for it that is the same wherever the folder `base` is, which files are found
+        from."""
+        return keyed(self.example or self.top or "", [
+            self.example, self.top, [relative(path, base) for path in (self.files,) if path],
+            dict(self.parameters), dict(self.macros), self.waves])
+
+    def __str__(self) -> str:
+        words = [self.example or f"{self.top} of {self.files}"]
+        words += [f"{name}={value}" for name, value in {**self.parameters, **self.macros}.items()]
+        return " ".join([*words, "with waves"] if self.waves else words)
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """What a guest is built of: modules and static programs of the user's, and a kernel package
+    of the distribution."""
+
+    modules: tuple[Path, ...] = ()
+    programs: tuple[Path, ...] = ()
+    kernel: str | None = None
+
+    def key(self, base: Path) -> str:
+        """As that of a simulation."""
+        return keyed("guest", [[relative(path, base) for path in self.modules],
+                               [relative(path, base) for path in self.programs], self.kernel])
+
+    def __str__(self) -> str:
+        names = [path.name for path in (*self.modules, *self.programs)]
+        return " ".join(["guest", *names, *([self.kernel] if self.kernel else [])])
+
+
+def relative(path: Path, base: Path) -> str:
+    return os.path.relpath(path.resolve(), base.resolve())
+
+
+def keyed(name: str, parts: Sequence[object]) -> str:
+    text = json.dumps(parts, sort_keys=True)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
 def settings_of(option: str, values: Mapping[str, Value]) -> list[str]:
     return [word for name, value in values.items() for word in (option, f"{name}={value}")]
 
@@ -84,7 +138,9 @@ class Workspace:
 
     @classmethod
     def at(cls, root: Path) -> Workspace:
-        """The checkout in a folder, or what a Debian package has put there."""
+        """The checkout in a folder, or what a Debian package has put there, or a bundle."""
+        if is_bundle(root):
+            return Bundle(root.resolve())
         if is_installation(root):
             return Installation(root.resolve())
         if not is_checkout(root):
@@ -259,6 +315,58 @@ class Installation(Workspace):
         if modules or programs or kernel is not None:
             raise BuildError(f"to build a guest takes a checkout, and {self.root} is a package")
         return GuestImage(self.root / "guest")
+
+
+@dataclass
+class Bundle(Installation):
+    """What `accelerator_cosim.bundle` has packed: the tests, and what they need. Nothing is built,
+    and nothing in it is written."""
+
+    @property
+    def tests(self) -> Path:
+        """The folder in the place of the one that pytest has called the root of the tests."""
+        return self.root / "tests"
+
+    def qemu(self, folder: Path | None = None) -> Path:
+        # A bundle has one, whatever a test calls it.
+        return super().qemu(self.root)
+
+    def simulation(
+        self,
+        builder: Builder,
+        example: str | None = None,
+        *,
+        top: str | None = None,
+        files: Path | None = None,
+        parameters: Mapping[str, Value] | None = None,
+        macros: Mapping[str, Value] | None = None,
+        waves: bool = False,
+    ) -> Simulation:
+        spec = SimulationSpec(example, top, files, parameters or {}, macros or {}, waves)
+        program = self._path("simulations", spec.key(self.tests), spec) / "program"
+        return Simulation((str(program),), example or top or "", waves)
+
+    def guest(
+        self,
+        builder: Builder,
+        *,
+        modules: Sequence[Path] = (),
+        programs: Sequence[Path] = (),
+        kernel: str | None = None,
+    ) -> GuestImage:
+        spec = GuestSpec(tuple(modules), tuple(programs), kernel)
+        return GuestImage(self._path("guests", spec.key(self.tests), spec))
+
+    def _path(self, kind: str, key: str, spec: object) -> Path:
+        path = self.root / kind / key
+        if not path.is_dir():
+            raise BuildError(f"the bundle {self.root} has no {spec}: what a test builds itself, "
+                             "its marker cosim has to name in `simulations`")
+        return path
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / "bundle.json").is_file()
 
 
 def is_installation(folder: Path) -> bool:
