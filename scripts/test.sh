@@ -44,6 +44,7 @@ SUITES=(
   'clock:guest time while RTL stands still or is slow: the wall, icount, the simulator'
   'regs:every size and alignment of access from the guest'
   'python:the harness for driver tests: its own tests, those of examples/, those of its guide'
+  'farm:driver tests as an array of jobs on a Slurm of two nodes, and jobs that are lost'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
@@ -339,6 +340,10 @@ suite_regs() {
 
 suite_python() {
   scripts/test-python.sh --qemu "$QEMU_DIR" --kills "$([[ -z ${TEST_LONG:-} ]] && echo 2 || echo 20)"
+}
+
+suite_farm() {
+  scripts/test-farm.sh --qemu "$QEMU_DIR"
 }
 
 suite_life() {

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -224,11 +225,11 @@ def test_nothing_in_the_bundle_is_written(unpacked: Path, tmp_path: Path) -> Non
 
     before = state()
     launcher = "local"
-    if os.getuid() == 0 and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0:
+    if os.getuid() == 0 and subprocess.run(["unshare", "-m", "true"], check=False).returncode == 0:
         # For root too it can be read only.
-        launcher = ("unshare --mount sh -c 'mount --bind \"$0\" \"$0\" && "
-                    "mount -o remount,ro,bind \"$0\" && ! touch \"$0\"/x 2>/dev/null && exec \"$@\"' "
-                    f"{unpacked}")
+        script = ('mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && '
+                  '! touch "$0"/x 2>/dev/null && exec "$@"')
+        launcher = shlex.join(["unshare", "-m", "sh", "-c", script, str(unpacked)])
     else:
         for path in (unpacked, *unpacked.rglob("*")):
             path.chmod(path.stat().st_mode & ~0o222)

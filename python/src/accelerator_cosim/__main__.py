@@ -39,8 +39,8 @@ def arguments_of(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     farm.add_argument("--jobs", type=positive, required=True, metavar="N")
     farm.add_argument("--parallel", type=positive, metavar="N",
                       help="how many may run at once (default: all)")
-    farm.add_argument("--time", type=float, default=3600.0, metavar="S",
-                      help="seconds that a job may take (default: 3600)")
+    farm.add_argument("--time", type=float, default=1800.0, metavar="S",
+                      help="seconds that a job may take (default: 1800)")
     farm.add_argument("--results", type=Path, default=Path("farm-results"), metavar="DIR",
                       help="a folder that all machines have (default: farm-results)")
     farm.add_argument("--junit", type=Path, metavar="FILE")

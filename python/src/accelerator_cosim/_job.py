@@ -21,6 +21,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +35,7 @@ INDEX_VARIABLES = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
 FORMAT = 1
 LOST_STATUS = 70
 LOOK_SECONDS = 0.1
+SIGNAL_SECONDS = 0.5
 
 
 def main(bundle: str) -> NoReturn:
@@ -112,7 +114,7 @@ def run_job(
         why = ""
         while pytest.running and not why:
             if signals:
-                why = f"it was ended by {signal.Signals(signals[0]).name}"
+                why = ended_by(signals)
             elif deadline is not None and time.monotonic() > deadline:
                 why = f"the time limit of {seconds:g} s"
             else:
@@ -120,7 +122,9 @@ def run_job(
         if why:
             pytest.kill()
         elif (status := pytest.wait(0)) < 0:
-            why = f"pytest ended with status {describe_status(status)}"
+            # All of us may have been sent the same signal, and the others were faster.
+            time.sleep(SIGNAL_SECONDS)
+            why = ended_by(signals) or f"pytest ended with status {describe_status(status)}"
     finally:
         supervisor.close()
         loop.close()
@@ -129,6 +133,10 @@ def run_job(
         return LOST_STATUS
     # A shard may have no test at all.
     return 0 if status == 5 else status
+
+
+def ended_by(signals: Sequence[int]) -> str:
+    return f"it was ended by {signal.Signals(signals[0]).name}" if signals else ""
 
 
 def check_libc(made_with: str) -> None:

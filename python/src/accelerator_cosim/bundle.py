@@ -159,7 +159,7 @@ class Packing:
         try:
             return path.relative_to(self.base.resolve())
         except ValueError:
-            raise BundleError(f"{path} is not below {self.base}, pytest's root folder of the tests: "
+            raise BundleError(f"{path} is not below {self.base}, which is pytest's root folder: "
                               "name another one with -- --rootdir DIR") from None
 
     def _copy(self, path: Path) -> None:

@@ -133,7 +133,8 @@ class Farm:
                 return jobs
             if self.signals and not cancelled:
                 cancelled = now
-                self.say(f"{signal.Signals(self.signals[0]).name}: cancelling; jobs left: {len(left)}")
+                name = signal.Signals(self.signals[0]).name
+                self.say(f"{name}: cancelling; jobs left: {len(left)}")
                 self.launcher.cancel()
             elif cancelled and now > cancelled + CANCEL_SECONDS:
                 raise FarmError(f"{len(left)} jobs did not end within {CANCEL_SECONDS:g} s "
