@@ -49,4 +49,5 @@ run_logged 'building the package' "$PYTHON_ENV/bin/pip" --disable-pip-version-ch
   --no-deps --no-build-isolation --target "$OUT/package" "$REPO_DIR/python"
 PYTHONPATH=$OUT/package PYTHONDONTWRITEBYTECODE=1 ACCELERATOR_ROOT=$REPO_DIR \
   "$PYTHON_ENV/bin/python" -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider -q \
+  -n 2 --dist loadfile \
   --durations=10 --cosim-qemu "$(realpath "$QEMU_DIR")" --junit-xml="$OUT/report.xml" tests/farm

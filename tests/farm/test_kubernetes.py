@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What docs/farms.md says for Kubernetes: its fields are those of the API, and its command does what
-it says when it is run as Kubernetes would. There is no cluster here."""
+"""What docs/farms.md says for Kubernetes: its fields are those of the API, and its command does
+what it says when it is run as Kubernetes would. There is no cluster here."""
 
 from __future__ import annotations
 
@@ -48,17 +48,20 @@ def test_command(job: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
     [container] = spec["template"]["spec"]["containers"]
     folders = {"/bundle": tmp_path / "bundle", "/results": results}
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {*folders, "/tmp"}
-    command = []
-    for word in container["command"]:
+
+    def here(word: str) -> str:
         for name, folder in folders.items():
             if word == name or word.startswith(f"{name}/"):
-                word = f"{folder}{word.removeprefix(name)}"
-        command.append(word)
+                return f"{folder}{word.removeprefix(name)}"
+        return word
+
+    command = [here(word) for word in container["command"]]
     assert command[0] == "python3"
-    for index in range(spec["completions"]):
-        subprocess.run([sys.executable, *command[1:]], check=False, timeout=60, env={
-            **os.environ, "JOB_COMPLETION_INDEX": str(index), "NODE_NAME": f"node{index}",
-            "FARM_GO": str(tmp_path / "go")})
+    pods = [subprocess.Popen([sys.executable, *command[1:]], env={
+        **os.environ, "JOB_COMPLETION_INDEX": str(index), "NODE_NAME": f"node{index}",
+        "FARM_GO": str(tmp_path / "go")}) for index in range(spec["completions"])]
+    for pod in pods:
+        pod.wait(120)
     result = subprocess.run(
         [sys.executable, "-m", "accelerator_cosim", "report", "--jobs", str(spec["completions"]),
          "--bundle", tmp_path / "bundle", results], capture_output=True, text=True, check=False,
