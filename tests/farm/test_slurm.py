@@ -51,8 +51,8 @@ class FarmRun:
             time.sleep(0.1)
         self._read = found.end()
 
-    def wait(self) -> int:
-        status = self.process.wait(PATIENCE)
+    def wait(self, seconds: float = PATIENCE) -> int:
+        status = self.process.wait(seconds)
         print(self.said, end="")
         return status
 
@@ -99,7 +99,7 @@ def test_examples_pass(
     packed = tmp_path / "examples.tar.gz"
     options = []
     if qemu := pytestconfig.getoption("--cosim-qemu"):
-        options = ["--cosim-qemu", qemu]
+        options = [f"--cosim-qemu={qemu}"]
     subprocess.run([sys.executable, "-m", "accelerator_cosim", "bundle", "--out", packed,
                     ROOT / "examples/driver-tests", "--", *options], check=True, timeout=600)
     assert packed.stat().st_size < BUNDLE_LIMIT
@@ -115,7 +115,7 @@ def test_examples_pass(
     before = state()
     farm = FarmRun(cluster, bundle, tmp_path, "--jobs", "4")
     farms.append(farm)
-    assert farm.wait() == 0
+    assert farm.wait(900) == 0
     assert re.search(r"^14 passed in \d+ s$", farm.said, re.M)
     assert len(farm.cases()) == 14
     nodes = {each.get("value") for case in farm.cases() for each in case.iter("property")

@@ -17,12 +17,13 @@ from .errors import (
     WaitTimeout,
 )
 from .guest import Command, Completed, Guest, Machine
+from .network import Network
 from .session import Run, Session
 from .simulator import Simulator
 from .workspace import GuestImage, Simulation, Workspace
 
 __all__ = [
     "Bar", "BuildError", "Card", "Command", "CommandFailed", "Completed", "CosimError", "Guest",
-    "GuestError", "GuestImage", "Machine", "ProcessEnded", "Qmp", "QmpError", "Run", "Session",
-    "Simulation", "Simulator", "WaitTimeout", "Workspace",
+    "GuestError", "GuestImage", "Machine", "Network", "ProcessEnded", "Qmp", "QmpError", "Run",
+    "Session", "Simulation", "Simulator", "WaitTimeout", "Workspace",
 ]

@@ -90,7 +90,9 @@ def make_bundle(
     tests, `packages` further distributions of Python that they import.
     """
     collector = Collector()
-    status = pytest.main(["--collect-only", "-qq", *options, *tests], plugins=[collector])
+    # We are imported already, which pytest warns of.
+    quiet = ["-qq", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    status = pytest.main(["--collect-only", *quiet, *options, *tests], plugins=[collector])
     if status != pytest.ExitCode.OK:
         raise BundleError(f"pytest cannot collect the tests: status {int(status)}")
     out.parent.mkdir(parents=True, exist_ok=True)

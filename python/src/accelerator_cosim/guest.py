@@ -21,6 +21,7 @@ from ._qmp import Qmp
 from ._supervisor import Process
 from .card import Card, Property
 from .errors import CommandFailed, CosimError, GuestError, ProcessEnded, WaitTimeout
+from .network import Network
 from .simulator import Simulator
 from .workspace import GuestImage
 
@@ -221,6 +222,9 @@ class Guest:
         #: QEMU, once it is started.
         self.process: Process | None = None
         self._closers: list[Callable[[], None]] = []
+        self._netdevs = 0
+        #: Ports that have a network card, by its name there.
+        self._nics: dict[int, str] = {}
         for simulator, properties in cards:
             self._new_card(simulator, simulator.endpoint, properties)
 
@@ -464,14 +468,18 @@ class Guest:
 
     # ---- cards ----
 
+    def _free_slot(self) -> int:
+        taken = {card.slot for card in self.cards} | set(self._nics)
+        for slot in range(self.machine.slots):
+            if slot not in taken:
+                return slot
+        raise CosimError(f"all {self.machine.slots} ports have a card; ask for more slots")
+
     def _new_card(
         self, simulator: Simulator, endpoint: str, properties: Mapping[str, Property]
     ) -> Card:
-        taken = {card.slot for card in self.cards}
-        free = [slot for slot in range(self.machine.slots) if slot not in taken]
-        if not free:
-            raise CosimError(f"all {self.machine.slots} ports have a card; ask for more slots")
-        card = Card(self, f"acc{free[0]}", free[0], simulator, endpoint, properties)
+        slot = self._free_slot()
+        card = Card(self, f"acc{slot}", slot, simulator, endpoint, properties)
         self.cards.append(card)
         return card
 
@@ -491,6 +499,37 @@ class Guest:
         card.wait_present()
         self._run.write_commands()
         return card
+
+    # ---- networks ----
+
+    def attach(self, network: Network) -> dict[str, Property]:
+        """Gives one end of a network to QEMU and returns properties for the device that is to have
+        it: a card with a network port takes them in `plug`."""
+        name = f"net{self._netdevs}"
+        self._netdevs += 1
+        netdev, mac = network.take_end(name)
+        self.qmp.execute("netdev_add", netdev)
+        return {"netdev": name, "mac": mac}
+
+    def plug_nic(self, network: Network, address: str | None = None) -> str:
+        """Plugs in a network card (virtio-net) at one end of a network, and returns the name of
+        its interface in the guest. With an address, such as "10.0.0.1/24", it is up."""
+        slot = self._free_slot()
+        properties = self.attach(network)
+        self.load_module("virtio_net")
+        self.qmp.execute("device_add", {"driver": "virtio-net-pci", "id": f"nic{slot}",
+                                        "bus": f"rp{slot}", **properties})
+        self._nics[slot] = f"nic{slot}"
+        port = f"/sys/bus/pci/devices/0000:00:{self.machine.port_device(slot):02x}.0"
+
+        def interface() -> str:
+            listing = f"ls {port}/0000:*/virtio*/net 2>/dev/null"
+            return self.run(listing, check=False).stdout.strip()
+
+        name = self.wait_for(interface, f"the guest has a network interface in {port}")
+        if address:
+            self.run(f"ip link set {name} up && ip address add {shlex.quote(address)} dev {name}")
+        return name
 
     def shut_down(self, timeout: float | None = None) -> None:
         """Has the guest power off, and waits for QEMU's end."""

@@ -26,6 +26,7 @@ from ._supervisor import Process, Supervisor, describe_status
 from .card import Property
 from .errors import BuildError, CosimError, ProcessEnded
 from .guest import Guest, Machine
+from .network import Network
 from .simulator import Simulator
 from .workspace import GuestImage, Simulation, Value, Workspace
 
@@ -142,6 +143,7 @@ class Run:
         self.sockets = self.session.supervisor.make_folder(f"{socket_root()}/{SOCKET_PREFIX}")
         self.simulators: list[Simulator] = []
         self.guests: list[Guest] = []
+        self._networks = 0
         self._processes: list[Process] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -256,6 +258,11 @@ class Run:
         guest.begin()
         guest.save(path)
         guest.end()
+
+    def network(self) -> Network:
+        """A network of two ends, each for a VM of the run."""
+        self._networks += 1
+        return Network(self.sockets / f"net{self._networks}", self._networks)
 
     def background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Runs it in the loop beside everything else; called there. What goes wrong is found by
