@@ -37,6 +37,8 @@ class Process:
         self.pid = 0
         #: Whether it may end: somebody has asked for it.
         self.may_end = False
+        #: A file that has it end in order once it is there, if it heeds one.
+        self.stop_file: Path | None = None
 
     @property
     def status(self) -> int | None:
@@ -66,6 +68,11 @@ class Process:
     def end(self, timeout: float = 10.0) -> int:
         """Ends it by SIGTERM, and if that does not help by SIGKILL; returns its status."""
         self.may_end = True
+        if self.stop_file and self.running:
+            self.stop_file.touch()
+            self.signal(signal.SIGCONT)
+            with contextlib.suppress(WaitTimeout):
+                return self.wait(timeout)
         if self.running:
             self.signal(signal.SIGTERM)
             # One that is stopped would not see it.

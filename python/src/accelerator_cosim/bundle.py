@@ -32,7 +32,7 @@ from packaging.requirements import Requirement
 from .errors import BundleError
 from .pytest_plugin import find_workspace, guest_of, qemu_of, settings_of, simulation_of
 from .session import Run, Session
-from .workspace import GuestSpec, SimulationSpec, Workspace
+from .workspace import VERILATOR, GuestSpec, SimulationSpec, Workspace
 
 #: What the format of bundle.json is called; a job refuses another one.
 FORMAT = 1
@@ -223,6 +223,9 @@ class Packing:
     def _simulations(self) -> Iterable[SimulationSpec]:
         found: dict[str, SimulationSpec] = {}
         for item in self.cosim_items:
+            if settings_of(item).simulator != VERILATOR:
+                raise BundleError(f"{item.nodeid}: a bundle has simulations of Verilator, and none "
+                                  f"of {settings_of(item).simulator}")
             callspec = getattr(item, "callspec", None)
             rtl = callspec.params.get("rtl_parameters", {}) if callspec else {}
             specs = [simulation_of(item, rtl)]

@@ -18,7 +18,7 @@ from .card import Card, Property
 from .guest import ACCELERATORS, Guest, Machine
 from .session import TIMEOUT, Run, Session
 from .simulator import Simulator
-from .workspace import GuestSpec, Simulation, SimulationSpec, Value, Workspace
+from .workspace import FLOWS, VERILATOR, GuestSpec, Simulation, SimulationSpec, Value, Workspace
 
 SEED_LIMIT = 1 << 31
 TAIL_LINES = 8
@@ -35,6 +35,8 @@ class Settings:
 
     #: An example of hdl/examples.
     example: str | None = None
+    #: verilator, or one of workspace.FLOWS.
+    simulator: str = VERILATOR
     #: A design of the user's: its top module and file list.
     top: str | None = None
     files: str | Path | None = None
@@ -163,6 +165,9 @@ def settings_of(item: pytest.Item) -> Settings:
     if settings.boot not in BOOTS:
         raise pytest.UsageError(f"{item.nodeid}: boot is {settings.boot!r}, expected one of "
                                 + ", ".join(BOOTS))
+    if settings.simulator not in (VERILATOR, *FLOWS):
+        raise pytest.UsageError(f"{item.nodeid}: simulator is {settings.simulator!r}, expected one "
+                                "of " + ", ".join((VERILATOR, *FLOWS)))
     return settings
 
 
@@ -233,7 +238,8 @@ def simulation_of(
     return SimulationSpec(
         settings.example, settings.top,
         absolute(item, settings.files) if settings.files else None,
-        {**settings.parameters, **rtl_parameters}, settings.macros, waves_wanted(item.config))
+        {**settings.parameters, **rtl_parameters}, settings.macros, waves_wanted(item.config),
+        settings.simulator)
 
 
 def guest_of(item: pytest.Item) -> GuestSpec:

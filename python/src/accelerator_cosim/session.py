@@ -28,7 +28,7 @@ from .errors import BuildError, CosimError, ProcessEnded
 from .guest import Guest, Machine
 from .network import Network
 from .simulator import Simulator
-from .workspace import GuestImage, Simulation, Value, Workspace
+from .workspace import VERILATOR, GuestImage, Simulation, Value, Workspace
 
 #: Seconds for whatever is waited for, unless it is given others: a machine may be busy.
 TIMEOUT = 120.0
@@ -168,9 +168,15 @@ class Run:
     def build(
         self, example: str | None = None, *, top: str | None = None, files: Path | None = None,
         parameters: Mapping[str, Value] | None = None, macros: Mapping[str, Value] | None = None,
-        waves: bool = False,
+        waves: bool = False, simulator: str = VERILATOR,
     ) -> Simulation:
-        """Builds a simulation with Verilator; see `Workspace.simulation`."""
+        """Builds a simulation with Verilator; see `Workspace.simulation`. What is for another
+        simulator is compiled when it is started, and takes macros only."""
+        if simulator != VERILATOR:
+            if parameters:
+                raise ValueError(f"{simulator} takes macros, not parameters of the top module")
+            return self.session.workspace.flow(
+                simulator, example, top=top, files=files, macros=macros)
         return self.session.workspace.simulation(
             self._build, example, top=top, files=files, parameters=parameters, macros=macros,
             waves=waves)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._supervisor import Process
+from .errors import ProcessEnded, WaitTimeout
 from .workspace import Simulation
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 # Its clock always runs. A VM that boots needs the processor more.
 NICE = 10
+# What the bridge says when QEMU can come, and how long a compiler may take until then.
+READY = re.compile(r"function [0-9a-f:]+ waits for QEMU at")
+COMPILE_TIMEOUT = 3600.0
 
 
 class Simulator:
@@ -57,11 +62,38 @@ class Simulator:
             again = f"-{len(self.waves) + 1}" if self.waves else ""
             self.waves.append(self._run.folder / f"{self.name}{again}.fst")
             words.append(f"+waves={self.waves[-1]}")
+        if not self.simulation.flow:
+            self._process = self._run.start(self.name, words, log=log, nice=NICE)
+            return
+        stop_file = self._run.folder / f"{self.name}.stop"
+        stop_file.unlink(missing_ok=True)
+        words.append(f"+stop_file={stop_file}")
+        before = self.text_length(log)
         self._process = self._run.start(self.name, words, log=log, nice=NICE)
+        self._process.stop_file = stop_file
+        self._wait_compiled(before)
+
+    @staticmethod
+    def text_length(log: Path) -> int:
+        return len(log.read_text(errors="replace")) if log.exists() else 0
+
+    def _wait_compiled(self, since: int) -> None:
+        """Waits until the bridge is there: a compiler runs first, in a folder of the run."""
+        deadline = time.monotonic() + COMPILE_TIMEOUT
+        while len(READY.findall(self.text(), since)) < len(self.endpoints):
+            if not self._process.running:
+                self._process.may_end = True
+                raise ProcessEnded(f"{self.name} has ended {self._process.last_words()}")
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"{self.name} was not there within {COMPILE_TIMEOUT:g} s; see "
+                                  f"{self.log}")
+            time.sleep(0.1)
 
     def words(self) -> list[str]:
         """Its command line, but for the waves."""
         words = list(self.simulation.command)
+        if self.simulation.flow:
+            words += ["--out", str(self._run.folder / f"{self.name}.work")]
         for bridge, endpoint in self.endpoints.items():
             suffix = f"_{bridge}" if bridge else ""
             words.append(f"+accelerator_endpoint{suffix}={endpoint}")

@@ -22,6 +22,10 @@ INSTALLED = Path("/opt/accelerator-cosim")
 
 Value = int | str
 
+#: Simulators: what builds for the first, and what each of the others is run by.
+VERILATOR = "verilator"
+FLOWS = ("xsim", "questa", "vcs", "xcelium")
+
 #: Runs a script of the checkout with these words, to its end.
 Builder = Callable[[str, Sequence[str]], None]
 
@@ -36,6 +40,8 @@ class Simulation:
     waves: bool = False
     #: The command that builds it, to repeat it by hand.
     build: tuple[str, ...] = ()
+    #: Whether it is a script of another simulator, which compiles what it then runs.
+    flow: bool = False
 
     @classmethod
     def of_program(cls, *command: str | Path, waves: bool = False) -> Simulation:
@@ -75,6 +81,8 @@ class SimulationSpec:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     macros: Mapping[str, Value] = field(default_factory=dict)
     waves: bool = False
+    #: verilator, or one of FLOWS.
+    simulator: str = VERILATOR
 
     def key(self, base: Path) -> str:
         """A name for it that is the same wherever the folder `base` is, which files are found
@@ -216,6 +224,27 @@ class Workspace:
             raise BuildError(f"{path} is not there; build it with "
                              f"{self._shown('build-sim.sh', words)}")
         return Simulation((str(path),), name, waves, self._script("build-sim.sh", words))
+
+    def flow(
+        self, simulator: str, example: str | None = None, *, top: str | None = None,
+        files: Path | None = None, macros: Mapping[str, Value] | None = None,
+    ) -> Simulation:
+        """An example or a design of the user's for another simulator: the script that compiles and
+        runs it."""
+        if simulator not in FLOWS:
+            raise ValueError(f"the simulator {simulator!r} is none of {(VERILATOR, *FLOWS)}")
+        script = self.root / "scripts" / f"run-{simulator}.sh"
+        if not script.exists():
+            raise BuildError(f"{self.root} has no {script.name}: simulations for {simulator} take "
+                             "a checkout")
+        if example is not None:
+            name, what = example, [example]
+        elif top is not None and files is not None:
+            name, what = top, ["--top", top, "--files", str(files)]
+        else:
+            raise ValueError("an example, or top and files, is needed")
+        words = (str(script), *what, *settings_of("-D", macros or {}))
+        return Simulation(words, name, flow=True)
 
     def guest(
         self,
