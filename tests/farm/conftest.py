@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from farm_run import FarmRun
 from slurm import Cluster
 
 # Each waits until the file is there that is named to the jobs, but for those that say "quick".
@@ -52,3 +53,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "accelerator_cosim", "bundle", "--out", folder / "out/it.tar.gz",
          folder / "test_it.py"], check=True, timeout=120)
     return folder / "out/it.tar.gz"
+
+
+@pytest.fixture
+def farms(cluster: Cluster) -> Iterator[list[FarmRun]]:
+    started: list[FarmRun] = []
+    yield started
+    for farm in started:
+        farm.kill()
+    cluster.wait_queue_empty()

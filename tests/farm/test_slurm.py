@@ -5,79 +5,13 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
-import pytest
+from farm_run import PATIENCE, FarmRun
 from slurm import NODES, Cluster
 
 from accelerator_cosim._shard import shard_of
-from accelerator_cosim.farm import unpack
-
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLE_LIMIT = 150e6
-PATIENCE = 120.0
-
-
-class FarmRun:
-    """A farm that runs, with what it says."""
-
-    def __init__(self, cluster: Cluster, bundle: Path, folder: Path, *words: str) -> None:
-        self.results = folder / "results"
-        self.junit = folder / "junit.xml"
-        self.go = folder / "go"
-        self.log = folder / "farm.log"
-        self._read = 0
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "accelerator_cosim", "farm", "--launcher", "slurm",
-             "--results", self.results, "--junit", self.junit, "--voice", "2", bundle, *words],
-            env={**cluster.environment, "FARM_GO": str(self.go)},
-            stdout=self.log.open("w"), stderr=subprocess.STDOUT)
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def read_until(self, pattern: str) -> None:
-        """Waits for a line, after that of the last time."""
-        deadline = time.monotonic() + PATIENCE
-        while not (found := re.compile(pattern).search(self.said, self._read)):
-            assert self.process.poll() is None, f"{pattern!r} was not said:\n{self.said}"
-            assert time.monotonic() < deadline, f"{pattern!r} was not said:\n{self.said}"
-            time.sleep(0.1)
-        self._read = found.end()
-
-    def wait(self, seconds: float = PATIENCE) -> int:
-        status = self.process.wait(seconds)
-        print(self.said, end="")
-        return status
-
-    def cases(self) -> list[ElementTree.Element]:
-        return list(ElementTree.parse(self.junit).iter("testcase"))
-
-    def errors(self) -> dict[str, str]:
-        """Name of the case and what it says."""
-        return {case.get("name") or "": error.get("message") or ""
-                for case in self.cases() for error in case.iter("error")}
-
-    def kill(self) -> None:
-        # What is left waits no longer.
-        self.go.touch()
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def farms(cluster: Cluster) -> Iterator[list[FarmRun]]:
-    started: list[FarmRun] = []
-    yield started
-    for farm in started:
-        farm.kill()
-    cluster.wait_queue_empty()
 
 
 def names_of(job: int, jobs: int) -> list[str]:
@@ -91,39 +25,6 @@ def wait_begun(folder: Path, count: int) -> None:
     while len(list(folder.glob("*.began"))) < count:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def test_examples_pass(
-    cluster: Cluster, farms: list[FarmRun], tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    packed = tmp_path / "examples.tar.gz"
-    options = []
-    if qemu := pytestconfig.getoption("--cosim-qemu"):
-        options = [f"--cosim-qemu={qemu}"]
-    subprocess.run([sys.executable, "-m", "accelerator_cosim", "bundle", "--out", packed,
-                    ROOT / "examples/driver-tests", "--", *options], check=True, timeout=600)
-    assert packed.stat().st_size < BUNDLE_LIMIT
-    bundle = tmp_path / "bundle"
-    unpack(packed, bundle)
-    for path in (bundle, *bundle.rglob("*")):
-        path.chmod(path.stat().st_mode & ~0o222)
-
-    def state() -> dict[Path, tuple[int, int]]:
-        return {path: (path.stat().st_mtime_ns, path.stat().st_size)
-                for path in bundle.rglob("*")}
-
-    before = state()
-    farm = FarmRun(cluster, bundle, tmp_path, "--jobs", "4")
-    farms.append(farm)
-    assert farm.wait(900) == 0
-    assert re.search(r"^14 passed in \d+ s$", farm.said, re.M)
-    assert len(farm.cases()) == 14
-    nodes = {each.get("value") for case in farm.cases() for each in case.iter("property")
-             if each.get("name") == "cosim_node"}
-    assert nodes == set(NODES)
-    # It is what was packed that ran, and nothing in it was written.
-    assert state() == before
-    assert not (farm.results / "job-0").exists()
 
 
 def test_a_test_that_fails(
