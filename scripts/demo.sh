@@ -20,6 +20,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     regs: every size and alignment of access to registers
                     probe: ordering, byte enables and DMA errors, two vCPUs
                     vfio: the probe's RTL through vfio-pci, behind a virtual IOMMU
+                    xdma: a card behind the ports of XDMA, likewise
                     virtio_net: a network card in RTL; a second VM is pinged through
                     it, and 1 MiB goes each way by TCP (scripts/run-cosim.sh has more)
   --blocks N        blocks to sort (default 64)
@@ -42,7 +43,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --sim PROGRAM     your own simulation, as scripts/build-sim.sh makes it, instead
                     of an example's; with --shell or --run
   --iommu           put the card behind a virtual IOMMU (intel-iommu), with
-                    intel_iommu=on for the kernel; --example vfio has it anyway
+                    intel_iommu=on for the kernel; vfio and xdma have it anyway
   --memory MB       of the VM (default 512, with --disk 2048)
   --cpus N          of the VM (default 2)
   --append TEXT     added to the kernel's command line
@@ -162,7 +163,7 @@ case $EXAMPLE in
     ARGS="--rounds,$ROUNDS,--seed,$SEED"
     DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
     ;;
-  vfio) ARGS="--seed,$SEED" ;;
+  vfio | xdma) ARGS="--seed,$SEED" ;;
   # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
   # machine's SATA controller while the other vCPU maps the card out and in.
   regs)
@@ -170,7 +171,7 @@ case $EXAMPLE in
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, regs, probe, vfio and virtio_net have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, regs, probe, vfio, xdma and virtio_net have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
@@ -288,7 +289,7 @@ esac
 # On a busy host the timer may look broken to a kernel that checks it.
 APPEND="console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=$WHAT accel.args=$ARGS"
 MACHINE=q35 BEFORE=()
-if [[ $EXAMPLE == vfio || $IOMMU == yes ]]; then
+if [[ $EXAMPLE == vfio || $EXAMPLE == xdma || $IOMMU == yes ]]; then
   # Interrupts are remapped as well, which KVM's own interrupt controller cannot do. The
   # IOMMU comes before what is behind it.
   [[ $ACCEL != kvm ]] || MACHINE=q35,kernel-irqchip=split

@@ -38,6 +38,7 @@ SUITES=(
   'record:a record of a sort agrees with driver and RTL, and is read after a kill'
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
+  'xdma:the card behind the ports of XDMA, with memory and with streams, by a program of the guest'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
@@ -307,6 +308,13 @@ suite_probe() {
 
 suite_vfio() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example vfio
+}
+
+suite_xdma() {
+  local stream=build/xdma-stream
+  scripts/demo.sh --qemu "$QEMU_DIR" --example xdma
+  scripts/build-sim.sh xdma -G Stream=1 --out "$stream"
+  scripts/demo.sh --qemu "$QEMU_DIR" --example xdma --sim "$stream/xdma"
 }
 
 suite_network() {

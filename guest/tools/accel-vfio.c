@@ -7,7 +7,6 @@
  */
 #include "accel.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -16,15 +15,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "probe.h"
+#include "vfio.h"
 
-#define PAGE 4096
 #define BUFFER_BYTES (16 * PAGE)
 /* What the device calls the buffer. A guest has no memory there unless it has very much. */
 #define BUFFER_IOVA (1ULL << 36)
@@ -41,16 +39,14 @@ static const char usage[] =
 	"\n"
 	"Status: 0 all as promised, 1 not so, 2 the work could not be done\n";
 
-static char address[PCI_ADDRESS_BYTES];
+static struct vfio_card card;
 static struct random dice;
-static int container, device, kernel_log;
+static int kernel_log;
 static volatile void *bar;
 /* Memory of the program, and what it must hold. */
 static volatile uint8_t *buffer;
 static uint8_t shadow[BUFFER_BYTES];
-static struct vfio_region_info bar_region = { .argsz = sizeof(bar_region) };
-static struct vfio_region_info config_region = { .argsz = sizeof(config_region) };
-static int event[PROBE_VECTORS];
+static struct vfio_region_info bar_region;
 static unsigned int faults_seen;
 
 static uint32_t read32(size_t offset)
@@ -130,7 +126,7 @@ static void expect_fault(const char *what, bool write, uint64_t target)
 		if (strstr(text, "DRHD: handling fault status"))
 			continue;
 		if (!strstr(text, "DMAR: ") || !strstr(text, kind) || !strstr(text, place) ||
-		    !strstr(text, address + strlen("0000:"))) {
+		    !strstr(text, card.address + strlen("0000:"))) {
 			fail("%s: expected a fault of a %s at %#llx, the kernel says: %.200s", what,
 			     write ? "write" : "read", (unsigned long long)target, text);
 			continue;
@@ -162,153 +158,6 @@ static void wait_for_log(void)
 		begin = now_ms();
 }
 
-/* ---- VFIO ---- */
-
-static void bind_vfio(void)
-{
-	char driver[256], path[128];
-	ssize_t got;
-	int error = write_attribute(address, "driver_override", "vfio-pci");
-
-	if (!error) {
-		int probe = open("/sys/bus/pci/drivers_probe", O_WRONLY | O_CLOEXEC);
-
-		if (probe < 0 || write(probe, address, strlen(address)) < 0)
-			error = errno;
-		close(probe);
-	}
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver", address);
-	got = readlink(path, driver, sizeof(driver) - 1);
-	driver[got < 0 ? 0 : got] = '\0';
-	if (error || !strstr(driver, "/vfio-pci"))
-		die("%s is not bound to vfio-pci: %s", address,
-		    error ? strerror(error) : driver[0] ? driver : "no driver takes it");
-}
-
-static void get_region(unsigned int index, struct vfio_region_info *region)
-{
-	region->index = index;
-	if (ioctl(device, VFIO_DEVICE_GET_REGION_INFO, region))
-		die("region %u of %s: %s", index, address, strerror(errno));
-}
-
-/* A vector each has an event of its own. */
-static void enable_msix(void)
-{
-	struct vfio_irq_info about = { .argsz = sizeof(about), .index = VFIO_PCI_MSIX_IRQ_INDEX };
-	struct {
-		struct vfio_irq_set set;
-		int event[PROBE_VECTORS];
-	} request = {
-		.set = {
-			.argsz = sizeof(request),
-			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-			.index = VFIO_PCI_MSIX_IRQ_INDEX,
-			.count = PROBE_VECTORS,
-		},
-	};
-
-	if (ioctl(device, VFIO_DEVICE_GET_IRQ_INFO, &about))
-		die("vectors of %s: %s", address, strerror(errno));
-	expect("vectors that VFIO knows", PROBE_VECTORS, about.count);
-	for (unsigned int i = 0; i < PROBE_VECTORS; i++) {
-		event[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (event[i] < 0)
-			die("no eventfd: %s", strerror(errno));
-		request.event[i] = event[i];
-	}
-	if (ioctl(device, VFIO_DEVICE_SET_IRQS, &request))
-		die("MSI-X of %s cannot be enabled: %s", address, strerror(errno));
-}
-
-static void open_device(void)
-{
-	struct vfio_group_status status = { .argsz = sizeof(status) };
-	struct vfio_device_info about = { .argsz = sizeof(about) };
-	char link[256], path[128], *name;
-	ssize_t got;
-	int group;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", address);
-	got = readlink(path, link, sizeof(link) - 1);
-	if (got < 0)
-		die("%s has no IOMMU group: is there an IOMMU, and intel_iommu=on?", address);
-	link[got] = '\0';
-	name = strrchr(link, '/') + 1;
-	snprintf(path, sizeof(path), "/dev/vfio/%s", name);
-	report("iommu_group", "%s", name);
-
-	container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	if (container < 0 || ioctl(container, VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
-	    ioctl(container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1)
-		die("/dev/vfio/vfio: no type 1 IOMMU: %s", strerror(errno));
-	group = open(path, O_RDWR | O_CLOEXEC);
-	if (group < 0 || ioctl(group, VFIO_GROUP_GET_STATUS, &status))
-		die("%s cannot be opened: %s", path, strerror(errno));
-	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
-		die("IOMMU group %s is not viable: another driver has a part of it", name);
-	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) ||
-	    ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
-		die("%s has no IOMMU: %s", path, strerror(errno));
-	device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, address);
-	if (device < 0 || ioctl(device, VFIO_DEVICE_GET_INFO, &about))
-		die("%s cannot be had from VFIO: %s", address, strerror(errno));
-	if (!(about.flags & VFIO_DEVICE_FLAGS_RESET))
-		fail("VFIO has no reset for %s", address);
-	get_region(VFIO_PCI_BAR0_REGION_INDEX, &bar_region);
-	get_region(VFIO_PCI_CONFIG_REGION_INDEX, &config_region);
-	bar = mmap(NULL, bar_region.size, PROT_READ | PROT_WRITE, MAP_SHARED, device,
-		   (off_t)bar_region.offset);
-	if (bar == MAP_FAILED)
-		die("BAR 0 of %s cannot be mapped: %s", address, strerror(errno));
-}
-
-static void set_command(uint16_t bits, bool on)
-{
-	const off_t place = (off_t)config_region.offset + 4;
-	uint16_t command, now;
-
-	if (pread(device, &command, sizeof(command), place) != sizeof(command))
-		die("the command register cannot be read: %s", strerror(errno));
-	command = (uint16_t)(on ? command | bits : command & ~bits);
-	if (pwrite(device, &command, sizeof(command), place) != sizeof(command))
-		die("the command register cannot be written: %s", strerror(errno));
-	if (pread(device, &now, sizeof(now), place) != sizeof(now))
-		die("the command register cannot be read: %s", strerror(errno));
-	expect("command register", command, now);
-}
-
-#define BUS_MASTER 4
-
-static void map(volatile void *memory, uint64_t iova, uint64_t bytes, uint32_t rights)
-{
-	struct vfio_iommu_type1_dma_map request = {
-		.argsz = sizeof(request),
-		.flags = rights,
-		.vaddr = (uint64_t)(uintptr_t)memory,
-		.iova = iova,
-		.size = bytes,
-	};
-
-	if (ioctl(container, VFIO_IOMMU_MAP_DMA, &request))
-		die("%#llx bytes cannot be mapped at %#llx: %s", (unsigned long long)bytes,
-		    (unsigned long long)iova, strerror(errno));
-}
-
-static void unmap(uint64_t iova, uint64_t bytes)
-{
-	struct vfio_iommu_type1_dma_unmap request = {
-		.argsz = sizeof(request),
-		.iova = iova,
-		.size = bytes,
-	};
-
-	if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &request) || request.size != bytes)
-		die("%#llx cannot be unmapped: %s", (unsigned long long)iova, strerror(errno));
-}
-
-#define READ_WRITE (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
-
 /* Where a page of the program is in the guest's memory. */
 static uint64_t physical_address(volatile void *memory)
 {
@@ -323,16 +172,6 @@ static uint64_t physical_address(volatile void *memory)
 	if (!(entry >> 63) || !(entry << 9))
 		die("the page at %p has no physical address", (void *)(uintptr_t)memory);
 	return (entry << 9 >> 9) * PAGE;
-}
-
-static volatile uint8_t *new_pages(size_t bytes)
-{
-	volatile uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-					MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	if (memory == MAP_FAILED || mlock((void *)(uintptr_t)memory, bytes))
-		die("no memory: %s", strerror(errno));
-	return memory;
 }
 
 /* ---- what the RTL does ---- */
@@ -424,13 +263,13 @@ static void mmio(void)
 			value = random64(&dice);
 			if (at & 8)
 				bar_write(bar, RAM + at, bytes, value);
-			else if (pwrite(device, &value, bytes, place) != (ssize_t)bytes)
+			else if (pwrite(card.device, &value, bytes, place) != (ssize_t)bytes)
 				die("BAR 0 cannot be written: %s", strerror(errno));
 			memcpy(ram + at, &value, bytes);
 			expected = value = 0;
 			memcpy(&expected, ram + at, bytes);
 			expect("register RAM, mapped", expected, bar_read(bar, RAM + at, bytes));
-			if (pread(device, &value, bytes, place) != (ssize_t)bytes)
+			if (pread(card.device, &value, bytes, place) != (ssize_t)bytes)
 				die("BAR 0 cannot be read: %s", strerror(errno));
 			expect("register RAM, by read()", expected, value);
 		}
@@ -471,14 +310,14 @@ static void dma(void)
 /* Waits for one interrupt of a vector; none may have come from another. */
 static void expect_interrupt(unsigned int vector)
 {
-	struct pollfd wait = { .fd = event[vector], .events = POLLIN };
+	struct pollfd wait = { .fd = card.event[vector], .events = POLLIN };
 	uint64_t count = 0;
 
 	if (poll(&wait, 1, PATIENCE_MS) != 1)
 		die("no interrupt of vector %u within %u ms", vector, PATIENCE_MS);
 	for (unsigned int i = 0; i < PROBE_VECTORS; i++) {
 		count = 0;
-		if (read(event[i], &count, sizeof(count)) < 0 && errno != EAGAIN)
+		if (read(card.event[i], &count, sizeof(count)) < 0 && errno != EAGAIN)
 			die("the event of vector %u cannot be read: %s", i, strerror(errno));
 		expect(i == vector ? "interrupts of the vector" : "interrupts of other vectors",
 		       i == vector, count);
@@ -519,7 +358,7 @@ static void msix(void)
 /* Where nothing is mapped, and where something was. */
 static void not_mapped(void)
 {
-	volatile uint8_t *other = new_pages(PAGE);
+	volatile uint8_t *other = vfio_pages(PAGE);
 	const uint64_t was = BUFFER_IOVA + 2 * BUFFER_BYTES, secret = random64(&dice);
 	uint64_t got, physical;
 
@@ -532,10 +371,10 @@ static void not_mapped(void)
 	expect_refusal("DMA at a physical address", physical, true);
 	expect("memory at that address", secret, *(volatile uint64_t *)other);
 
-	map(other, was, PAGE, READ_WRITE);
+	vfio_map(&card, other, was, PAGE, VFIO_READ_WRITE);
 	expect("DMA of a new mapping", 0, dma_read(was, &got));
 	expect("its data", secret, got);
-	unmap(was, PAGE);
+	vfio_unmap(&card, was, PAGE);
 	expect_refusal("DMA where something was mapped", was, true);
 	expect("memory that was mapped", secret, *(volatile uint64_t *)other);
 	check_dma("DMA of the buffer after all this");
@@ -545,12 +384,12 @@ static void not_mapped(void)
 /* Memory that the device may read and not write. */
 static void read_only(void)
 {
-	volatile uint8_t *other = new_pages(PAGE);
+	volatile uint8_t *other = vfio_pages(PAGE);
 	const uint64_t place = BUFFER_IOVA + 4 * BUFFER_BYTES, value = random64(&dice);
 	uint64_t got;
 
 	*(volatile uint64_t *)other = value;
-	map(other, place, PAGE, VFIO_DMA_MAP_FLAG_READ);
+	vfio_map(&card, other, place, PAGE, VFIO_DMA_MAP_FLAG_READ);
 	/*
 	 * The write comes first: QEMU's model of the IOMMU has an entry of its own cache
 	 * refuse an access without telling the guest.
@@ -563,7 +402,7 @@ static void read_only(void)
 	expect("its data", value, got);
 	expect("another write of it", SLVERR, dma_write(place, ~value, 0xff));
 	expect("memory that may be read", value, *(volatile uint64_t *)other);
-	unmap(place, PAGE);
+	vfio_unmap(&card, place, PAGE);
 	check_dma("DMA of the buffer after that");
 	munmap((void *)(uintptr_t)other, PAGE);
 }
@@ -571,9 +410,9 @@ static void read_only(void)
 /* Without bus mastering nothing leaves the card, so the IOMMU has nothing to say. */
 static void no_bus_master(void)
 {
-	set_command(BUS_MASTER, false);
+	vfio_command(&card, VFIO_BUS_MASTER, false);
 	expect_refusal("DMA without bus mastering", BUFFER_IOVA, false);
-	set_command(BUS_MASTER, true);
+	vfio_command(&card, VFIO_BUS_MASTER, true);
 	check_dma("DMA with bus mastering again");
 	expect_quiet("DMA with bus mastering again");
 }
@@ -582,10 +421,10 @@ static void reset(void)
 {
 	write32(SCRATCH, 0x12345678);
 	expect("SCRATCH", 0x12345678, read32(SCRATCH));
-	if (ioctl(device, VFIO_DEVICE_RESET))
-		die("%s cannot be reset: %s", address, strerror(errno));
+	if (ioctl(card.device, VFIO_DEVICE_RESET))
+		die("%s cannot be reset: %s", card.address, strerror(errno));
 	/* The kernel restores the command register as it found it. */
-	set_command(BUS_MASTER, true);
+	vfio_command(&card, VFIO_BUS_MASTER, true);
 	expect("SCRATCH after a reset", 0, read32(SCRATCH));
 	expect("LIT_ERRORS after a reset", 0, read32(LIT_ERRORS));
 	check_dma("DMA after a reset");
@@ -628,16 +467,14 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	find_function(PROBE_VENDOR, PROBE_DEVICE, address);
-	report_function(address);
-	bind_vfio();
-	open_device();
-	buffer = new_pages(BUFFER_BYTES);
+	vfio_open(&card, PROBE_VENDOR, PROBE_DEVICE);
+	bar = vfio_bar(&card, 0, &bar_region);
+	buffer = vfio_pages(BUFFER_BYTES);
 	for (size_t i = 0; i < BUFFER_BYTES; i++)
 		buffer[i] = shadow[i] = (uint8_t)random64(&dice);
-	map(buffer, BUFFER_IOVA, BUFFER_BYTES, READ_WRITE);
-	set_command(BUS_MASTER, true);
-	enable_msix();
+	vfio_map(&card, buffer, BUFFER_IOVA, BUFFER_BYTES, VFIO_READ_WRITE);
+	vfio_command(&card, VFIO_BUS_MASTER, true);
+	vfio_msix(&card, PROBE_VECTORS);
 	open_log();
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) {
 		tests[i].run();

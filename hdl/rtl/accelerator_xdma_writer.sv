@@ -86,13 +86,21 @@ module accelerator_xdma_writer
   assign aw_len_o   = len_q;
   assign aw_burst_o = fixed_q ? 2'b00 : BurstIncr;
 
+  // What waits for ready stays as it is.
+  logic stalled_q, drop_q, drop;
+  assign drop = stalled_q ? drop_q : drop_i;
+  always_ff @(posedge clk_i) begin
+    stalled_q <= rst_ni && w_valid_o && !w_ready_i;
+    drop_q    <= drop;
+  end
+
   // The word that goes.
   logic [CountWidth-1:0] in_word;
   assign in_word     = CountWidth'(WordBytes) - CountWidth'(lane_q);
   assign pop_bytes_o = (left_q < HaveWidth'(in_word)) ? CountWidth'(left_q) : in_word;
   assign w_valid_o   = state_q == StData && level_i >= (CountWidth + 1)'(pop_bytes_o);
   assign w_data_o    = data_i << {lane_q, 3'd0};
-  assign w_strb_o    = drop_i ? '0 : (~({WordBytes{1'b1}} << pop_bytes_o)) << lane_q;
+  assign w_strb_o    = drop ? '0 : (~({WordBytes{1'b1}} << pop_bytes_o)) << lane_q;
   assign w_last_o    = left_q == HaveWidth'(pop_bytes_o);
   assign pop_o       = w_valid_o && w_ready_i;
 

@@ -55,6 +55,13 @@ class Memory(MemoryRegion):
         await super()._write(address, data, **kwargs)
 
 
+    def get(self, address, length):
+        return bytes(self.mem[address:address + length])
+
+    def put(self, address, data):
+        self.mem[address:address + len(data)] = bytes(data)
+
+
 class StreamBus(AxiStreamBus):
     """The IP has the number of the channel at the end of a signal's name."""
 
@@ -71,16 +78,16 @@ class Bench:
         self.host = host
         self.rng = random.Random(random.random())
         self.alloc = Allocator(BASE, HOST_BYTES)
-        args = {"clock": dut.axi_aclk, "reset": dut.axi_aresetn, "reset_active_level": False}
+        args = {"clock": dut.sys_clk, "reset": dut.axi_aresetn, "reset_active_level": False}
         quiet = []
         self.memory = Memory(CARD_BYTES)
         if not STREAM:
             self.card = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), target=self.memory, **args)
             quiet += [self.card.write_if, self.card.read_if]
         else:
-            self.sinks = [AxiStreamSink(StreamBus(dut, "m_axis_h2c", n), dut.axi_aclk,
+            self.sinks = [AxiStreamSink(StreamBus(dut, "m_axis_h2c", n), dut.sys_clk,
                                         dut.axi_aresetn, False) for n in range(H2CS)]
-            self.sources = [AxiStreamSource(StreamBus(dut, "s_axis_c2h", n), dut.axi_aclk,
+            self.sources = [AxiStreamSource(StreamBus(dut, "s_axis_c2h", n), dut.sys_clk,
                                             dut.axi_aresetn, False) for n in range(C2HS)]
             quiet += self.sinks + self.sources
         self.axil, self.bypass = Memory(1 << 16), Memory(1 << 16)
@@ -134,7 +141,7 @@ class Bench:
 
     async def clocks(self, count):
         for _ in range(count):
-            await RisingEdge(self.dut.axi_aclk)
+            await RisingEdge(self.dut.sys_clk)
 
 
 INPUTS = ([f"{bus}_{n}" for bus in ("m_axi", "m_axib")
@@ -199,27 +206,24 @@ async def axil_and_bypass(dut):
     host, bench = await start(dut)
     bench.stall(40)
     shadow = {1: bytearray(random_bytes(512)), 2: bytearray(random_bytes(512))}
-    bench.axil.write(0, bytes(shadow[1]))
-    bench.bypass.write(0, bytes(shadow[2]))
-    tags = []
+    bench.axil.put(0, bytes(shadow[1]))
+    bench.bypass.put(0, bytes(shadow[2]))
     for _ in range(150):
         kind = random.choice((1, 2))
         bar = AXIL_BAR if kind == 1 else BYPASS_BAR
         length = random.choice((1, 2, 3, 4, 4, 4, 5, 7, 8, 8))
         offset = random.randrange(512 - length)
-        if random.random() < 0.5:
+        # A read waits for the writes before it, on the other BAR as well.
+        if random.random() < 0.7:
             data = random.getrandbits(8 * length)
             host.push_write(window(kind, offset), length, data, bar=bar)
             shadow[kind][offset:offset + length] = data.to_bytes(length, "little")
         else:
             want = int.from_bytes(shadow[kind][offset:offset + length], "little")
-            tags.append((host.push_read(window(kind, offset), length, bar=bar), want))
+            assert await host.read(window(kind, offset), length, bar=bar) == want
     await host.quiet(100000)
-    for tag, want in tags:
-        (done,) = host.find(1, tag)
-        assert (done.status, done.value) == (0, want)
-    assert bench.axil.read(0, 512) == bytes(shadow[1])
-    assert bench.bypass.read(0, 512) == bytes(shadow[2])
+    assert bench.axil.get(0, 512) == bytes(shadow[1])
+    assert bench.bypass.get(0, 512) == bytes(shadow[2])
     host.check()
 
 
@@ -230,11 +234,13 @@ async def axil_and_bypass_errors(dut):
     for kind, bar in ((1, AXIL_BAR), (2, BYPASS_BAR)):
         assert await host.read(window(kind, 0x44), 4, bar=bar, status=1) is not None
         await host.write(window(kind, 0x44), 4, 0, bar=bar, status=1)
-        await host.read(window(kind, 0x48), 4, bar=bar)
-        await host.write(window(kind, 0x48), 4, 0, bar=bar)
+        # The word that is bad has 64 bytes at most.
+        await host.read(window(kind, 0x84), 4, bar=bar)
+        await host.write(window(kind, 0x84), 4, 0, bar=bar)
         # Half of it is bad.
         await host.read(window(kind, 0x40), 8, bar=bar, status=1)
-        await host.read(window(kind, 0x48), 8, bar=bar)
+        await host.write(window(kind, 0x40), 8, 0, bar=bar, status=1)
+        await host.read(window(kind, 0x80), 8, bar=bar)
     host.check()
 
 
@@ -404,7 +410,7 @@ def random_moves(bench, count, c2h, longest=4500):
 
 
 def expected_h2c(bench, moves):
-    card = bytearray(bench.memory.read(0, CARD_BYTES))
+    card = bytearray(bench.memory.get(0, CARD_BYTES))
     for length, src, dst, _ in moves:
         card[dst:dst + length] = bench.host.read_memory(src, length)
     return bytes(card)
@@ -419,10 +425,9 @@ async def moved(bench, h2c=(), c2h=()):
             host.write_memory(src, host.random.randbytes(length))
     lists = [(channel, moves, write_list(host, bench.alloc, moves, rng=bench.rng))
              for channel, moves in (*h2c, *c2h)]
-    card = bytes(bench.memory.read(0, CARD_BYTES))
+    card = bench.memory.get(0, CARD_BYTES)
     for _, moves in h2c:
         card = expected_h2c(bench, moves)
-        bench.memory.write(0, bench.memory.read(0, CARD_BYTES))
     before = host.read_memory(BASE, HOST_BYTES)
     memory = bytearray(before)
     for _, moves in c2h:
@@ -438,7 +443,7 @@ async def moved(bench, h2c=(), c2h=()):
         await channel.stop()
     await host.quiet()
     if h2c:
-        assert bench.memory.read(0, CARD_BYTES) == card, "memory of the card"
+        assert bench.memory.get(0, CARD_BYTES) == card, "memory of the card"
     after = host.read_memory(BASE, HOST_BYTES)
     assert after == bytes(memory), "memory of the host"
 
@@ -446,7 +451,7 @@ async def moved(bench, h2c=(), c2h=()):
 @test(skip=STREAM)
 async def h2c_random(dut):
     host, bench = await start(dut, delay_max=30)
-    bench.memory.write(0, random_bytes(CARD_BYTES))
+    bench.memory.put(0, random_bytes(CARD_BYTES))
     bench.stall(30)
     await moved(bench, h2c=[(bench.h2c[0], random_moves(bench, 70, False, 1500))])
     host.check()
@@ -455,7 +460,7 @@ async def h2c_random(dut):
 @test(skip=STREAM)
 async def c2h_random(dut):
     host, bench = await start(dut, delay_max=30)
-    bench.memory.write(0, random_bytes(CARD_BYTES))
+    bench.memory.put(0, random_bytes(CARD_BYTES))
     bench.stall(30)
     await moved(bench, c2h=[(bench.c2h[-1], random_moves(bench, 70, True, 1500))])
     host.check()
@@ -465,7 +470,7 @@ async def c2h_random(dut):
 async def every_alignment(dut):
     """Every offset of source and destination within a word, both ways."""
     host, bench = await start(dut)
-    bench.memory.write(0, random_bytes(CARD_BYTES))
+    bench.memory.put(0, random_bytes(CARD_BYTES))
     offsets = range(WORD) if WORD <= 16 else sorted({0, 1, WORD // 2, WORD - 1,
                                                      *random.sample(range(WORD), 6)})
     for channel, c2h in ((bench.h2c[0], False), (bench.c2h[0], True)):
@@ -486,7 +491,7 @@ async def every_alignment(dut):
 @test(skip=STREAM)
 async def lengths_up_to_64_kib(dut):
     host, bench = await start(dut)
-    bench.memory.write(0, random_bytes(CARD_BYTES))
+    bench.memory.put(0, random_bytes(CARD_BYTES))
     for length in (65536, 65536 - 1, 32768 + 3):
         h2c = (length, bench.alloc.take(length, 4096, bench.rng.randrange(4096)),
                bench.rng.randrange(CARD_BYTES - length), 0)
@@ -501,7 +506,7 @@ async def lengths_up_to_64_kib(dut):
 async def all_channels_at_once(dut):
     """Each with a list of its own, in parts of the card's memory that lie apart."""
     host, bench = await start(dut, delay_max=60)
-    bench.memory.write(0, random_bytes(CARD_BYTES))
+    bench.memory.put(0, random_bytes(CARD_BYTES))
     bench.stall(20)
     part = CARD_BYTES // 16
     jobs = {"h2c": [], "c2h": []}
@@ -516,7 +521,7 @@ async def all_channels_at_once(dut):
             moves.append((length, *((card_addr, host_addr) if channel.c2h
                                     else (host_addr, card_addr)), 0))
         jobs["c2h" if channel.c2h else "h2c"].append((channel, moves))
-    memory = bytearray(bench.memory.read(0, CARD_BYTES))
+    memory = bytearray(bench.memory.get(0, CARD_BYTES))
     lists = []
     for channel, moves in jobs["h2c"] + jobs["c2h"]:
         for length, src, dst, _ in moves:
@@ -532,7 +537,7 @@ async def all_channels_at_once(dut):
         assert await channel.idle(20000) == STOPPED
         assert await channel.read(COMPLETED) == 25
     await host.quiet()
-    assert bench.memory.read(0, CARD_BYTES) == bytes(memory)
+    assert bench.memory.get(0, CARD_BYTES) == bytes(memory)
     for _, moves in jobs["c2h"]:
         for length, src, dst, _ in moves:
             assert host.read_memory(dst, length) == bytes(memory[src:src + length])
@@ -650,12 +655,12 @@ async def host_does_not_answer(dut):
     src = bench.alloc.take(8192, 4096)
     host.write_memory(src, b"\x55" * 8192)
     for begin in (0, BURST, 4096 - 4, 8191):
-        bench.memory.write(0, b"\xAA" * 0x4000)
+        bench.memory.put(0, b"\xAA" * 0x4000)
         host.fault(src + begin, src + begin + 1, kinds=1)
         first = write_list(host, bench.alloc, [(8192, src, 0x1000, 0), harmless(bench, channel)],
                            rng=bench.rng)
         await one_error(bench, channel, first, UNSUPPORTED)
-        card = bench.memory.read(0x1000, 8192)
+        card = bench.memory.get(0x1000, 8192)
         written = len(card.rstrip(b"\xAA"))
         assert card == b"\x55" * written + b"\xAA" * (8192 - written)
         assert written <= begin // BURST * BURST, f"{written} bytes of {begin}"
@@ -718,14 +723,14 @@ async def run_is_cleared(dut):
     moves = [(512, src, 512 * n, 0) for n in range(60)]
     first = write_list(host, bench.alloc, moves, rng=bench.rng, blocks=20)
     for wait in (0, 50, 333, 1200):
-        bench.memory.write(0, bytes(0x8000))
+        bench.memory.put(0, bytes(0x8000))
         host.write_memory(src, b"\x77" * 512)
         channel.start(*first)
         await bench.clocks(wait)
         status = await channel.stop()
         done = await channel.read(COMPLETED)
         assert status == IDLE and done < 60, f"{status:#x}, {done} completed"
-        assert bench.memory.read(0, 0x8000) == (b"\x77" * 512 * done).ljust(0x8000, b"\0")
+        assert bench.memory.get(0, 0x8000) == (b"\x77" * 512 * done).ljust(0x8000, b"\0")
         assert await channel.read(STATUS_CLEAR) == IDLE and await channel.read(STATUS) == 0
     # Set anew while the old list is at work: from the first one on.
     channel.start(*first)
@@ -778,12 +783,12 @@ async def halt_and_credits(dut):
         channel.start(*first)
         total = 0
         for credits in (1, 2, 13, 5):
-            await bench.clocks(400)
+            await bench.clocks(1500)
             assert await channel.read(COMPLETED) == total
             assert await channel.read_list(CREDITS) == 0
             channel.write_list(CREDITS, credits)
             total += credits
-        await bench.clocks(600)
+        await bench.clocks(1500)
         assert await channel.read(COMPLETED) == total and await channel.read(STATUS) == BUSY
         channel.write_list(CREDITS, 1000)
         assert await channel.idle() == STOPPED
@@ -892,7 +897,7 @@ async def channel_interrupts(dut):
     the status fell."""
     host, bench = await start(dut, delay_max=10)
     await bench.msix()
-    bench.memory.write(0, random_bytes(4096))
+    bench.memory.put(0, random_bytes(4096))
     for channel in bench.h2c + bench.c2h:
         vector = bench.vector(channel)
         channel.write(MASK_SET, LOG_ALL)
@@ -990,9 +995,9 @@ async def clear_and_event_at_once(dut):
 async def acknowledged(bench, bit, text):
     """Waits for usr_irq_ack of a bit, and sees that it lasts a clock."""
     for _ in range(300):
-        await RisingEdge(bench.dut.axi_aclk)
+        await RisingEdge(bench.dut.sys_clk)
         if int(bench.dut.usr_irq_ack.value) >> bit & 1:
-            await RisingEdge(bench.dut.axi_aclk)
+            await RisingEdge(bench.dut.sys_clk)
             assert not int(bench.dut.usr_irq_ack.value) >> bit & 1
             return
     raise AssertionError(f"no usr_irq_ack[{bit}]: {text}")
@@ -1000,7 +1005,7 @@ async def acknowledged(bench, bit, text):
 
 async def not_acknowledged(bench, clocks=100):
     for _ in range(clocks):
-        await RisingEdge(bench.dut.axi_aclk)
+        await RisingEdge(bench.dut.sys_clk)
         assert int(bench.dut.usr_irq_ack.value) == 0
 
 
@@ -1028,7 +1033,7 @@ async def user_interrupts(dut):
     acks = 0
     dut.usr_irq_req.value = (1 << USERS) - 1
     for _ in range(200):
-        await RisingEdge(dut.axi_aclk)
+        await RisingEdge(dut.sys_clk)
         now = int(dut.usr_irq_ack.value)
         assert not acks & now, "twice"
         acks |= now

@@ -130,6 +130,14 @@ def designs():
     yield "bridge with capabilities", design(
         "bridge.f", "accelerator_pcie_bridge", CapCount=2, CapId=0x0909, CapBytes=0x1004,
         CapOffset=0xC0)
+    for width in (64, 128, 256, 512):
+        for stream in (0, 1):
+            yield f"XDMA, {width} bits, {'streams' if stream else 'm_axi'}", design(
+                "bridge.f", "accelerator_xdma", DataWidth=width, Stream=stream,
+                H2cChannels=width // 128 or 1, C2hChannels=4 - width // 256,
+                AxilBarSize="1048576" if stream else "0", BypassBarSize=65536)
+    yield "XDMA, INTx and no MSI-X", design(
+        "bridge.f", "accelerator_xdma", MsixVectors=0, IntxPin=1, NumUsrIrq=16)
     # Bridges of other channels, where there are any.
     if (HDL / "rtl/accelerator_nic_bridge.sv").exists():
         for width in (8, 16, 32, 64, 128, 256, 512):
