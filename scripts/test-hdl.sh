@@ -19,7 +19,7 @@ Tests the SystemVerilog. The last line is: N passed, N failed.
   --quick    no cocotb suites
   --seed N   random seed of the cocotb suites, to repeat a run; each prints its own
   SUITE      cocotb suites by name or its beginning, and nothing else: bridge, nic,
-             uart, regs, sort, probe, virtio_net; hdl/tests/run.py lists them
+             uart, regs, sort, probe, virtio_net, xdma; hdl/tests/run.py lists them
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
@@ -325,6 +325,13 @@ if ((${#suites[@]} == 0)); then
       "DataWidth=$width"
   done
   check 'lint of the UART bridge' lint bridge.f accelerator_uart_bridge
+  for width in 64 128 256 512; do
+    check "lint of XDMA, $width bits" lint bridge.f accelerator_xdma "DataWidth=$width" \
+      H2cChannels=4 C2hChannels=3 NumUsrIrq=16 "AxilBarSize=64'h100000" "BypassBarSize=64'h100000"
+    check "lint of XDMA with streams, $width bits" lint bridge.f accelerator_xdma \
+      "DataWidth=$width" Stream=1 C2hChannels=2 IntxPin=1 MsixVectors=0
+  done
+  check 'lint of the example xdma with streams' lint examples/xdma/xdma.f xdma_top Stream=1
   for folder in "$hdl"/examples/*/; do
     example=$(basename "$folder")
     check "lint of $example" lint "examples/$example/$example.f" "${example}_top"
@@ -347,6 +354,17 @@ if ((${#suites[@]} == 0)); then
   check 'refuses DmaIdWidth 0' refuses 'MmioIdWidth is 1, DmaIdWidth is 0;' DmaIdWidth=0
   check 'refuses 65 DMA requests' refuses 'DmaWrites is 33, DmaReads is 32;' DmaWrites=33 \
     DmaReads=32
+  check 'refuses an XDMA of 32 bits' refuses_in accelerator_xdma 'DataWidth is 32;' DataWidth=32
+  check 'refuses an XDMA with 5 channels' refuses_in accelerator_xdma 'C2hChannels is 5;' \
+    C2hChannels=5
+  check 'refuses an XDMA with 17 user interrupts' refuses_in accelerator_xdma 'NumUsrIrq is 17;' \
+    NumUsrIrq=17
+  check 'refuses an XDMA with 33 vectors' refuses_in accelerator_xdma 'MsixVectors is 33;' \
+    MsixVectors=33
+  check 'refuses an XDMA with bursts of 8 KiB' refuses_in accelerator_xdma 'BurstBytes is 8192;' \
+    BurstBytes=8192
+  check 'refuses an XDMA with a BAR of 8 GiB' refuses_in accelerator_xdma \
+    'AxilBarSize is 0x200000000' "AxilBarSize=64'h200000000"
   check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
   check 'refuses DataWidth 24' refuses_in accelerator_nic_bridge 'DataWidth is 24;' DataWidth=24
   check 'refuses DataWidth 4' refuses_in accelerator_nic_bridge 'DataWidth is 4;' DataWidth=4

@@ -167,6 +167,58 @@ void virtio_net() {
     for (int n = 0; n < 200; ++n) read(0x14, 1);
 }
 
+// A driver of XDMA (PG195): registers of the card, a list each way of which each byte moves, and
+// interrupts of the channels and of a user. The windows are those of accelerator_xdma.
+void xdma() {
+    constexpr uint64_t kAxil = 1ULL << 62, kLists = kBase, kData = kBase + 0x10000;
+    constexpr int kCount = 6;
+    const int msix[9] = {2 | 8, 0, 128, 512, 0, 3, 8, 0, 0};
+    si_push_function(msix);
+    accesses(kAxil + 0x04, 4);
+    read(kAxil, 4);
+    for (uint64_t target = 0; target < 7; ++target) read(target << 12, 4);
+    for (int c2h = 0; c2h < 2; ++c2h) {
+        for (uint64_t n = 0; n < kCount; ++n) {
+            // Addresses of no alignment; the card's memory is where the other list reads it.
+            const uint64_t host = kData + 0x8000 * static_cast<uint64_t>(c2h) + 0x407 * n;
+            const uint64_t card = 0x100 + 0x3FD * n;
+            const bool last = n == kCount - 1;
+            struct {
+                uint32_t control, bytes;
+                uint64_t source, destination, next;
+            } const descriptor = {0xAD4B0000 | (last ? 3U : 0U), 1000, c2h ? card : host,
+                                  c2h ? host : card, 0};
+            si_memory_write(kLists + 0x1000 * static_cast<uint64_t>(c2h) + 32 * n,
+                            reinterpret_cast<const uint8_t *>(&descriptor), 32);
+            for (uint64_t i = 0; c2h == 0 && i < 1000; ++i) {
+                const uint8_t byte = static_cast<uint8_t>(mix(n << 16 | i));
+                si_memory_write(host + i, &byte, 1);
+            }
+        }
+    }
+    write(0x20A0, 4, 0x0100);
+    write(0x2080, 4, 0x0B0A0908);
+    write(0x2014, 4, 3);
+    write(0x2008, 4, 0xF);
+    for (uint64_t c2h = 0; c2h < 2; ++c2h) {
+        const uint64_t regs = 0x1000 * c2h;
+        write(regs + 0x90, 4, 2);
+        write(regs + 0x4080, 4, (kLists + 0x1000 * c2h) & 0xFFFFFFFF);
+        write(regs + 0x4084, 4, kBase >> 32);
+        write(regs + 0x4088, 4, kCount - 1);
+        write(regs + 0x04, 4, 0x00FFFE7F);
+        for (int n = 0; n < 600; ++n) read(regs + 0x40, 4);
+        read(regs + 0x48, 4);
+        read(regs + 0x44, 4);
+    }
+    for (uint64_t user = 0; user < 4; ++user) {
+        write(kAxil + 0x08, 4, 1ULL << user);
+        read(0x2048, 4);
+        write(kAxil + 0x08, 4, 0);
+    }
+    read(kAxil + 0x0C, 4);
+}
+
 // What the bridge meets, set up before it opens, and what it did, written when the program ends.
 struct Scripted {
     Scripted() {
@@ -190,6 +242,7 @@ struct Scripted {
         else if (script == "uart") uart_example();
         else if (script == "uart_bridge") uart_bridge();
         else if (script == "virtio_net") virtio_net();
+        else if (script == "xdma") xdma();
         else std::abort();
     }
 
