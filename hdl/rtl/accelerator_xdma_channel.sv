@@ -95,8 +95,8 @@ module accelerator_xdma_channel
   localparam int unsigned WordBytes  = DataWidth / 8;
   localparam int unsigned LaneWidth  = $clog2(WordBytes);
   localparam int unsigned CountWidth = LaneWidth + 1;
-  localparam bit          StreamIn   = C2h && Stream;
-  localparam bit          StreamOut  = !C2h && Stream;
+  localparam bit          FromStream = C2h && Stream;
+  localparam bit          ToStream   = !C2h && Stream;
 
   ///////////////
   // Registers //
@@ -190,7 +190,7 @@ module accelerator_xdma_channel
   always_comb begin
     bad_magic  = desc_q.magic != DescMagic;
     bad_length = desc_q.len == '0 ||
-                 (StreamIn && desc_q.len[LaneWidth-1:0] != '0);
+                 (FromStream && desc_q.len[LaneWidth-1:0] != '0);
     bad_align  = fixed && (desc_q.len[LaneWidth-1:0] != '0 ||
                            (C2h ? desc_q.src_addr[LaneWidth-1:0]
                                 : desc_q.dst_addr[LaneWidth-1:0]) != '0);
@@ -212,7 +212,7 @@ module accelerator_xdma_channel
   end
 
   assign move_start = state_q == StCheck && !check_fails && desc_q.len != '0;
-  assign cancel     = StreamIn && state_q == StMove && !run && taken == '0;
+  assign cancel     = FromStream && state_q == StMove && !run && taken == '0;
   assign desc_done  = state_q == StCount && !failed_q;
 
   always_comb begin
@@ -285,7 +285,7 @@ module accelerator_xdma_channel
         StMove: if (sink_done) begin
           failed_q <= move_errors != '0;
           if (cancelled_q) state_q <= StStop;
-          else if (StreamIn && !control[CtrlNoMeta] && move_errors == '0) state_q <= StMeta;
+          else if (FromStream && !control[CtrlNoMeta] && move_errors == '0) state_q <= StMeta;
           else state_q <= StCount;
         end
 
@@ -328,7 +328,7 @@ module accelerator_xdma_channel
     .pop_bytes_i(pop_bytes)
   );
 
-  if (StreamIn) begin : gen_stream_in
+  if (FromStream) begin : gen_stream_in
     assign data_ar_valid_o = 1'b0;
     assign data_ar_addr_o  = '0;
     assign data_ar_len_o   = '0;
@@ -378,7 +378,7 @@ module accelerator_xdma_channel
   assign move_errors = (source_errors | sink_errors) & control[23:0];
   assign drop        = (source_errors & control[23:0]) != '0;
 
-  if (StreamOut) begin : gen_stream_out
+  if (ToStream) begin : gen_stream_out
     assign data_aw_valid_o = 1'b0;
     assign data_aw_addr_o  = '0;
     assign data_aw_len_o   = '0;

@@ -172,7 +172,7 @@ void virtio_net() {
 void xdma() {
     constexpr uint64_t kAxil = 1ULL << 62, kLists = kBase, kData = kBase + 0x10000;
     constexpr int kCount = 6;
-    const int msix[9] = {2 | 8, 0, 128, 512, 0, 3, 8, 0, 0};
+    const int msix[9] = {2 | 8, 0, 128, 512, 0, 3, 8, 1, 0};
     si_push_function(msix);
     accesses(kAxil + 0x04, 4);
     read(kAxil, 4);

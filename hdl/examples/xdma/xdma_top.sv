@@ -103,7 +103,9 @@ module xdma_top #(
   always_ff @(posedge clk) begin
     if (mem_wr) begin
       for (int unsigned i = 0; i < 8; i++) begin
-        if (mem_wr_strb[i]) memory_q[mem_wr_addr[MemoryWidth-1:3]][8*i +: 8] <= mem_wr_data[8*i +: 8];
+        if (mem_wr_strb[i]) begin
+          memory_q[mem_wr_addr[MemoryWidth-1:3]][8*i +: 8] <= mem_wr_data[8*i +: 8];
+        end
       end
     end
   end
