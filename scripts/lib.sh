@@ -22,6 +22,7 @@
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
 #   compiler_cache          has Verilator's makefiles compile nothing twice that is the same
+#   vm_suite FILE ARG...    becomes the suite tests/vm/FILE, which has options of its own
 #   clock_us                microseconds since the epoch
 #   seconds_between A B     what lies between two of them, as 1.234
 
@@ -171,6 +172,13 @@ need_packages() {
     apt_as_root update >&2 || warn "apt-get update failed; trying with the lists that are there"
     apt_as_root install "${missing[@]}" >&2 || die "these packages cannot be installed: ${missing[*]}"
   fi
+}
+
+vm_suite() {
+  need_packages python3
+  cd "$REPO_DIR" || exit
+  export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+  exec python3 "tests/vm/$1" "${@:2}"
 }
 
 # shared_memory MIB: sets RAM, the options for so much memory that the simulator can reach by

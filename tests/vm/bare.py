@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The card against a guest without an operating system, under TCG and KVM.
+"""The card against a guest without an operating system, under TCG and KVM: scripts/test-bare.sh."""
 
-Run by scripts/test-bare.sh, which builds what is needed and explains the options."""
-
-import argparse
 import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from vm import Failure, Process, Qmp, QmpError, wait_for
+from suite import build_crate, options_of, qemu_in
+from vm import ROOT, Failure, Process, Qmp, QmpError, wait_for
 
 # The machine under each accelerator: its name, and what is added to -M q35.
 MACHINES = {
@@ -213,14 +212,50 @@ def run_tests(options, folder, accel, name, machine):
             bare.kill()
 
 
+def build_firmware():
+    out = ROOT / "build/bare"
+    out.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "--silent", "-C", ROOT / "guest/bare", f"OUT={out}"], check=True)
+    return out / "bare.bin"
+
+
+def check_error(options):
+    """An error while a machine starts, here of a QEMU that is no program, leaves no process."""
+    folder = Path(tempfile.mkdtemp(prefix="accbare-"))
+    before, options.qemu = options.qemu, "/dev/null"
+    try:
+        Bare(options, folder, "tcg", "")
+    except PermissionError:
+        pass
+    else:
+        raise Failure("a QEMU that is no program was run")
+    finally:
+        options.qemu = before
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = file.read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in command:
+            raise Failure(f"process {file.parent.name} is left: {command!r}")
+    shutil.rmtree(folder)
+    print(f"ok      {check_error.__doc__}", flush=True)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--firmware", required=True)
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--accel", choices=["auto", "tcg", "kvm"], default="auto")
-    parser.add_argument("--keep", action="store_true")
+    parser = options_of("test-bare.sh", """
+        Builds the firmware in guest/bare, which tests the card with two processors, and starts it
+        under TCG, and under KVM with the interrupt controllers in the kernel, and with the local
+        APICs alone there, wherever KVM runs a guest of this size. The last lines say under which
+        it ran, and what was left out and why.""")
+    parser.add_argument("--accel", choices=["auto", "tcg", "kvm"], default="auto",
+                        help="tcg or kvm alone; then one that does not run is a failure")
     options = parser.parse_args()
+    options.qemu = qemu_in(options.qemu)
+    options.firmware = build_firmware()
+    options.endpoint = build_crate("accelerator-peers", "--release", "--bin",
+                                   "accelerator-endpoint") / "release/accelerator-endpoint"
+    check_error(options)
     ran, left_out, failed = [], [], False
     folder = Path(tempfile.mkdtemp(prefix="accbare-"))
     for accel in ("tcg", "kvm") if options.accel == "auto" else (options.accel,):

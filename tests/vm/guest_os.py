@@ -1,33 +1,33 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What an operating system does with a card besides driving it.
+"""What an operating system does with a card besides driving it: scripts/test-guest-os.sh."""
 
-Run by scripts/test-guest-os.sh, which builds what is needed and explains the options."""
-
-import argparse
 import re
-import shutil
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 from cards import CARD, ENDPOINT, PROBE, SORT, setpci, sort_works, wait_for_driver, where
-from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, wait_for
+from suite import (
+    Bench,
+    at_least,
+    build_crate,
+    build_guest,
+    build_simulations,
+    first_line,
+    options_of,
+    qemu_in,
+    run,
+    script,
+    step,
+)
+from vm import ROOT, Failure, Process, Simulator, Vm, wait_for
 
 # What the kernel says when something is wrong with it or with what it was told. A processor
 # that does not get on is the host's, which is shared.
 TROUBLE = "BUG: kernel|BUG: unable|Oops|WARNING: CPU|nobody cared|No irq handler|lost interrupt"
 
 
-class Bench:
+class Cards(Bench):
     """VMs with the sorter, the probe and what else is asked for."""
-
-    def __init__(self, options, prefix="accos-"):
-        self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix=prefix))
-        self.processes = []
-        self.vms = []
 
     def start(self, name, peers=(), **more):
         """Starts a VM with simulators and endpoints of its own, and waits for its prompt. What
@@ -37,16 +37,13 @@ class Bench:
             endpoint = self.endpoint(name, card)
             program = ROOT / f"build/sim/{what}/{what}"
             if what == "endpoint":
-                self.processes.append(Process(f"{name}-{card}", [
+                self.own(Process(f"{name}-{card}", [
                     self.options.endpoint, "--endpoint", endpoint], self.folder))
             else:
-                self.processes.append(Simulator(f"{name}-{card}", program, self.folder,
-                                                {None: endpoint}))
+                self.own(Simulator(f"{name}-{card}", program, self.folder, {None: endpoint}))
             cards.append((card, endpoint))
-        vm = Vm(name, self.folder, self.options.qemu, more.pop("guest", self.options.guest),
-                cards, **more)
-        self.processes.append(vm)
-        self.vms.append(vm)
+        vm = self.own_vm(Vm(name, self.folder, self.options.qemu,
+                            more.pop("guest", self.options.guest), cards, **more))
         vm.boot()
         vm.ok("lsmod | grep -q accel_sort && lsmod | grep -q accel_probe")
         return vm
@@ -73,34 +70,15 @@ class Bench:
         old = self.simulator(vm, card)
         self.processes.remove(old)
         self.end_process(old)
-        self.processes.append(Simulator(old.name, ROOT / f"build/sim/{what}", self.folder,
-                                        {None: self.endpoint(vm.name, card)}))
+        self.own(Simulator(old.name, ROOT / f"build/sim/{what}", self.folder,
+                           {None: self.endpoint(vm.name, card)}))
 
-    @staticmethod
-    def end_process(process):
+    def end_process(self, process):
         # The card without a simulator has no order to its end.
         if process.name.endswith("endpoint"):
             process.kill()
         else:
-            process.end()
-
-    def end(self, failed):
-        for vm in self.vms:
-            vm.close()
-        for process in reversed(self.processes):
-            try:
-                self.end_process(process)
-            except Failure as e:
-                print(e)
-                failed = True
-        if failed:
-            for process in self.processes:
-                sys.stdout.write(process.tail())
-        if failed or self.options.keep:
-            print(f"logs: {self.folder}")
-        else:
-            shutil.rmtree(self.folder)
-        return failed
+            super().end_process(process)
 
 
 class Traffic:
@@ -137,6 +115,12 @@ def program(vm, line):
     if status != 0 or reports(output).get("result") != "PASS":
         raise Failure(f"{vm.name}: '{line}' ended with status {status}:\n{output[-2000:]}")
     return reports(output)
+
+
+def build_msi_sorter():
+    """The sorter with MSI and no MSI-X."""
+    script("build-sim.sh", "sort", "--out", "build/sim/msi", "-G", "MsixVectors=0",
+           "-G", "MsiVectors=4", "-G", "MsiMasking=1")
 
 
 def msi_works(bench, vm, granted):
@@ -248,14 +232,6 @@ CHECKS = {"widths": check_widths, "affinity": check_affinity, "d3hot": check_d3h
           "flr": check_flr, "msi": check_msi}
 
 
-def step(name, text, action):
-    """Does something and prints how long it took."""
-    begin = time.monotonic()
-    result = action()
-    print(f"ok      {name:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
-    return result
-
-
 def run_checks(bench, vm, checks, wanted):
     """Does those of the checks that are wanted, in their order, in one VM."""
     for name, check in checks.items():
@@ -263,34 +239,23 @@ def run_checks(bench, vm, checks, wanted):
             def checked(check=check):
                 check(bench, vm)
                 no_trouble(vm)
-            step(name, check.__doc__.strip().splitlines()[0], checked)
-
-
-def run(bench, action):
-    """Does everything that is to be done and ends the bench; returns the program's status."""
-    failed = True
-    try:
-        action()
-        failed = False
-    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError,
-            KeyError) as e:
-        print(f"FAILED  {type(e).__name__}: {e}")
-    finally:
-        failed = bench.end(failed)
-    return int(failed)
+            step(name, first_line(check), checked)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--guest", required=True)
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--interrupts", type=int, default=4000)
-    parser.add_argument("--resets", type=int, default=20)
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("checks", nargs="*")
+    parser = options_of("test-guest-os.sh", "Starts a VM with three cards and does checks.", CHECKS)
+    parser.add_argument("--interrupts", type=at_least(1), default=4000, metavar="N",
+                        help="how many affinity raises (default: 4000; 64000 is the long form)")
+    parser.add_argument("--resets", type=at_least(1), default=20, metavar="N",
+                        help="how many flr makes (default: 20; 200 is the long form)")
     options = parser.parse_args()
-    bench = Bench(options)
+    options.qemu = qemu_in(options.qemu)
+    build_simulations("sort", "probe")
+    build_msi_sorter()
+    options.guest = build_guest("guest-os")
+    options.endpoint = build_crate("accelerator-peers", "--release", "--bin",
+                                   "accelerator-endpoint") / "release/accelerator-endpoint"
+    bench = Cards(options, "accos-")
 
     def everything():
         vm = step("start", "the guest is at its prompt", lambda: bench.start(

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The cards behind QEMU's virtual IOMMUs, with drivers of Linux that know nothing of them.
+"""The cards behind QEMU's virtual IOMMUs, with drivers of Linux that know nothing of them:
+scripts/test-iommu.sh."""
 
-Run by scripts/test-iommu.sh, which builds what is needed and explains the options."""
-
-import argparse
 import sys
 
 from cards import CARD, PROBE, SORT, sort_works, wait_for_driver, where
-from guest_os import Bench, Traffic, msi_works, no_trouble, program, reports, run, said, step
+from guest_os import Cards, Traffic, build_msi_sorter, msi_works, no_trouble, program, reports, said
+from suite import build_guest, build_simulations, one_of, options_of, qemu_in, run, step
 from vm import Failure, wait_for
 
 # Of each IOMMU: its device, words for the kernel, options of accel-probe, and what the kernel says
@@ -70,13 +69,17 @@ def check_fault(vm, fault):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--guest", required=True)
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("iommus", nargs="*")
+    parser = options_of("test-iommu.sh", """
+        Starts a VM with two cards behind each virtual IOMMU of QEMU, and uses them with drivers
+        that know nothing of it.""")
+    parser.add_argument("iommus", nargs="*", type=one_of(IOMMUS), metavar="IOMMU",
+                        help=f"one of {', '.join(IOMMUS)} (default: each)")
     options = parser.parse_args()
-    bench = Bench(options, "acciommu-")
+    options.qemu = qemu_in(options.qemu)
+    build_simulations("sort", "probe")
+    build_msi_sorter()
+    options.guest = build_guest("guest-iommu")
+    bench = Cards(options, "acciommu-")
 
     def behind(name):
         device, words, probe, fault = IOMMUS[name]

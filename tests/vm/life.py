@@ -1,29 +1,35 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Cards that come, go, are reset and replaced under a real guest.
+"""Cards that come, go, are reset and replaced under a real guest:
+scripts/test-life.sh."""
 
-Run by scripts/test-life.sh, which builds what is needed and explains the options."""
-
-import argparse
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from cards import CARD, REGS, SORT, port_above, setpci, sort_works, wait_for_driver, where
-from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, usage_of, wait_for
+from suite import (
+    Bench,
+    at_least,
+    build_guest,
+    build_simulations,
+    first_line,
+    options_of,
+    qemu_in,
+    run,
+    step,
+)
+from vm import ROOT, Failure, QmpError, Simulator, Vm, usage_of, wait_for
 
 
-class Bench:
+class Cards(Bench):
     """Two VMs: A with a sorter of its own and a simulator that is two cards, B with a sorter."""
 
     def __init__(self, options):
-        self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="acclife-"))
-        self.processes: list[Process] = []
+        super().__init__(options, "acclife-")
         self.sims = {}
         self.a = self.b = None
 
@@ -31,11 +37,9 @@ class Bench:
         return f"ipc://{self.folder}/{name}"
 
     def simulate(self, name, what, bridges=None):
-        simulator = Simulator(name, ROOT / f"build/sim/{what}/{what}", self.folder,
-                              bridges or {None: self.endpoint(name)})
-        self.processes.append(simulator)
-        self.sims[name] = simulator
-        return simulator
+        self.sims[name] = self.own(Simulator(name, ROOT / f"build/sim/{what}/{what}", self.folder,
+                                             bridges or {None: self.endpoint(name)}))
+        return self.sims[name]
 
     def start(self, first, second):
         """Starts the first VM with its simulators, the second, or both."""
@@ -52,36 +56,16 @@ class Bench:
     def start_first(self, common: tuple[Path, str, str]):
         self.simulate("sort_a", "sort")
         self.simulate("twin", "twin", {side: self.endpoint(side) for side in ("left", "right")})
-        self.a = Vm("vm_a", *common, [("acc0", self.endpoint("sort_a")),
-                                      ("left", self.endpoint("left")),
-                                      ("right", self.endpoint("right"))])
-        self.processes.append(self.a)
+        self.a = self.own_vm(Vm("vm_a", *common, [("acc0", self.endpoint("sort_a")),
+                                                  ("left", self.endpoint("left")),
+                                                  ("right", self.endpoint("right"))]))
 
     def start_second(self, common: tuple[Path, str, str]):
         self.simulate("sort_b", "sort")
         # pciehp there, ACPI in the other.
-        self.b = Vm("vm_b", *common, [("acc0", self.endpoint("sort_b"))],
-                    extra=("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"))
-        self.processes.append(self.b)
-
-    def end(self, failed):
-        for vm in (self.a, self.b):
-            if vm:
-                vm.close()
-        for process in reversed(self.processes):
-            try:
-                process.end()
-            except Failure as e:
-                print(e)
-                failed = True
-        if failed:
-            for process in self.processes:
-                sys.stdout.write(process.tail())
-        if failed or self.options.keep:
-            print(f"logs: {self.folder}")
-        else:
-            shutil.rmtree(self.folder)
-        return failed
+        self.b = self.own_vm(Vm(
+            "vm_b", *common, [("acc0", self.endpoint("sort_b"))],
+            extra=("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")))
 
 
 def check_many(bench):
@@ -313,35 +297,25 @@ CHECKS = {"many": check_many, "reset": check_reset, "hotplug": check_hotplug, "s
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--guest", required=True)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("checks", nargs="*")
+    parser = options_of("test-life.sh", """
+        Starts two VMs and three simulators, one of them with two bridges, and does checks.""",
+                        CHECKS)
+    parser.add_argument("--rounds", type=at_least(4), default=10, metavar="N",
+                        help="how often hotplug plugs (default: 10; 100 is the long form)")
     options = parser.parse_args()
-    bench = Bench(options)
-    failed = True
-    try:
-        begin = time.monotonic()
+    options.qemu = qemu_in(options.qemu)
+    build_simulations("sort", "regs", "twin")
+    options.guest = build_guest("guest-life")
+    bench = Cards(options)
+
+    def everything():
         wanted = set(options.checks or CHECKS)
-        bench.start(wanted & {"many", "reset", "hotplug", "swap"}, wanted & {"many", "swap"})
-        print(f"ok      start    {time.monotonic() - begin:6.1f} s  the guests are at their "
-              "prompts",
-              flush=True)
+        step("start", "the guests are at their prompts",
+             lambda: bench.start(True, wanted & {"many", "swap"}))
         for name, check in CHECKS.items():
-            if options.checks and name not in options.checks:
-                continue
-            begin = time.monotonic()
-            check(bench)
-            summary = check.__doc__.strip().splitlines()[0]
-            print(f"ok      {name:8} {time.monotonic() - begin:6.1f} s  {summary}", flush=True)
-        failed = False
-    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError) as e:
-        print(f"FAILED  {type(e).__name__}: {e}")
-    finally:
-        failed = bench.end(failed)
-    return int(failed)
+            if name in wanted:
+                step(name, first_line(check), lambda check=check: check(bench))
+    return run(bench, everything)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The network card in RTL under a guest that looks at it and starts anew, with a plain VM at the
-other end of its network.
+other end of its network: scripts/test-virtio-net.sh."""
 
-Run by scripts/test-virtio-net.sh, which builds what is needed and explains the options."""
-
-import argparse
 import re
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-from vm import ROOT, Failure, Process, QmpError, Simulator, Vm, wait_for
+from suite import (
+    Bench,
+    build_guest,
+    build_simulations,
+    first_line,
+    options_of,
+    qemu_in,
+    run,
+    step,
+)
+from vm import ROOT, Failure, Simulator, Vm, wait_for
 
 MAC, PLAIN_MAC = "52:54:00:77:00:01", "52:54:00:77:00:02"
 ADDRESS, PLAIN_ADDRESS = "10.77.0.1", "10.77.0.2"
@@ -43,53 +47,32 @@ LSPCI = (
 ETHTOOL = (r"^driver: virtio_net$", r"^version: 1\.0\.0$", r"^bus-info: 0000:01:00\.0$")
 
 
-class Bench:
+class Network(Bench):
     """A simulator, the VM whose network card it is, and a plain VM."""
 
     def __init__(self, options):
-        self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="accnet-"))
-        self.processes: list[Process] = []
+        super().__init__(options, "accnet-")
         self.nic = ""
-
         endpoint, wire = f"ipc://{self.folder}/card", f"{self.folder}/wire"
-        self.simulator = Simulator("simulator", ROOT / "build/sim/virtio_net/virtio_net",
-                                   self.folder, {None: endpoint})
-        self.processes.append(self.simulator)
-        self.plain = Vm(
+        self.simulator = self.own(Simulator(
+            "simulator", ROOT / "build/sim/virtio_net/virtio_net", self.folder, {None: endpoint}))
+        self.plain = self.own_vm(Vm(
             "plain", self.folder, options.plain_qemu, options.guest, [],
             words=f"accel.ip={PLAIN_ADDRESS} accel.peer={ADDRESS} accel.mac={PLAIN_MAC}",
             extra=("-netdev", f"stream,id=net0,server=on,addr.type=unix,addr.path={wire}",
-                   "-device", f"virtio-net-pci,netdev=net0,mac={PLAIN_MAC}"))
-        self.processes.append(self.plain)
-        self.vm = Vm(
+                   "-device", f"virtio-net-pci,netdev=net0,mac={PLAIN_MAC}")))
+        self.vm = self.own_vm(Vm(
             "accel", self.folder, options.qemu, options.guest,
             [("acc0", f"{endpoint},netdev=net0,mac={MAC}")],
             words=f"accel.ip={ADDRESS} accel.peer={PLAIN_ADDRESS} accel.mac={MAC}",
             extra=("-netdev", "stream,id=net0,server=off,addr.type=unix,"
-                              f"addr.path={wire},reconnect-ms=200"))
-        self.processes.append(self.vm)
+                              f"addr.path={wire},reconnect-ms=200")))
 
-    def end(self, failed):
-        for vm in (self.vm, self.plain):
-            vm.close()
-        for process in reversed(self.processes):
-            try:
-                status = process.end()
-                # A QEMU that is told to end says 0 as well.
-                if status != 0:
-                    raise Failure(f"{process.name} ended with status {status}")
-            except Failure as e:
-                print(e)
-                failed = True
-        if failed:
-            for process in self.processes:
-                sys.stdout.write(process.tail())
-        if failed or self.options.keep:
-            print(f"logs: {self.folder}")
-        else:
-            shutil.rmtree(self.folder)
-        return failed
+    def end_process(self, process):
+        # A QEMU that is told to end says 0 as well.
+        status = process.end()
+        if status != 0:
+            raise Failure(f"{process.name} ended with status {status}")
 
 
 def expect_lines(what, text, patterns):
@@ -226,35 +209,31 @@ CHECKS = {"show": check_show, "driver": check_driver, "reboot": check_reboot,
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("qemu", "plain-qemu", "guest"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("checks", nargs="*")
+    parser = options_of("test-virtio-net.sh", """
+        Starts a simulator, a VM whose network card is hdl/examples/virtio_net, and a plain VM at
+        the other end of its network, and does checks. After each the kernel's driver is bound,
+        the link is up, pings are answered and data goes both ways by TCP with the right sums.""",
+                        CHECKS)
+    parser.add_argument("--plain-qemu", default="build/qemu/baseline", metavar="DIR",
+                        help="that of the plain VM (default: build/qemu/baseline)")
     options = parser.parse_args()
-    bench = Bench(options)
-    failed = True
-    try:
-        begin = time.monotonic()
+    options.qemu, options.plain_qemu = qemu_in(options.qemu), qemu_in(options.plain_qemu)
+    build_simulations("virtio_net")
+    options.guest = build_guest("guest-plain")
+    bench = Network(options)
+
+    def boot():
         bench.plain.boot()
         bench.vm.boot()
         wait_for("the simulator's session", lambda: "link up" in bench.simulator.text())
         bench.nic = find_nic(bench.vm)
-        print(f"ok      start        {time.monotonic() - begin:6.1f} s  the guests are at their "
-              "prompts", flush=True)
+
+    def everything():
+        step("start", "the guests are at their prompts", boot)
         for name, check in CHECKS.items():
-            if options.checks and name not in options.checks:
-                continue
-            begin = time.monotonic()
-            check(bench)
-            summary = check.__doc__.strip().splitlines()[0]
-            print(f"ok      {name:12} {time.monotonic() - begin:6.1f} s  {summary}", flush=True)
-        failed = False
-    except (Failure, QmpError, OSError, ValueError, IndexError, AttributeError) as e:
-        print(f"FAILED  {type(e).__name__}: {e}")
-    finally:
-        failed = bench.end(failed)
-    return int(failed)
+            if name in (options.checks or CHECKS):
+                step(name, first_line(check), lambda check=check: check(bench))
+    return run(bench, everything)
 
 
 if __name__ == "__main__":

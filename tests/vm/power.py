@@ -1,11 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What takes a card away from its driver, or the driver from its card, and gives it back: sleep,
-errors of PCI Express, another kernel.
+errors of PCI Express, another kernel: scripts/test-power.sh."""
 
-Run by scripts/test-power.sh, which builds what is needed and explains the options."""
-
-import argparse
 import contextlib
 import os
 import shutil
@@ -15,7 +12,8 @@ import time
 from pathlib import Path
 
 from cards import CARD, PROBE, SORT, sort_works, where
-from guest_os import Bench, Traffic, program, reports, run, run_checks, said, step
+from guest_os import Cards, Traffic, program, reports, run_checks, said
+from suite import build_guest, build_simulations, options_of, qemu_in, run, step
 from vm import Failure, wait_for
 
 # Registers of the probe, and the first of them.
@@ -297,13 +295,12 @@ def guest_with_kernel(bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--guest", required=True)
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("checks", nargs="*")
+    parser = options_of("test-power.sh", "Starts a VM with two cards and does checks.", CHECKS)
     options = parser.parse_args()
-    bench = Bench(options, "accpower-")
+    options.qemu = qemu_in(options.qemu)
+    build_simulations("sort", "probe")
+    options.guest = build_guest("guest-power")
+    bench = Cards(options, "accpower-")
 
     def everything():
         # A BAR may be mapped beside its driver.

@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Simulators that end by a signal and are started again, under a QEMU that goes on: each time the
-PCIe link, the NIC channel and the serial channel have to be up again.
+PCIe link, the NIC channel and the serial channel have to be up again: scripts/test-restarts.sh."""
 
-Run by scripts/test-restarts.sh, which builds what is needed and explains the options."""
-
-import argparse
 import itertools
 import os
+import random
 import select
 import shutil
 import signal
@@ -16,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from suite import at_least, build_crate, options_of, qemu_in
 
 # How long a link may take. It takes less than a second.
 PATIENCE = 60.0
@@ -122,12 +122,19 @@ def restarts(options, socket, memory, name, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--port", type=int, required=True)
+    parser = options_of("test-restarts.sh", """
+        Starts QEMU with a card that has a network and a serial line, without a guest, and a
+        program that plays the simulator on the DPI library. That is ended by SIGTERM, SIGINT and
+        SIGKILL, over a Unix socket and over TCP, each with the PCIe link through shared memory
+        and through the socket, and started again: the PCIe link, the NIC channel and the serial
+        channel have to come back each time.""", keep=False)
+    parser.add_argument("--count", type=at_least(1), default=5, metavar="N",
+                        help="restarts by each signal on each of these four carriers (default: 5)")
     options = parser.parse_args()
+    options.qemu = qemu_in(options.qemu)
+    options.library = build_crate("accelerator-dpi") / "debug/libaccelerator_dpi.so"
+    # The two ports above it are for the channels.
+    options.port = random.randrange(20000, 30000)
     folder = Path(tempfile.mkdtemp(prefix="accelerator-"))
     lost = 0
     try:

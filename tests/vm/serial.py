@@ -1,22 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Bytes between a chardev of a real QEMU and the UART bridge in RTL, compared byte for byte, with
-pauses at both ends.
+pauses at both ends: scripts/test-serial.sh."""
 
-Run by scripts/test-serial.sh, which builds what is needed and explains the options."""
-
-import argparse
 import random
 import re
-import shutil
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
+from suite import Bench, at_least, options_of, qemu_in, run, script, step
 from vm import ROOT, Failure, Process, Simulator, wait_for
 
 # So long without a byte taken is no pause of the RTL, whose longest is 65,535 clocks.
@@ -163,78 +158,83 @@ def counted(text, name):
     return int(found.group(1))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--qemu", required=True)
-    parser.add_argument("--bytes", type=int, default=1 << 20)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    rng = random.Random(options.seed)
-    folder = Path(tempfile.mkdtemp(prefix="accserial-"))
-    processes: list[Process] = []
-    failed = True
-    try:
-        endpoint, path = f"ipc://{folder}/card", folder / "tty"
-        simulator = Simulator("simulator", ROOT / "build/sim/channels_top/channels_top", folder,
-                              {None: endpoint})
-        processes.append(simulator)
+class Serial(Bench):
+    """A simulator with a UART bridge and a QEMU whose chardev it is."""
+
+    def __init__(self, options):
+        super().__init__(options, "accserial-")
+        endpoint, path = f"ipc://{self.folder}/card", self.folder / "tty"
+        self.simulator = self.own(Simulator(
+            "simulator", ROOT / "build/sim/channels_top/channels_top", self.folder,
+            {None: endpoint}))
         # No guest is needed: its vCPU does nothing.
-        qemu = Process("qemu", [
+        self.qemu = self.own(Process("qemu", [
             options.qemu, "-M", "q35", "-accel", "qtest", "-nodefaults", "-display", "none",
             "-chardev", f"socket,id=c0,path={path},server=on,wait=off",
             "-device", "pcie-root-port,id=rp0",
             "-device", f"accelerator-pcie,id=acc0,bus=rp0,endpoint={endpoint},chardev=c0",
-        ], folder)
-        processes.append(qemu)
+        ], self.folder))
+        self.path = path
+
+    def dial(self):
         # A host that comes resets the RTL, and what it has taken by then is lost.
         for what in ("link up", "has opened the channel"):
-            wait_for(f"the simulator's line '{what}'", lambda what=what: what in simulator.text(),
-                     PATIENCE)
+            wait_for(f"the simulator's line '{what}'",
+                     lambda what=what: what in self.simulator.text(), PATIENCE)
         time.sleep(0.3)
-        line = Line(path)
+        return Line(self.path)
+
+    def end_process(self, process):
+        status = process.end()
+        if status != 0:
+            raise Failure(f"{process.name} ended with status {status}")
+
+
+def compare(bench, line):
+    """What both ends have counted in all; the processes end for it."""
+    line.socket.close()
+    for process in (bench.qemu, bench.simulator):
+        bench.end_process(process)
+    text = bench.simulator.text()
+    for name, expected in (("bytes_from_host", line.sent), ("bytes_to_host", line.got)):
+        if counted(text, name) != expected:
+            raise Failure(f"{name} is {counted(text, name)}, expected {expected}")
+    pauses, full = counted(text, "pauses"), counted(text, "tx_full_polls")
+    if bench.options.bytes >= 1 << 20 and (pauses < 100 or full < 1000):
+        raise Failure(f"the RTL paused {pauses} times and found its transmit FIFO full {full} "
+                      "times: flow control was not tried")
+    print(f"{line.sent} bytes to the RTL, {line.got} from it; the RTL paused {pauses} times "
+          f"and found its transmit FIFO full {full} times")
+
+
+def main():
+    parser = options_of("test-serial.sh", """
+        Starts QEMU and a simulator with accelerator_uart_bridge, and sends bytes from a chardev
+        to the RTL and back, with pauses at both ends, then fewer each way alone. Every byte is
+        compared; both ends' counters have to agree, and each end has to have waited for the
+        other.""")
+    parser.add_argument("--bytes", type=at_least(1), default=1 << 20, metavar="N",
+                        help="there and back (default: 1048576)")
+    parser.add_argument("--seed", type=at_least(0), default=random.randrange(1 << 32), metavar="N",
+                        help="of the data, to repeat a run; each prints its own")
+    options = parser.parse_args()
+    options.qemu = qemu_in(options.qemu)
+    script("build-sim.sh", "--top", "channels_top", "--files", "hdl/bench/channels.f")
+    print(f"seed {options.seed}", flush=True)
+    rng = random.Random(options.seed)
+    bench = Serial(options)
+
+    def everything():
+        line = bench.dial()
         for name, check in CHECKS.items():
-            begin = time.monotonic()
             # There and back is each way; alone it is for the sake of the other path in the RTL.
             count = options.bytes if name == "loop" else max(1, options.bytes // 8)
-            text = check(line, count, rng)
-            summary = f"{check.__doc__}{'; ' if text else ''}{text}"
-            print(f"ok      {name:9} {time.monotonic() - begin:6.1f} s  {count} {summary}",
-                  flush=True)
-        line.socket.close()
-        for process in (qemu, simulator):
-            status = process.end()
-            if status != 0:
-                raise Failure(f"{process.name} ended with status {status}")
-        text = simulator.text()
-        for name, expected in (("bytes_from_host", line.sent), ("bytes_to_host", line.got)):
-            if counted(text, name) != expected:
-                raise Failure(f"{name} is {counted(text, name)}, expected {expected}")
-        pauses, full = counted(text, "pauses"), counted(text, "tx_full_polls")
-        if options.bytes >= 1 << 20 and (pauses < 100 or full < 1000):
-            raise Failure(f"the RTL paused {pauses} times and found its transmit FIFO full {full} "
-                          "times: flow control was not tried")
-        print(f"{line.sent} bytes to the RTL, {line.got} from it; the RTL paused {pauses} times "
-              f"and found its transmit FIFO full {full} times")
-        failed = False
-    except (Failure, OSError) as e:
-        print(f"FAILED  {type(e).__name__}: {e}")
-    finally:
-        for process in reversed(processes):
-            try:
-                process.end()
-            except Failure as e:
-                print(e)
-                failed = True
-        if failed:
-            for process in processes:
-                sys.stdout.write(process.tail())
-        if failed or options.keep:
-            print(f"logs: {folder}")
-        else:
-            shutil.rmtree(folder)
-    return int(failed)
+            text = step(name, f"{count} {check.__doc__}",
+                        lambda check=check, count=count: check(line, count, rng))
+            if text:
+                print(f"  {text}")
+        compare(bench, line)
+    return run(bench, everything)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,8 @@
 """Two hosts, which are network namespaces, and a cable between them that loses everything from one
 moment on, as when a machine loses its power: each side has to notice, and a QEMU that comes back
 has to get a session. A simulator and a QEMU that are stopped meanwhile, as in a debugger, keep
-theirs.
+theirs: scripts/test-vanished.sh."""
 
-Run by scripts/test-vanished.sh, which builds what is needed and explains the options."""
-
-import argparse
 import json
 import os
 import re
@@ -20,39 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from namespaces import Host, as_root, join
+from suite import build_crate, options_of, qemu_in
+
 # After so long both sides have to have noticed; it takes half a minute.
 PATIENCE = 150.0
 SIMULATOR = Path(__file__).with_name("dpi_simulator.py")
-# Of nobody: what is sent there is lost.
-NOBODY = "02:00:00:00:00:99"
-
-
-class Host:
-    """A network namespace. It lives as long as a process is in it."""
-
-    def __init__(self, device):
-        self.device = device
-        self.process = subprocess.Popen(["unshare", "--net", "sleep", "3600"])
-        own = os.readlink("/proc/self/ns/net")
-        end = time.monotonic() + PATIENCE
-        while os.readlink(f"/proc/{self.process.pid}/ns/net") == own:
-            if time.monotonic() > end:
-                raise SystemExit("a network namespace cannot be made")
-            time.sleep(0.05)
-
-    def command(self, *words):
-        return ["nsenter", "--target", str(self.process.pid), "--net", "--", *map(str, words)]
-
-    def ip(self, *words):
-        subprocess.run(self.command("ip", *words), check=True)
-
-    def lose(self, address):
-        """From now on nothing arrives at an address."""
-        self.ip("neigh", "replace", address, "lladdr", NOBODY, "nud", "permanent",
-                "dev", self.device)
-
-    def find(self, address):
-        self.ip("neigh", "del", address, "dev", self.device)
 
 
 class Process:
@@ -90,10 +60,18 @@ class Process:
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--library", required=True)
-    parser.add_argument("--qemu", required=True)
+    parser = options_of("test-vanished.sh", """
+        Joins two network namespaces by a virtual cable, with QEMUs in one and programs that play
+        simulators on the DPI library in the other, and has the cable lose everything from one
+        moment on. Both sides have to notice within two and a half minutes, also with frames under
+        way that nobody waits for, and a QEMU that comes back from another address has to get the
+        session of the one that is gone. One that is only stopped keeps its own.
+
+        Needs root, or a system that allows user namespaces.""", keep=False)
     options = parser.parse_args()
+    options.qemu = qemu_in(options.qemu)
+    options.library = build_crate("accelerator-dpi") / "debug/libaccelerator_dpi.so"
+    as_root()
     folder = Path(tempfile.mkdtemp(prefix="accelerator-"))
     hosts, processes = [], []
 
@@ -145,17 +123,10 @@ def main():
         return found[1] if found else text
 
     try:
-        sim_host, qemu_host = Host("acc-sim"), Host("acc-qemu")
-        hosts += [sim_host, qemu_host]
-        sim_host.ip("link", "add", "acc-sim", "type", "veth", "peer", "name", "acc-qemu")
-        sim_host.ip("link", "set", "acc-qemu", "netns", qemu_host.process.pid)
+        hosts += [Host("acc-sim"), Host("acc-qemu")]
+        sim_host, qemu_host = hosts
         # The second address of each is for those that come back or are stopped.
-        for host, addresses in (
-                (sim_host, ("10.117.0.1", "10.117.0.11")),
-                (qemu_host, ("10.117.0.2", "10.117.0.12"))):
-            for address in addresses:
-                host.ip("addr", "add", f"{address}/24", "dev", host.device)
-            host.ip("link", "set", host.device, "up")
+        join(sim_host, ("10.117.0.1", "10.117.0.11"), qemu_host, ("10.117.0.2", "10.117.0.12"))
 
         up = "up: PCIe True, NIC True, serial True"
         # Idle; with a frame under way from QEMU, and to it, where it is to be replaced; and two
@@ -242,8 +213,7 @@ def main():
         for process in processes:
             process.end()
         for host in hosts:
-            host.process.kill()
-            host.process.wait()
+            host.end()
         shutil.rmtree(folder)
     print("PASS")
 
