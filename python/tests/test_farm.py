@@ -357,10 +357,10 @@ def test_a_job_that_is_killed(
 
 
 def test_a_job_that_takes_too_long(slow: Path, mark: Path, tmp_path: Path) -> None:
-    result = cli("farm", "--jobs", "2", "--time", "3", "--results", tmp_path / "results",
+    result = cli("farm", "--jobs", "2", "--time", "20", "--results", tmp_path / "results",
                  "--junit", tmp_path / "junit.xml", slow, env={"FARM_MARK": str(mark)}, status=1)
     [error] = errors(tmp_path / "junit.xml")
-    assert "; the time limit of 3 s; while test_it.py::test_slow ran; 1 without" in error
+    assert "; the time limit of 20 s; while test_it.py::test_slow ran; 1 without" in error
     assert "4 passed, 1 of 2 jobs lost" in result.stdout
     wait_until_gone(mark)
 

@@ -94,12 +94,12 @@ def test_a_node_that_is_lost(
 def test_a_time_limit(
     cluster: Cluster, farms: list[FarmRun], bundle: Path, tmp_path: Path
 ) -> None:
-    farm = FarmRun(cluster, bundle, tmp_path, "--jobs", "2", "--time", "5")
+    farm = FarmRun(cluster, bundle, tmp_path, "--jobs", "2", "--time", "15")
     farms.append(farm)
     assert farm.wait() == 1
     assert len(farm.errors()) == 2
-    assert all("; the time limit of 5 s; while test_it.py::test_waits[" in message or
-               "lost: the time limit of 5 s; while" in message
+    assert all("; the time limit of 15 s; while test_it.py::test_waits[" in message or
+               "lost: the time limit of 15 s; while" in message
                for message in farm.errors().values())
 
 
