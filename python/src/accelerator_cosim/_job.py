@@ -14,6 +14,7 @@ Whatever else it writes is in a folder of its own on this machine, which goes wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -120,17 +121,21 @@ def run_job(
             else:
                 time.sleep(LOOK_SECONDS)
         if why:
-            pytest.kill()
-        elif (status := pytest.wait(0)) < 0:
+            # At once: we may be killed before all below us has ended.
+            append(records, {"lost": why})
+            # The supervisor may have been sent the signal as well, and be gone.
+            with contextlib.suppress(CosimError):
+                pytest.kill()
+            return LOST_STATUS
+        if (status := pytest.wait(0)) < 0:
             # All of us may have been sent the same signal, and the others were faster.
             time.sleep(SIGNAL_SECONDS)
             why = ended_by(signals) or f"pytest ended with status {describe_status(status)}"
+            append(records, {"lost": why})
+            return LOST_STATUS
     finally:
         supervisor.close()
         loop.close()
-    if why:
-        append(records, {"lost": why})
-        return LOST_STATUS
     # A shard may have no test at all.
     return 0 if status == 5 else status
 
