@@ -48,6 +48,9 @@ module accelerator_xdma
   parameter int unsigned NumUsrIrq      = 1,
   // 0: the function has no MSI-X.
   parameter int unsigned MsixVectors    = 32,
+  // 0: no MSI; else 1, 2, 4, 8, 16 or 32. Of a guest that grants fewer, vectors are taken modulo
+  // what it grants.
+  parameter int unsigned MsiVectors     = 0,
   // Legacy interrupt: 0 none, 1 to 4 for INTA to INTD.
   parameter int unsigned IntxPin        = 0,
 
@@ -296,7 +299,7 @@ module accelerator_xdma
   ////////////
 
   logic        clk, rst_n;
-  logic        msix_valid, msix_ready, intx, msix_enabled;
+  logic        msix_valid, msix_ready, intx, msix_enabled, msi_enabled;
   logic [10:0] msix_vector;
   logic [2:0]  max_payload, max_read_req;
   logic [15:0] requester_id;
@@ -304,7 +307,7 @@ module accelerator_xdma
   assign axi_aclk    = sys_clk;
   assign clk         = sys_clk;
   assign axi_aresetn = rst_n;
-  assign msi_enable  = 1'b0;
+  assign msi_enable  = msi_enabled;
   assign msix_enable = msix_enabled;
   assign pci_exp_txp = '0;
   assign pci_exp_txn = '0;
@@ -340,6 +343,7 @@ module accelerator_xdma
     .MsixTableOffset(32'h8000),
     .MsixPbaBar     (DmaBar),
     .MsixPbaOffset  (32'h8FE0),
+    .MsiVectors     (MsiVectors),
     .IntxPin        (IntxPin),
     .LinkSpeed      (LinkSpeed),
     .LinkWidth      (LinkWidth),
@@ -356,7 +360,8 @@ module accelerator_xdma
     `ACCELERATOR_AXI(s_axi, host),
     .msix_valid, .msix_ready, .msix_vector, .intx,
     .cfg_memory_space_enable(), .cfg_bus_master_enable(), .cfg_intx_disable(),
-    .cfg_msix_enable(msix_enabled), .cfg_msix_mask(), .cfg_extended_tag_enable(),
+    .cfg_msix_enable(msix_enabled), .cfg_msix_mask(), .cfg_msi_enable(msi_enabled),
+    .cfg_msi_vectors(), .cfg_msi_mask(), .cfg_extended_tag_enable(),
     .cfg_relaxed_ordering_enable(), .cfg_no_snoop_enable(), .cfg_power_state(),
     .cfg_max_payload(max_payload), .cfg_max_read_req(max_read_req),
     .cfg_requester_id(requester_id), .cfg_current_speed(), .cfg_negotiated_width()
@@ -589,8 +594,8 @@ module accelerator_xdma
   ) u_config (
     .clk_i(clk), .rst_ni(rst_n), .wr_i(reg_wr), .wr_addr_i(wr_addr[15:2]), .wr_data_i(wr_data),
     .wr_strb_i(wr_strb), .rd_addr_i(rd_addr[15:2]), .rd_data_o(config_rd_data),
-    .msix_enable_i(msix_enabled), .max_payload_i(max_payload), .max_read_req_i(max_read_req),
-    .requester_id_i(requester_id),
+    .msi_enable_i(msi_enabled), .msix_enable_i(msix_enabled), .max_payload_i(max_payload),
+    .max_read_req_i(max_read_req), .requester_id_i(requester_id),
     .h2c_halt_o(halt[H2cChannels-1:0]), .c2h_halt_o(halt[Channels-1:H2cChannels]),
     .h2c_credit_mode_o(credit_mode[H2cChannels-1:0]),
     .c2h_credit_mode_o(credit_mode[Channels-1:H2cChannels])
@@ -602,7 +607,7 @@ module accelerator_xdma
     .clk_i(clk), .rst_ni(rst_n), .wr_i(reg_wr), .wr_addr_i(wr_addr[15:2]), .wr_data_i(wr_data),
     .wr_strb_i(wr_strb), .rd_addr_i(rd_addr[15:2]), .rd_data_o(irq_rd_data),
     .user_req_i(usr_irq_req), .user_ack_o(usr_irq_ack), .channel_req_i(channel_irq),
-    .msix_enable_i(msix_enabled), .msix_valid_o(msix_valid), .msix_ready_i(msix_ready),
+    .messages_i(msix_enabled || msi_enabled), .msix_valid_o(msix_valid), .msix_ready_i(msix_ready),
     .msix_vector_o(msix_vector), .intx_o(intx)
   );
 

@@ -20,6 +20,7 @@ module accelerator_xdma_config
   input  logic [15:2]            rd_addr_i,
   output logic [31:0]            rd_data_o,
 
+  input  logic                   msi_enable_i,
   input  logic                   msix_enable_i,
   input  logic [2:0]             max_payload_i,
   input  logic [2:0]             max_read_req_i,
@@ -57,7 +58,7 @@ module accelerator_xdma_config
       {TargetConfig, 12'h008}: rd_data_o = 32'(max_payload_i);
       {TargetConfig, 12'h00C}: rd_data_o = 32'(max_read_req_i);
       {TargetConfig, 12'h010}: rd_data_o = 32'h0000_FF01;
-      {TargetConfig, 12'h014}: rd_data_o = {30'd0, msix_enable_i, 1'b0};
+      {TargetConfig, 12'h014}: rd_data_o = {30'd0, msix_enable_i, msi_enable_i};
       {TargetConfig, 12'h018}: rd_data_o = 32'($clog2(DataWidth / 64));
       {TargetConfig, 12'h01C}: rd_data_o = 32'(relaxed_q);
       {TargetConfig, 12'h040}:

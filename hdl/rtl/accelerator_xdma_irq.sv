@@ -27,8 +27,8 @@ module accelerator_xdma_irq
   // H2C channels from bit 0 on, then C2H channels.
   input  logic [Channels-1:0] channel_req_i,
 
-  // The guest has enabled MSI-X.
-  input  logic                msix_enable_i,
+  // The guest has enabled MSI-X or MSI.
+  input  logic                messages_i,
   output logic                msix_valid_o,
   input  logic                msix_ready_i,
   output logic [10:0]         msix_vector_o,
@@ -53,7 +53,7 @@ module accelerator_xdma_irq
   logic                     any, free;
 
   assign request = {user_req_i & user_mask_q, channel_req_i & channel_mask_q};
-  assign legacy  = Intx && !msix_enable_i;
+  assign legacy  = Intx && !messages_i;
 
   for (genvar i = 0; i < Sources; i++) begin : gen_vector
     // The word and the byte of a source's vector: 0x80 to 0x8C of users, 0xA0 and 0xA4 of channels.
@@ -118,7 +118,7 @@ module accelerator_xdma_irq
   //////////////
 
   // One at a time; a request that fell before its message was offered has none.
-  assign todo = msix_enable_i ? request & ~sent_q : '0;
+  assign todo = messages_i ? request & ~sent_q : '0;
   assign free = !valid_q || msix_ready_i;
 
   accelerator_xdma_turn #(
@@ -152,7 +152,7 @@ module accelerator_xdma_irq
       intx_q <= legacy && request != '0;
 
       // Of those that rose the message is out, or the pin says so.
-      if (msix_enable_i) sent_q <= (sent_q | ((valid_q && msix_ready_i) ? take : '0)) & request;
+      if (messages_i) sent_q <= (sent_q | ((valid_q && msix_ready_i) ? take : '0)) & request;
       else sent_q <= legacy ? request : '0;
 
       // One acknowledgement for a request that is told. With the pin another one for its end.

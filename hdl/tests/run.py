@@ -98,7 +98,7 @@ SUITES = {
                      DmaBarIs64=1, BypassBarIs64=1, BurstBytes=256),
     "xdma-256": xdma(DataWidth=256, bars=False, H2cChannels=1, C2hChannels=3, IntxPin=1,
                      NumUsrIrq=3, BurstBytes=2048),
-    "xdma-512": xdma(DataWidth=512, H2cChannels=4, C2hChannels=4, BurstBytes=64),
+    "xdma-512": xdma(DataWidth=512, H2cChannels=4, C2hChannels=4, BurstBytes=64, MsiVectors=32),
     "xdma-stream-64": xdma(DataWidth=64, Stream=1),
     "xdma-stream-128": xdma(DataWidth=128, Stream=1, bars=False, H2cChannels=2, C2hChannels=2),
     "xdma-stream-256": xdma(DataWidth=256, Stream=1, H2cChannels=3, C2hChannels=4, IntxPin=2,

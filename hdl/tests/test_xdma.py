@@ -36,7 +36,9 @@ CARD_BYTES = 1 << 19
 # Where the driver's view of a window begins; what is added to it is the translation.
 WINDOWS = {0: 0, 1: 1 << 62, 2: 1 << 63}
 
-MSIX_ENABLE = 2 | 8
+# What a guest sets that has the card interrupt by messages: of MSI where there is some.
+MSI = PARAMETERS.get("MsiVectors", 0)
+MESSAGES = {"flags": 2 | 1 << 8, "msi_vectors": MSI} if MSI else {"flags": 2 | 8}
 
 
 class Memory(MemoryRegion):
@@ -126,8 +128,8 @@ class Bench:
         self.host.push_write(addr, length, value, bar=DMA_BAR)
 
     async def msix(self, on=True):
-        """What a guest does that enables MSI-X: each channel and user a vector of its own."""
-        self.host.push_function(MSIX_ENABLE if on else 2)
+        """What a guest does that enables messages: each channel and user a vector of its own."""
+        self.host.push_function(**(MESSAGES if on else {"flags": 2}))
         for n in range(8):
             self.set_reg(IRQ + 0xA0 + n // 4 * 4 + n % 4, n, 1)
         for n in range(16):
@@ -363,13 +365,14 @@ async def every_register(dut):
 async def config_block(dut):
     """What the guest sets in config space."""
     host, bench = await start(dut)
-    host.push_function(MSIX_ENABLE, max_payload=256, max_read_request=4096, requester_id=0x1234)
+    host.push_function(**MESSAGES, max_payload=256, max_read_request=4096, requester_id=0x1234)
     await host.quiet()
     assert await bench.reg(CONFIG + 0x04) == 0x1234
     assert await bench.reg(CONFIG + 0x08) == 1
     assert await bench.reg(CONFIG + 0x0C) == 5
-    assert await bench.reg(CONFIG + 0x14) == 2
-    assert int(dut.msix_enable.value) == 1
+    assert await bench.reg(CONFIG + 0x14) == (1 if MSI else 2)
+    assert int(dut.msi_enable.value) == (MSI != 0)
+    assert int(dut.msix_enable.value) == (MSI == 0)
     # Of what the user lets be and what there is, the smaller one is in effect.
     assert await bench.reg(CONFIG + 0x40) == 0x15
     bench.set_reg(CONFIG + 0x40, 0)
@@ -959,7 +962,7 @@ async def interrupt_masks(dut):
     before, now = await again()
     if not PIN:
         assert before == now
-        host.push_function(MSIX_ENABLE)
+        host.push_function(**MESSAGES)
         await host.until(lambda: len(host.find(MSIX)) == now + 1)
     host.check()
 
@@ -1059,7 +1062,7 @@ async def user_interrupts(dut):
         await host.quiet()
         dut.usr_irq_req.value = 1
         await not_acknowledged(bench)
-        host.push_function(MSIX_ENABLE)
+        host.push_function(**MESSAGES)
         await host.until(lambda: len(host.find(MSIX)) == before + 2)
     dut.usr_irq_req.value = 0
     await bench.clocks(5)
