@@ -88,9 +88,11 @@ def main():
             name, words=f"iomem=relaxed {words}", extra=("-device", device)))
         step(name, check_translated.__doc__, lambda: check_translated(bench, vm, probe, fault))
         step(name, check_fault.__doc__, lambda: check_fault(vm, fault))
-        # Remapped interrupts are what a kernel grants more than one vector of MSI with.
-        step(name, "MSI without MSI-X", lambda: msi_works(bench, vm, 2))
-        no_trouble(vm)
+        if name == "intel":
+            # Remapped interrupts are what a kernel grants more than one vector of MSI with. Behind
+            # the other one the guest is busy with its fault by now.
+            step(name, "MSI without MSI-X", lambda: msi_works(bench, vm, 2))
+            no_trouble(vm)
         bench.finish(vm)
 
     def everything():
