@@ -134,7 +134,7 @@ if [[ -n $DISK ]]; then
   [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
 fi
 
-[[ $CONTENTS == no || -n $RECORD ]] || die "--contents is for --record"
+[[ $CONTENTS == no || -n $RECORD || $REPORT == yes ]] || die "--contents is for --record or --report"
 
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
