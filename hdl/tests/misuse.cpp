@@ -546,7 +546,7 @@ const std::vector<Case> cases = {
          aw(1);
          step(kStall);
      }, true, nullptr, kLines + 1},
-    {"vectors later on", End::warns, "raising MSI-X vector 99 failed (-1): vector 99 is none of 17 (33 more like this were left out before)\n",
+    {"vectors later on", End::warns, "raising vector 99 failed (-1): vector 99 is none of 17 (33 more like this were left out before)\n",
      over_and_over<vector_99>, true, nullptr, kLines + 1},
     {"FIXED writes later on", End::warns, "inside 4 KiB is possible (33 more like this were left out before)\n",
      over_and_over<fixed_write>, true, nullptr, kLines + 1},
