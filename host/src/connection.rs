@@ -21,15 +21,11 @@ use accelerator_protocol::{
 
 use crate::{
     shared::{self, Shared},
-    socket, zmq_error, Error,
+    socket, zmq_error, Error, STUCK,
 };
 
 /// How long the hand-over of shared memory may take.
 const HAND_OVER: Duration = Duration::from_secs(10);
-
-/// How long a simulator may take in nothing of what is sent. One that is being traced or
-/// debugged is slow.
-const STUCK: Duration = Duration::from_secs(60);
 
 /// How long is looked for a message before the thread sleeps.
 const LOOK: Duration = Duration::from_micros(50);
@@ -130,10 +126,10 @@ impl Connection {
             return Ok(());
         }
         let Some(end) = &mut self.end else {
-            return self
-                .socket
-                .send(message, 0)
-                .map_err(zmq_error("cannot send to the simulator"));
+            return match self.socket.send(message, 0) {
+                Err(zmq::Error::EAGAIN) => Err(Error::Stuck),
+                sent => sent.map_err(zmq_error("cannot send to the simulator")),
+            };
         };
         let (mut taken, mut since, mut left) = (false, Instant::now(), usize::MAX);
         loop {

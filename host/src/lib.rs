@@ -12,12 +12,16 @@ pub mod connection;
 pub mod shared;
 pub mod socket;
 
-use std::{fmt, io};
+use std::{fmt, io, time::Duration};
 
 use accelerator_carrier::Broken;
 use accelerator_protocol::host::Violation;
 
 pub use connection::Connection;
+
+/// How long a simulator may take in nothing of what is sent. One that is being traced or
+/// debugged is slow.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// What went wrong.
 #[derive(Debug)]

@@ -39,6 +39,8 @@ pub(crate) fn unconnected(
         .set_linger(200)
         .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
         .and_then(|()| socket.set_reconnect_ivl(20))
+        // One that takes in nothing is told of, as of shared memory.
+        .and_then(|()| socket.set_sndtimeo(crate::STUCK.as_millis() as i32))
         .map_err(zmq_error("cannot set up the socket"))?;
     if let Some((pair, server)) = keys {
         accelerator_curve::connect(&socket, pair, server).map_err(Error::Keys)?;

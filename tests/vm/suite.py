@@ -5,6 +5,7 @@ processes that end with the suite, and the report."""
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -123,6 +124,10 @@ class Bench:
     """A folder and processes that end with the suite, in order: VMs first."""
 
     def __init__(self, options, prefix):
+        # Without this a signal would end us alone; one that is ignored, as by nohup, stays so.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda number, _: sys.exit(128 + number))
         self.options = options
         self.folder = Path(tempfile.mkdtemp(prefix=prefix))
         self.processes = []
