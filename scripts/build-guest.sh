@@ -21,6 +21,7 @@ Downloads the distribution's kernel, its headers, busybox, lspci and ethtool
 
   build/guest/vmlinuz
   build/guest/initramfs.cpio.gz
+  build/guest/modules/        the drivers in it, with symbols, for a debugger
 
 Your own driver and programs, for scripts/demo.sh --shell and --run:
   --module DIR      an out-of-tree module: a folder with a Kbuild file or Makefile
@@ -370,6 +371,7 @@ initramfs() {
     cp -r "$module" "$WORK/user-module"
     build_module "$module" "$WORK/user-module" "$root/modules/user"
   done
+  install -m 755 guest/symbols.sh "$root/bin/accel-symbols"
   for program in "${PROGRAMS[@]}"; do
     install -m 755 "$program" "$root/bin/"
   done
@@ -437,7 +439,7 @@ lock_cache guest
 SOURCES=$(for package in "${PACKAGES[@]}"; do printf '%s=%s ' "$package" "${VERSION[$package]}"; done)
 distribution "$SOURCES"
 find_compiler
-KEY=$(content_key "$SOURCES" "$REPO_DIR/guest/init" "$REPO_DIR/guest/driver" \
+KEY=$(content_key "$SOURCES" "$REPO_DIR/guest/init" "$REPO_DIR/guest/symbols.sh" "$REPO_DIR/guest/driver" \
   "$REPO_DIR/guest/tools" "$REPO_DIR/guest/uapi" "$REPO_DIR/scripts/build-guest.sh" \
   "$("$KERNEL_CC" --version | head -n 1)" "$("${CC:-gcc}" --version | head -n 1)" \
   "${MODULES[@]}" "${PROGRAMS[@]}" ${RUN:+"$RUN"})
@@ -451,13 +453,15 @@ if [[ ! -f $RESULT/complete ]]; then
   mkdir -p "$RESULT"
   cp "$(first_file "$ROOT/boot/vmlinuz-$RELEASE")" "$RESULT/vmlinuz"
   mv "$WORK/initramfs.cpio.gz" "$RESULT/"
+  mkdir "$RESULT/modules"
+  find "$WORK/root/modules" -name '*.ko' -exec cp {} "$RESULT/modules/" \;
   printf '%s\n' "$RELEASE" >"$RESULT/release"
   # For those who pass the guest on: which source packages it is made of.
   { cat "$ROOT/sources" && library_sources; } | LC_ALL=C sort -u >"$RESULT/sources"
   touch "$RESULT/complete"
 fi
 make_folder "$OUT"
-for file in vmlinuz initramfs.cpio.gz release sources; do
+for file in vmlinuz initramfs.cpio.gz modules release sources; do
   ln -sfn "$RESULT/$file" "$OUT/$file"
 done
 say "kernel $RELEASE: $OUT/vmlinuz, $OUT/initramfs.cpio.gz ($(($(stat -L -c %s "$OUT/initramfs.cpio.gz") / 1024)) KiB)"

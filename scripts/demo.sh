@@ -346,6 +346,7 @@ simulator_words() {
 
 if [[ $MODE == shell ]]; then
   [[ $WAVES == no ]] || say "kill -USR1 $SIM_PID starts waves that wait for it (+waves_trigger)"
+  say "the simulator is process $SIM_PID"
   say "the guest's console follows; Ctrl-A X ends it"
   TERMINAL=$(stty -g 2>/dev/null || true)
   KERNEL_LINE=()

@@ -48,6 +48,7 @@ SUITES=(
   'farm:driver tests as an array of jobs on a Slurm of two nodes, and jobs that are lost'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
+  'gdb:breakpoints in the guest'"'"'s driver and in the simulation, at the same time'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
   'iommu:both cards behind the virtual IOMMUs of Intel and AMD, with ordinary drivers'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
@@ -356,6 +357,10 @@ suite_farm() {
 
 suite_life() {
   scripts/test-life.sh --qemu "$QEMU_DIR"
+}
+
+suite_gdb() {
+  scripts/test-gdb.sh --qemu "$QEMU_DIR"
 }
 
 suite_guest_os() {
