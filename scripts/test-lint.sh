@@ -29,9 +29,11 @@ case ${1:-} in
 esac
 
 need_packages git
-# What the test of the page imports is only there.
+# What the test of the page and those with gdb and terminals import is only there.
 python_env report
 REPORT_PYTHON=$PYTHON_ENV/bin/python
+python_env vm
+VM_PYTHON=$PYTHON_ENV/bin/python
 python_env harness
 CACHE=$REPO_DIR/target/test/mypy
 make_folder "$CACHE"
@@ -50,10 +52,11 @@ MYPYPATH=python/src:tests/farm check . tests/farm
 # not there; not for what None has, since it is not said what can be None.
 untyped=(--allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-any-generics
   --disable-error-code union-attr --disable-error-code var-annotated)
-strict=() others=()
+strict=() others=() driven=()
 for file in "${FILES[@]}"; do
   case $file in
     python/* | examples/* | tests/report/* | tests/farm/*) ;;
+    tests/vm/gdb.py | tests/vm/disk.py) driven+=("$file") ;;
     tests/docs/* | tests/licences/* | scripts/junit.py) strict+=("$file") ;;
     *) others+=("$file") ;;
   esac
@@ -61,3 +64,6 @@ done
 check . "${strict[@]}"
 check . --python-executable "$REPORT_PYTHON" tests/report/page.py
 MYPYPATH=scripts:tests/vm check . "${untyped[@]}" "${others[@]}"
+# pexpect has no types.
+MYPYPATH=scripts:tests/vm check . --python-executable "$VM_PYTHON" "${untyped[@]}" \
+  --disable-error-code import-untyped "${driven[@]}"

@@ -49,6 +49,7 @@ SUITES=(
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
   'gdb:breakpoints in the guest'"'"'s driver and in the simulation, at the same time'
+  'disk:a Debian on a disk image, the driver built in it; only with --long or by name'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
   'iommu:both cards behind the virtual IOMMUs of Intel and AMD, with ordinary drivers'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
@@ -60,7 +61,7 @@ SUITES=(
 )
 
 # Those that take long whatever is asked of them.
-LONG_SUITES=(asan tsan package)
+LONG_SUITES=(asan tsan disk package)
 
 # SUITE=OTHER: OTHER does little but wait for half a minute or more, with patience for a
 # loaded machine, and so runs while SUITE does. It is told of in its own place.
@@ -361,6 +362,12 @@ suite_life() {
 
 suite_gdb() {
   scripts/test-gdb.sh --qemu "$QEMU_DIR"
+}
+
+suite_disk() {
+  local plain=()
+  [[ -n $QEMU_GIVEN ]] || plain=(--plain-qemu build/qemu/baseline)
+  scripts/test-disk.sh --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
 suite_guest_os() {
