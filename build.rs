@@ -98,6 +98,8 @@ fn use_qemu(build: &Path) -> Result<(), String> {
     } else {
         generate(&source, build, &out)?;
     }
+    // Where QEMU's macro for trace events looks for what is generated.
+    println!("cargo:rustc-env=MESON_BUILD_ROOT={}", build.display());
     println!("cargo:rustc-cfg=qemu");
     println!("cargo:rustc-cfg={cfg}");
     Ok(())

@@ -3,7 +3,7 @@
 //! The QOM type `accelerator-pcie`.
 
 use std::{
-    ffi::{c_char, c_int, c_void, CStr},
+    ffi::{c_char, c_int, c_void, CStr, CString},
     io,
     mem::offset_of,
     ptr::{addr_of, addr_of_mut, NonNull},
@@ -37,7 +37,7 @@ use crate::{
     },
     keys,
     layout::Layout,
-    link::{Asked, Link, Root, Settings, Waiter, Wanted},
+    link::{Asked, Link, Moment, Root, Settings, Waiter, Wanted},
     logger,
     msi::Msi,
     nic::{self, Nic},
@@ -47,6 +47,7 @@ use crate::{
         PciDeviceImpl, PciDeviceMethods, PCI_EXPRESS,
     },
     replug::{self, Again},
+    tracing,
     uart::{self, Uart},
 };
 
@@ -414,6 +415,8 @@ impl AcceleratorPcie {
         self.quitting.store(false, Ordering::Relaxed);
         let machine = Machine {
             device: NonNull::from(self),
+            // An id has no NUL.
+            id: CString::new(name.clone()).unwrap_or_default(),
         };
         let link = Link::new(settings, Box::new(machine)).map_err(|e| invalid(e.to_string()))?;
         // Early, when it may still fail.
@@ -970,6 +973,8 @@ unsafe extern "C" fn qemu_exits(notifier: *mut bindings::Notifier, _data: *mut c
 /// thread has a reference of its own.
 struct Machine {
     device: NonNull<AcceleratorPcie>,
+    /// For trace events.
+    id: CString,
 }
 
 // SAFETY: what the methods do is safe from any thread.
@@ -1058,6 +1063,7 @@ impl Root for Machine {
     }
 
     fn link(&self, up: bool) {
+        tracing::link(&self.id, up);
         self.device().link_changes(up);
         if !up {
             clock::lost(self.device().address());
@@ -1066,6 +1072,10 @@ impl Root for Machine {
 
     fn gate(&self, page: Option<&PermitPage>) {
         code::gate(self.device().address(), page);
+    }
+
+    fn moment(&self, moment: Moment) {
+        tracing::moment(&self.id, moment);
     }
 
     fn time(&self, ns: u64) {

@@ -42,6 +42,34 @@ pub unsafe fn with_errp<T>(f: impl FnOnce(*mut *mut c::Error) -> T) -> Result<T>
     unsafe { Error::err_or_else(error, || result) }
 }
 
+/// The trace events of `trace-events`, which Rust code cannot have in this release.
+mod events {
+    use std::ffi::{c_int, c_uint, CStr};
+
+    macro_rules! none {
+        ($($name:ident($($type:ty),*);)*) => {
+            $(
+                #[inline(always)]
+                #[allow(clippy::too_many_arguments)]
+                pub fn $name(_: &CStr $(, _: $type)*) {}
+            )*
+        };
+    }
+    none! {
+        trace_accelerator_pcie_read(u32, c_uint, u64, c_uint);
+        trace_accelerator_pcie_read_done(u32, u64);
+        trace_accelerator_pcie_read_failed(u32, &CStr);
+        trace_accelerator_pcie_write(u32, c_uint, u64, c_uint, u64);
+        trace_accelerator_pcie_dma_read(u32, u64, u32, &CStr);
+        trace_accelerator_pcie_dma_write(u32, u64, u32, &CStr);
+        trace_accelerator_pcie_vector(c_uint);
+        trace_accelerator_pcie_intx(c_int);
+        trace_accelerator_pcie_reset(&CStr);
+        trace_accelerator_pcie_link(&CStr);
+    }
+}
+pub use events::*;
+
 /// Properties of a device type, and that it cannot be migrated.
 macro_rules! device_impl {
     ($type:ty, $name:expr, [$($property:expr),* $(,)?]) => {

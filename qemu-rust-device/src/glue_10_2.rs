@@ -39,6 +39,19 @@ pub unsafe fn with_errp<T>(f: impl FnOnce(*mut *mut c::Error) -> T) -> Result<T>
     unsafe { Error::with_errp(|errp| f(errp)) }
 }
 
+/// The trace events of `trace-events`, as functions. What QEMU generates has no comments.
+#[allow(clippy::undocumented_unsafe_blocks)]
+mod events {
+    ::trace::include_trace!("rust_hw_misc_accelerator_pcie");
+    pub use self::trace::*;
+}
+pub use events::{
+    trace_accelerator_pcie_dma_read, trace_accelerator_pcie_dma_write, trace_accelerator_pcie_intx,
+    trace_accelerator_pcie_link, trace_accelerator_pcie_read, trace_accelerator_pcie_read_done,
+    trace_accelerator_pcie_read_failed, trace_accelerator_pcie_reset,
+    trace_accelerator_pcie_vector, trace_accelerator_pcie_write,
+};
+
 /// Properties of a device type, and that it cannot be migrated.
 macro_rules! device_impl {
     ($type:ty, $name:expr, [$($property:expr),* $(,)?]) => {

@@ -16,6 +16,7 @@
 //! * `config_space` says which bits of config space the guest may change.
 //! * `clock` is guest time that follows the simulator's, `code` what TCG has translated of
 //!   memory that the simulator may reach by itself.
+//! * `tracing` has QEMU's trace events.
 //! * `device` is the QOM type, `nic` and `uart` its network and serial sides.
 //! * `glue` is everything that depends on the QEMU release.
 //!
@@ -39,6 +40,8 @@ extern crate qemu_api;
 extern crate qom;
 #[cfg(qemu_10_2)]
 extern crate system;
+#[cfg(qemu_10_2)]
+extern crate trace;
 #[cfg(qemu_10_2)]
 extern crate util;
 
@@ -78,5 +81,7 @@ mod nic;
 pub mod pci;
 #[cfg(qemu)]
 mod replug;
+#[cfg(qemu)]
+mod tracing;
 #[cfg(qemu)]
 mod uart;

@@ -15,7 +15,7 @@
 //!   of it concerns the machine, `serving` what a thread knows that is at it;
 //! * `access` is an access to a BAR, `wait` what ends its wait;
 //! * `send` is what goes out at once, or with what follows, `voice` what is
-//!   logged no more than so often.
+//!   logged no more than so often, `moment` what can be traced.
 //!
 //! # Who serves the socket
 //!
@@ -57,6 +57,7 @@ mod frames;
 mod function;
 mod lead;
 mod memory;
+mod moment;
 mod peer;
 mod send;
 mod serving;
@@ -81,7 +82,6 @@ use accelerator_protocol::{
 };
 use log::{debug, info};
 
-pub use self::memory::{Carrier, Wanted};
 use self::{
     deeds::Waiting,
     descriptors::{signal, watch, END, LATE, RETRY, WAKE, WIRE},
@@ -92,6 +92,10 @@ use self::{
 pub(crate) use self::{
     descriptors::{drain, epoll, owned, set_timer},
     wire::{random, Wire},
+};
+pub use self::{
+    memory::{Carrier, Wanted},
+    moment::Moment,
 };
 pub use crate::error::LinkError;
 use crate::{context, keys::Keys};
@@ -172,6 +176,8 @@ pub trait Root: Send + Sync {
     /// The simulator reaches memory by itself while it may, as this page tells, or does so no
     /// more. Called like [`Root::link`].
     fn gate(&self, _page: Option<&PermitPage>) {}
+    /// What the link does, as it does it. May be called like [`Root::link`].
+    fn moment(&self, _moment: Moment) {}
 }
 
 /// What a user can set.
@@ -469,6 +475,7 @@ impl Link {
             return;
         }
         debug!("{}: reset {kind:?}", self.name());
+        self.root.moment(Moment::Reset(kind));
         // What the device writes after this is not from before the reset.
         self.close_gate(&mut shared);
         let mut out = std::mem::take(&mut shared.out);

@@ -9,6 +9,7 @@ use log::{debug, error, trace};
 
 use super::{
     descriptors::set_timer,
+    moment::Moment,
     serving::{NESTED, SERVING},
     voice::Kind,
     wait::{Access, Got, Want},
@@ -57,7 +58,18 @@ impl Link {
         };
         shared.counters.reads += 1;
         trace!("{}: {access}, tag {tag}", self.name());
-        match self.wait(shared, Want::Read(tag), access) {
+        self.root.moment(Moment::Read {
+            tag,
+            bar,
+            offset,
+            len,
+        });
+        let got = self.wait(shared, Want::Read(tag), access);
+        self.root.moment(match got {
+            Got::Data(status, data) => Moment::ReadDone { tag, status, data },
+            Got::Done | Got::Void | Got::Timeout => Moment::ReadUnanswered { tag },
+        });
+        match got {
             Got::Data(Status::Ok, data) => {
                 trace!("{}: tag {tag} is {data:#x}", self.name());
                 data
@@ -118,6 +130,13 @@ impl Link {
             };
             shared.counters.writes += 1;
             trace!("{}: {access} of {data:#x}, tag {tag}", self.name());
+            self.root.moment(Moment::Write {
+                tag,
+                bar,
+                offset,
+                len,
+                data,
+            });
             if !self.settings.posted_writes {
                 self.flush(&mut shared);
                 self.wait(shared, Want::Write(tag), access);

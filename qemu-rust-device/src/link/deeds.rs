@@ -16,7 +16,7 @@ use std::{collections::VecDeque, ops::Range};
 use accelerator_protocol::wire::{Status, MAX_DATA};
 use log::trace;
 
-use super::{memory::Message, serving::NESTED, voice::Kind, Link, Shared};
+use super::{memory::Message, moment::Moment, serving::NESTED, voice::Kind, Link, Shared};
 
 /// What is kept while the machine is stopped, at most. There can be fewer DMA
 /// requests than that, so that most of it is interrupts.
@@ -255,6 +255,7 @@ impl Link {
             } => self.dma_write(tag, addr, &message[data], enables.map(|r| &message[r])),
             Deed::Msix(vector) => {
                 trace!("{}: vector {vector}", self.name());
+                self.root.moment(Moment::Vector(vector));
                 if let Err(vectors) = self.root.msix(vector) {
                     self.say(&mut self.lock(), Kind::Frame, || {
                         format!("vector {vector} ignored, the guest has enabled {vectors} vectors")
@@ -263,6 +264,7 @@ impl Link {
             }
             Deed::Intx(level) => {
                 trace!("{}: INTx {level}", self.name());
+                self.root.moment(Moment::Intx(level));
                 self.root.intx(level);
             }
         }
@@ -275,6 +277,12 @@ impl Link {
             "{}: DMA read of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
             self.name()
         );
+        self.root.moment(Moment::DmaRead {
+            tag,
+            addr,
+            len,
+            status,
+        });
         let mut shared = self.lock();
         if status == Status::Ok {
             shared.counters.dma_read_bytes += u64::from(len);
@@ -296,6 +304,12 @@ impl Link {
             "{}: DMA write of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
             self.name()
         );
+        self.root.moment(Moment::DmaWrite {
+            tag,
+            addr,
+            len,
+            status,
+        });
         let mut shared = self.lock();
         if status == Status::Ok {
             shared.counters.dma_write_bytes += match enables {
