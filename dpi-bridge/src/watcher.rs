@@ -46,7 +46,7 @@ use accelerator_carrier::{
     threads,
     vanished::Connections,
 };
-use accelerator_protocol::limit::Limit;
+use accelerator_protocol::limit::{Limit, Note};
 
 use crate::{
     limited::limited,
@@ -166,6 +166,8 @@ struct Wait {
 #[derive(Default)]
 pub struct Waits {
     slots: [Option<Wait>; KINDS],
+    /// Of the lines of each kind: when one wait is over, the next may have lasted as long.
+    told: [Limit; KINDS],
 }
 
 impl Waits {
@@ -186,13 +188,14 @@ impl Waits {
         }
     }
 
-    /// What has to be mentioned now, with the time that it lasts.
-    fn due(&mut self, now: Instant) -> Vec<(Waiting, Duration)> {
+    /// What has to be mentioned now, with the time that it lasts and what to put behind.
+    fn due(&mut self, now: Instant) -> Vec<(Waiting, Duration, Note)> {
         let mut due = Vec::new();
-        for wait in self.slots.iter_mut().flatten() {
+        for (slot, told) in self.slots.iter_mut().zip(&mut self.told) {
+            let Some(wait) = slot else { continue };
             let lasts = now.saturating_duration_since(wait.since);
             if lasts >= wait.mention {
-                due.push((wait.what, lasts));
+                due.extend(told.admit(now).map(|note| (wait.what, lasts, note)));
                 wait.mention = lasts * 2;
             }
         }
@@ -698,8 +701,8 @@ impl Thread {
         waits.set(Waiting::Poll.index(), deaf, limit);
         let due = waits.due(now);
         drop(waits);
-        for (what, lasts) in due {
-            log::warn!(target: target, "{what}, for {} ms now", lasts.as_millis());
+        for (what, lasts, note) in due {
+            log::warn!(target: target, "{what}, for {} ms now{note}", lasts.as_millis());
         }
     }
 }
@@ -760,6 +763,8 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use accelerator_protocol::limit::{LINES, PERIOD};
+
     use super::*;
 
     #[test]
@@ -768,10 +773,14 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let limit = Duration::from_millis(100);
         let what = Waiting::Reset { tag: 3 };
+        let plain = Note {
+            left_out: 0,
+            silent_for: None,
+        };
         let mut waits = Waits::default();
         waits.set(what.index(), Some((what, start)), limit);
         assert!(waits.due(at(99)).is_empty());
-        assert_eq!(waits.due(at(100)), [(what, limit)]);
+        assert_eq!(waits.due(at(100)), [(what, limit, plain)]);
         assert!(waits.due(at(150)).is_empty());
         // The same again is no news.
         waits.set(what.index(), Some((what, start)), limit);
@@ -782,8 +791,40 @@ mod tests {
         let other = Waiting::Reset { tag: 4 };
         waits.set(other.index(), Some((other, at(390))), limit);
         assert!(waits.due(at(489)).is_empty());
-        assert_eq!(waits.due(at(490)), [(other, limit)]);
+        assert_eq!(waits.due(at(490)), [(other, limit, plain)]);
         waits.set(other.index(), None, limit);
         assert!(waits.due(at(10_000)).is_empty());
+    }
+
+    /// A host that is slow to answer a thousand requests: each becomes the oldest in turn,
+    /// and has lasted long enough by then.
+    #[test]
+    fn mentions_of_one_kind_are_limited() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = Duration::from_millis(100);
+        let dma = |tag| Waiting::Dma {
+            tag,
+            write: true,
+            addr: 0x1000,
+            bytes: 64,
+        };
+        let mut waits = Waits::default();
+        let mut lines = Vec::new();
+        for tag in 0..1000 {
+            let what = dma(tag);
+            waits.set(what.index(), Some((what, start)), limit);
+            lines.extend(waits.due(at(5000 + u64::from(tag))));
+        }
+        assert_eq!(lines.len(), LINES as usize, "{lines:?}");
+        // Another kind has lines of its own, and the next line tells of those left out.
+        let reset = Waiting::Reset { tag: 3 };
+        waits.set(reset.index(), Some((reset, start)), limit);
+        assert_eq!(waits.due(at(6000)).len(), 1);
+        let what = dma(1000);
+        waits.set(what.index(), Some((what, start)), limit);
+        let late = waits.due(at(5000) + PERIOD);
+        let left_out = late.iter().find(|(w, ..)| *w == what).map(|l| l.2.left_out);
+        assert_eq!(left_out, Some(1000 - u64::from(LINES)));
     }
 }

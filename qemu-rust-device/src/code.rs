@@ -12,7 +12,7 @@
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     ptr::NonNull,
     sync::{
         atomic::{fence, AtomicU64, Ordering},
@@ -63,7 +63,8 @@ fn gates() -> MutexGuard<'static, Vec<Gate>> {
 
 impl Marks {
     fn new() -> io::Result<Self> {
-        let file = file::sealed(c"accelerator-code", BYTES)?;
+        let file = Shareable::new(file::sealed(c"accelerator-code", BYTES)?)?;
+        // Last, since a guest can have this tried again and again, and nobody would unmap it.
         // SAFETY: no memory that is there is touched.
         let base = unsafe {
             libc::mmap(
@@ -71,7 +72,7 @@ impl Marks {
                 BYTES as usize,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_NORESERVE,
-                file.as_raw_fd(),
+                file.as_fd().as_raw_fd(),
                 0,
             )
         };
@@ -79,7 +80,7 @@ impl Marks {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            file: Shareable::new(file)?,
+            file,
             words: NonNull::new(base.cast()).ok_or(io::ErrorKind::Other)?,
         })
     }

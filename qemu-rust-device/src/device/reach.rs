@@ -12,9 +12,11 @@ use std::{
     os::fd::BorrowedFd,
     ptr::NonNull,
     sync::{atomic::Ordering, Arc},
+    time::Instant,
 };
 
 use accelerator_carrier::reach::{check_sealed, PAGE};
+use accelerator_protocol::limit::Limit;
 use log::{info, warn};
 
 use super::AcceleratorPcie;
@@ -53,6 +55,8 @@ pub(super) struct Memory {
     /// Why nothing can be reached, if that is so.
     why: Why,
     told: bool,
+    /// Lines about marks: a guest can have them made again and again.
+    unmarked: Limit,
 }
 
 /// Why a simulator cannot reach guest memory.
@@ -159,13 +163,15 @@ impl Memory {
         })
     }
 
-    /// All that can be reached, and why nothing can.
-    fn areas(&mut self) -> Vec<Area> {
+    /// All that the device of this name can have reached, and why nothing can be.
+    fn areas(&mut self, name: &str) -> Vec<Area> {
         self.why = Why::None;
         let marks = match code::marks() {
             Ok(marks) => marks,
             Err(e) => {
-                warn!("no memory for marks of translated code: {e}");
+                if let Some(note) = self.unmarked.admit(Instant::now()) {
+                    warn!("{name}: no memory for marks of translated code: {e}{note}");
+                }
                 self.why = Why::System;
                 return Vec::new();
             }
@@ -254,7 +260,7 @@ impl AcceleratorPcie {
             return;
         };
         let mut memory = self.memory.borrow_mut();
-        let mut areas = memory.areas();
+        let mut areas = memory.areas(&self.id());
         if self.is_behind_iommu() {
             areas.clear();
             memory.why = Why::Iommu;

@@ -13,12 +13,18 @@ use std::{
         Arc,
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use accelerator_peers::hdl::{sample_config, HdlEndpoint};
+use accelerator_peers::{
+    hdl::{sample_config, HdlEndpoint},
+    memory::wanted,
+};
+use accelerator_protocol::limit::LINES;
 use accelerator_qtest::{
+    guest,
     machine::{device_args, ok},
+    pci::{self, command, CARD},
     qemu::Launch,
     Machine, Options, Qemu, Scratch, PATIENCE,
 };
@@ -88,40 +94,9 @@ impl Vm {
         }
     }
 
-    /// Sets what prlimit(1) calls `resource`, or takes the limit as far away as it
-    /// can be.
+    /// As [`limit`].
     fn limit(&self, resource: &str, value: Option<u64>) {
-        let value = value.map_or_else(|| self.hard_limit(resource), |v| v.to_string());
-        let id = self.qemu.id();
-        let limit =
-            ["--pid", &id.to_string(), &format!("--{resource}={value}:")].map(str::to_owned);
-        // Whoever owns the process may do so; root may not in every container.
-        let mut command = if is_root() {
-            let mut command = Command::new("setpriv");
-            for (option, field) in [("reuid", "Uid:"), ("regid", "Gid:")] {
-                command.arg(format!("--{option}={}", status(&id.to_string(), field)[0]));
-            }
-            command.args(["--clear-groups", "prlimit"]);
-            command
-        } else {
-            Command::new("prlimit")
-        };
-        let status = command.args(limit).status();
-        let status = status.expect("prlimit and setpriv are part of util-linux");
-        assert!(status.success(), "prlimit: {status}");
-    }
-
-    fn hard_limit(&self, resource: &str) -> String {
-        let path = format!("/proc/{}/limits", self.qemu.id());
-        let limits = std::fs::read_to_string(path).expect("QEMU runs");
-        let name = match resource {
-            "nofile" => "Max open files",
-            "nproc" => "Max processes",
-            _ => "Max address space",
-        };
-        let line = limits.lines().find_map(|l| l.strip_prefix(name));
-        let hard = line.and_then(|l| l.split_whitespace().nth(1));
-        hard.expect("a soft and a hard limit").to_owned()
+        limit(&self.qemu, resource, value);
     }
 
     /// Plugs the card in. Whatever comes of it, the machine runs on.
@@ -165,14 +140,53 @@ impl Vm {
     }
 }
 
+/// Sets what prlimit(1) calls `resource`, or takes the limit as far away as it can be.
+fn limit(qemu: &Qemu, resource: &str, value: Option<u64>) {
+    let value = value.map_or_else(|| hard_limit(qemu, resource), |v| v.to_string());
+    let id = qemu.id();
+    let limit = ["--pid", &id.to_string(), &format!("--{resource}={value}:")].map(str::to_owned);
+    // Whoever owns the process may do so; root may not in every container.
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        for (option, field) in [("reuid", "Uid:"), ("regid", "Gid:")] {
+            command.arg(format!("--{option}={}", status(&id.to_string(), field)[0]));
+        }
+        command.args(["--clear-groups", "prlimit"]);
+        command
+    } else {
+        Command::new("prlimit")
+    };
+    let status = command.args(limit).status();
+    let status = status.expect("prlimit and setpriv are part of util-linux");
+    assert!(status.success(), "prlimit: {status}");
+}
+
+fn hard_limit(qemu: &Qemu, resource: &str) -> String {
+    let path = format!("/proc/{}/limits", qemu.id());
+    let limits = std::fs::read_to_string(path).expect("QEMU runs");
+    let name = match resource {
+        "nofile" => "Max open files",
+        "nproc" => "Max processes",
+        _ => "Max address space",
+    };
+    let line = limits.lines().find_map(|l| l.strip_prefix(name));
+    let hard = line.and_then(|l| l.split_whitespace().nth(1));
+    hard.expect("a soft and a hard limit").to_owned()
+}
+
+/// Numbers of the descriptors that are open.
+fn descriptors(qemu: &Qemu) -> BTreeSet<u64> {
+    let path = format!("/proc/{}/fd", qemu.id());
+    std::fs::read_dir(path)
+        .expect("QEMU runs")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 #[test]
 fn every_small_number_of_descriptors() {
     let mut vm = Vm::start("");
-    let path = format!("/proc/{}/fd", vm.qemu.id());
-    let used: BTreeSet<u64> = std::fs::read_dir(path)
-        .expect("QEMU runs")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
+    let used = descriptors(&vm.qemu);
     // So that there are 0, 1, 2, … free ones below.
     let limits = (0..512).filter(|n| !used.contains(n));
     let failures = vm.try_limits("nofile", limits);
@@ -238,6 +252,49 @@ fn every_small_amount_of_memory() {
     let told = failures.iter().filter(|e| e.contains("memory"));
     assert!(told.count() > 10, "{failures:#?}");
     ok_again(&mut vm);
+}
+
+/// Which pages hold code that TCG has translated is in a file, made when the guest first lets
+/// the card access memory. It may do so as often as it likes.
+#[test]
+fn no_descriptor_for_marks_of_code_is_told_a_few_times() {
+    let scratch = Scratch::new();
+    let endpoint = scratch.endpoint();
+    let _simulator = Simulator::start(&endpoint);
+    let rom = scratch.path("rom");
+    guest::write_rom(&rom);
+    let mut qemu = Launch::new()
+        .guest(1, &rom)
+        .args("-object memory-backend-memfd,id=ram,size=128M,share=on -machine memory-backend=ram")
+        .args(&device_args(&endpoint, ""))
+        .spawn(&scratch);
+    qemu.connect();
+    qemu.wait_ready();
+    pci::enable_root_port(&mut qemu);
+    // None is free below the first that is not used, and QEMU may poll those that are.
+    let used = descriptors(&qemu);
+    let free = (0..).find(|n| !used.contains(n));
+    limit(&qemu, "nofile", free);
+    let begin = Instant::now();
+    for _ in 0..100 {
+        CARD.change_command(&mut qemu, command::BUS_MASTER, 0);
+        CARD.change_command(&mut qemu, 0, command::BUS_MASTER);
+    }
+    let line = ["WARN", "card", "no memory for marks of translated code"];
+    qemu.expect_line(&line);
+    qemu.expect_few_lines(&line, LINES as usize, begin);
+    // And when there are descriptors all is as it should be.
+    limit(&qemu, "nofile", None);
+    CARD.change_command(&mut qemu, command::BUS_MASTER, 0);
+    let begin = Instant::now();
+    while wanted() {
+        let reached = qemu.qom_get("/machine/peripheral/card", "guest-memory");
+        if reached.as_str().is_some_and(|r| r.starts_with("mapped")) {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{reached}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 const SANDBOXES: [&str; 5] = [
