@@ -233,7 +233,7 @@ suite_qtest() {
     cargo test --package accelerator-qtest --locked --no-fail-fast
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") ACCELERATOR_TEST_CARRIER=socket \
     cargo test --package accelerator-qtest --locked --no-fail-fast \
-    --test carriers --test mmio --test dma --test msix --test reset --test stress
+    --test carriers --test direct --test mmio --test dma --test msix --test reset --test stress
 }
 
 suite_asan() {

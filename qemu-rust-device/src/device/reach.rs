@@ -189,6 +189,10 @@ impl Memory {
                 Err(_) => {}
             }
         }
+        if !areas.is_empty() {
+            // That the firmware's ROM, say, is no file is no reason.
+            self.why = Why::None;
+        }
         areas
     }
 }

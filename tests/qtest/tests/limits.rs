@@ -19,6 +19,7 @@ use std::{
 use accelerator_peers::{
     hdl::{sample_config, HdlEndpoint},
     memory::wanted,
+    Event,
 };
 use accelerator_protocol::limit::LINES;
 use accelerator_qtest::{
@@ -44,7 +45,11 @@ impl Simulator {
         let thread = thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 // What comes, if anything does, is up to QEMU.
-                let _ = hdl.try_event(Duration::from_millis(20));
+                if let Ok(Some(Event::Reset { tag, .. })) = hdl.try_event(Duration::from_millis(20))
+                {
+                    // The session may be over.
+                    let _ = hdl.reset_done(tag);
+                }
             }
         });
         Self {
