@@ -51,10 +51,16 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     the small guest; its console is the first serial port
   --snapshot        do not change the disk image
   --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, built if missing)
+  --qemu stock      a QEMU that nobody patched, with the card through its vfio-user-pci
+                    (docs/vfio-user.md): the distribution's where it is 10.1 or newer, or
+                    else that which scripts/build-qemus.sh builds to compare with. For
+                    sort, regs and probe, and with --sim
+  --vfio-user       the same card through the vfio-user-pci of the QEMU that is named
   --guest DIR       vmlinuz and initramfs.cpio.gz (default: an example runs in a plain
                     guest, built if missing or old; --shell and --run take build/guest,
                     with your modules and programs)
-  --device OPTIONS  added to -device accelerator-pcie,... as ,OPTIONS
+  --device OPTIONS  added to -device accelerator-pcie,... as ,OPTIONS; or to that of
+                    vfio-user-pci, such as x-msg-timeout=60000
   --qemu-args TEXT  more arguments for QEMU, separated by spaces
   --timeout S       give up after so many seconds without a line from the guest
                     (default 300)
@@ -69,7 +75,7 @@ EOF
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
 IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
-REPORT=no REPORT_FILE='' REPORTED='' TRACE=''
+REPORT=no REPORT_FILE='' REPORTED='' TRACE='' VFIO_USER=no
 
 while (($#)); do
   case $1 in
@@ -110,6 +116,7 @@ while (($#)); do
     --keep) KEEP=yes ;;
     --contents) CONTENTS=yes ;;
     --iommu) IOMMU=yes ;;
+    --vfio-user) VFIO_USER=yes ;;
     --snapshot) SNAPSHOT=(-snapshot) ;;
     --help | -h)
       usage
@@ -136,6 +143,19 @@ fi
 
 [[ $CONTENTS == no || -n $RECORD || $REPORT == yes ]] || die "--contents is for --record or --report"
 
+STOCK=no
+if [[ $QEMU_DIR == stock ]]; then
+  STOCK=yes VFIO_USER=yes
+fi
+if [[ $VFIO_USER == yes ]]; then
+  # What QEMU's vfio-user-pci has not: docs/vfio-user.md.
+  case $MODE-$EXAMPLE in
+    *-vfio | *-xdma) die "--example $EXAMPLE is behind a virtual IOMMU, which QEMU's vfio-user-pci does not support; it needs the patched QEMU" ;;
+    *-virtio_net) die "--example virtio_net has a network side, which QEMU's vfio-user-pci does not carry; it needs the patched QEMU" ;;
+  esac
+  [[ $IOMMU == no ]] || die "--iommu needs the patched QEMU: QEMU's vfio-user-pci does not support a virtual IOMMU"
+fi
+
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
   [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
   [[ $REPORT == no ]] || die "--report is not for --example virtio_net: --record is, and accelerator-trace html"
@@ -161,7 +181,12 @@ case $EXAMPLE in
   # It holds reads back for milliseconds on purpose; one that stays out is a failure.
   probe)
     ARGS="--rounds,$ROUNDS,--seed,$SEED"
-    DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
+    if [[ $VFIO_USER == no ]]; then
+      DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
+    else
+      DEVICE="x-msg-timeout=20000${DEVICE:+,$DEVICE}"
+      export ACCELERATOR_VFIO_USER_TIMEOUT_MS=20000
+    fi
     ;;
   vfio | xdma) ARGS="--seed,$SEED" ;;
   # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
@@ -230,12 +255,28 @@ have cargo || [[ -n $SIM ]] ||
   die "cargo is missing: install Rust from https://rustup.rs or your distribution"
 make_folder build/run
 [[ -n $QEMU_DIR && -n $SIM && -n $GUEST ]] || need_all_packages
-if [[ -z $QEMU_DIR ]]; then
+
+# A QEMU of 10.1 or newer that was built with it.
+has_vfio_user() {
+  "$1" -device help 2>/dev/null | grep -q '"vfio-user-pci"'
+}
+
+QEMU=''
+if [[ $STOCK == yes ]]; then
+  QEMU=$(command -v qemu-system-x86_64 || true)
+  if [[ -z $QEMU ]] || ! has_vfio_user "$QEMU"; then
+    say "${QEMU:-no qemu-system-x86_64 in the PATH}${QEMU:+ has no vfio-user-pci, which came with QEMU 10.1}: taking the baseline of scripts/build-qemus.sh"
+    QEMU='' QEMU_DIR=build/qemu/baseline
+    run_child scripts/build-qemus.sh --baseline-only
+  fi
+elif [[ -z $QEMU_DIR ]]; then
   QEMU_DIR=build/qemu/patched
   run_child scripts/build-qemus.sh --patched-only
 fi
-QEMU=$QEMU_DIR/bin/qemu-system-x86_64
+QEMU=${QEMU:-$QEMU_DIR/bin/qemu-system-x86_64}
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
+[[ $VFIO_USER == no ]] || has_vfio_user "$QEMU" ||
+  die "$QEMU has no vfio-user-pci; QEMU has it from 10.1 on"
 
 case $EXAMPLE in
   vfio) DESIGN=probe ;;
@@ -272,6 +313,7 @@ phase "build or find QEMU, RTL and guest"
 RUN_DIR=$(mktemp -d "build/run/$EXAMPLE-XXXXXX")
 make_socket_dir
 ENDPOINT=ipc://$SOCKET_DIR/pcie
+[[ $VFIO_USER == no ]] || ENDPOINT=vfio-user:$SOCKET_DIR/pcie
 if [[ $REPORT == yes ]]; then
   # The library also takes the file's name from the environment.
   REPORTED=${RECORD:-${ACCELERATOR_RECORD:-}}
@@ -307,11 +349,28 @@ else
   shared_memory "${MEMORY:-512}"
   BOOT=(-kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz")
 fi
+# OPTIONS as properties of an object in JSON: numbers and switches as they are there.
+as_json() { # OPTIONS
+  local pair value options
+  IFS=, read -r -a options <<<"$1"
+  for pair in "${options[@]}"; do
+    value=${pair#*=}
+    case $value in
+      on | true) value=true ;;
+      off | false) value=false ;;
+      *[!0-9]* | '') value=\"$value\" ;;
+    esac
+    printf ',"%s":%s' "${pair%%=*}" "$value"
+  done
+}
+
+CARD="accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"
+[[ $VFIO_USER == no ]] || CARD='{"driver":"vfio-user-pci","id":"acc0","bus":"rp0","socket":{"type":"unix","path":"'$SOCKET_DIR/pcie'"}'$(as_json "$DEVICE")'}'
 # shellcheck disable=SC2054 # the commas are QEMU's
 QEMU_ARGS=(-M "$MACHINE" "${BEFORE[@]}" -accel "$ACCEL" -cpu "$CPU" -smp "$CPUS" -nodefaults -display none
   -no-reboot "${RAM[@]}" "${BOOT[@]}"
   -device pcie-root-port,id=rp0
-  -device "accelerator-pcie,id=acc0,bus=rp0,endpoint=$ENDPOINT${DEVICE:+,$DEVICE}"
+  -device "$CARD"
   -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off" "${MORE_ARGS[@]}")
 
 SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
@@ -343,6 +402,20 @@ simulator_words() {
   fi
   WORDS="the simulator has ended $(last_words "$status" "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err")"
 }
+
+# QEMU's vfio-user-pci does not wait for a simulator.
+if [[ $VFIO_USER == yes ]]; then
+  for ((i = 0; ; i++)); do
+    [[ ! -S $SOCKET_DIR/pcie ]] || break
+    if simulator_died; then
+      simulator_words
+      die "$WORDS"
+    fi
+    ((i < 1200)) || die "the simulator does not listen within 60 s"
+    ((i % 100 != 99)) || say "the simulator does not listen yet"
+    sleep 0.05
+  done
+fi
 
 if [[ $MODE == shell ]]; then
   [[ $WAVES == no ]] || say "kill -USR1 $SIM_PID starts waves that wait for it (+waves_trigger)"

@@ -92,6 +92,10 @@ read_run() {
       qmp) QMP=$value ;;
       simulator_pid) PID=$value ;;
       device) DEVICE=${DEVICE:-$value} ;;
+      endpoint)
+        [[ $value != vfio-user:* ]] ||
+          die "the card is behind QEMU's vfio-user-pci, which does not take a simulator that comes back; start the demo without --qemu stock and --vfio-user"
+        ;;
       build) read -r -a WHAT <<<"$value" ;;
     esac
   done <"$1/vm"

@@ -44,6 +44,7 @@ SUITES=(
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
   'clock:guest time while RTL stands still or is slow: the wall, icount, the simulator'
   'regs:every size and alignment of access from the guest'
+  'vfio_user:sorter, registers and ordering again, through the vfio-user-pci of a QEMU nobody patched'
   'python:the harness for driver tests: its own tests, those of examples/, those of its guide'
   'farm:driver tests as an array of jobs on a Slurm of two nodes, and jobs that are lost'
   'life:cards that come, go, are reset and replaced under two real guests'
@@ -346,6 +347,14 @@ suite_clock() {
 
 suite_regs() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example regs
+}
+
+suite_vfio_user() {
+  local qemu=build/qemu/baseline
+  [[ -z $QEMU_GIVEN ]] || qemu=$QEMU_DIR
+  scripts/demo.sh --vfio-user --qemu "$qemu" --example sort
+  scripts/demo.sh --vfio-user --qemu "$qemu" --example regs
+  scripts/demo.sh --vfio-user --qemu "$qemu" --example probe --rounds 20000
 }
 
 suite_python() {

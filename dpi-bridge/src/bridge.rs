@@ -24,6 +24,7 @@ use crate::{
     registry::Behind,
     run::{function::READY_FUNCTION, Context, Event, Mmio, Run, Stat, STATS},
     transport::Transport,
+    vfio,
     words::{Words, LOCAL},
     BEAT_BYTES,
 };
@@ -297,7 +298,13 @@ impl Bridge {
             .shared_memory
             .within(variable.as_deref())
             .map_err(|e| Error::new(Code::Invalid, e))?;
+        let vfio = self.endpoint.starts_with(vfio::SCHEME);
         let wanted = match wanted {
+            Wanted::On if vfio => fail!(
+                Invalid,
+                "shared memory is on, but QEMU's vfio-user-pci, for which {} is, knows none",
+                self.endpoint
+            ),
             Wanted::Auto if !is_local(&self.endpoint) => Wanted::Off,
             Wanted::On if !is_local(&self.endpoint) => fail!(
                 Invalid,
@@ -309,7 +316,12 @@ impl Bridge {
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
         let observer = Observer::new(&self.source(), &self.target, self.words)?;
-        let transport = Transport::bind(&self.endpoint, self.words, self.warn, &self.target)?;
+        let (words, warn) = (self.words, self.warn);
+        let transport = if vfio {
+            Transport::serve(&self.endpoint, &self.config, words, warn, &self.target)?
+        } else {
+            Transport::bind(&self.endpoint, words, warn, &self.target)?
+        };
         let memory = Memory::new(wanted, &self.words.window);
         info!(
             target: &self.target,

@@ -21,6 +21,7 @@ use crate::{
     logger,
     registry::{self, Behind, Left},
     security::Security,
+    vfio,
     words::Words,
     BEAT_BYTES,
 };
@@ -241,7 +242,9 @@ pub extern "C" fn acc_abi_version() -> c_int {
 /// loopback ("tcp://ADDRESS:PORT", ADDRESS 0.0.0.0 for all) only with keys, the
 /// environment variables ACCELERATOR_CURVE_SECRET (file with our pair of keys)
 /// and ACCELERATOR_CURVE_CLIENTS (public keys of those who may connect: a file, a
-/// folder or one key), or with ACCELERATOR_INSECURE=1.
+/// folder or one key), or with ACCELERATOR_INSECURE=1. "vfio-user:PATH": the
+/// Unix socket of a vfio-user server, for a QEMU without our device
+/// (`-device vfio-user-pci`); its channels are not there.
 /// `name`: what the log calls the bridge; empty or null for "accelerator".
 ///
 /// A bridge of this process with the same endpoint that was polled is closed: it
@@ -275,6 +278,20 @@ pub unsafe extern "C" fn acc_open(endpoint: *const c_char, name: *const c_char) 
 /// The endpoint that a text from C means; of a channel, if one is given, rather
 /// than of a bridge.
 fn endpoint_of(text: &str, channel: Option<ChannelKind>) -> Result<String> {
+    let own = text.trim();
+    let own = match channel {
+        None => own,
+        Some(_) => own.strip_prefix("pcie:").unwrap_or(own),
+    };
+    match (vfio::parse_endpoint(own), channel) {
+        (None, _) => {}
+        (Some(endpoint), None) => return endpoint.map_err(|e| Error::new(Code::Invalid, e)),
+        (Some(_), Some(kind)) => fail!(
+            NotSupported,
+            "endpoint {text:?} has no {kind:?} channel: vfio-user carries the PCI Express function \
+             alone. A card with such a side needs QEMU's accelerator-pcie and an endpoint for it"
+        ),
+    }
     let reach = Security::from_environment()?.reach();
     let pcie = |text: &str| {
         if text.trim().is_empty() {

@@ -17,6 +17,7 @@
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call; [`monitor`] tells it of connections, and
 //!   [`accelerator_carrier::vanished`] is how it notices that a host is gone for good;
+//! * [`vfio`] serves a QEMU without our device, through a [`pipe`] with an [`eventfd`] each way;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
 //!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
@@ -35,6 +36,7 @@ pub const BEAT_BYTES: usize = 64;
 pub mod bridge;
 pub mod channel;
 pub mod error;
+mod eventfd;
 pub mod ffi;
 mod limited;
 pub mod logger;
@@ -42,6 +44,7 @@ mod memory;
 mod monitor;
 pub mod nic;
 pub mod order;
+mod pipe;
 pub mod record;
 pub mod registry;
 mod resources;
@@ -51,6 +54,7 @@ mod socket_file;
 mod transport;
 pub mod tries;
 pub mod uart;
+pub mod vfio;
 pub mod watcher;
 pub mod words;
 

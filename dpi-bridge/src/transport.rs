@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The ROUTER socket: bound by the simulator, connected to by QEMU.
+//! What carries messages to and from hosts: the ROUTER socket, bound by the simulator and
+//! connected to by QEMU; or a [`pipe`](crate::pipe) to a thread that serves QEMU by
+//! [`vfio`](crate::vfio).
 
 use std::{
     collections::VecDeque,
@@ -10,14 +12,16 @@ use std::{
 };
 
 use accelerator_carrier::threads;
-use accelerator_protocol::wire::MAX_MESSAGE;
+use accelerator_protocol::{wire::MAX_MESSAGE, Config};
 
 use crate::{
     error::{fail, Code, Error, Result},
     monitor::{self, Monitored},
+    pipe::{self, Near, Refused},
     resources,
     security::Security,
     socket_file::{self, SocketFile},
+    vfio,
     watcher::Watcher,
     words::Words,
 };
@@ -82,13 +86,23 @@ pub fn overdue(backlog: &VecDeque<Vec<u8>>) -> Option<String> {
     })
 }
 
-/// The bound socket with its watcher.
-pub struct Transport {
+/// Which way messages go.
+enum Way {
+    /// Through a socket of ZeroMQ.
     // Closed in `close`, in this order; a socket keeps its context alive.
-    router: Monitored,
-    keys: Option<accelerator_curve::Guard>,
+    Socket {
+        router: Monitored,
+        keys: Option<accelerator_curve::Guard>,
+        file: Option<SocketFile>,
+    },
+    /// To a thread of this process.
+    Here { near: Near, server: vfio::Server },
+}
+
+/// The way with its watcher.
+pub struct Transport {
+    way: Way,
     watcher: Watcher,
-    file: Option<SocketFile>,
 }
 
 fn io(what: &str, endpoint: &str, e: impl std::fmt::Display) -> Error {
@@ -140,7 +154,7 @@ impl Transport {
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) }
             .try_clone_to_owned()
             .map_err(|e| io("cannot duplicate the socket's descriptor", endpoint, e))?;
-        let watcher = match Watcher::start(words, descriptor, events, warn, target) {
+        let watcher = match Watcher::start(words, descriptor, Some(events), warn, target) {
             Ok(watcher) => watcher,
             Err((e, events)) => {
                 drop(router);
@@ -148,12 +162,39 @@ impl Transport {
                 return Err(io("cannot start the watcher thread", endpoint, e));
             }
         };
-        Ok(Self {
-            router,
-            keys,
-            watcher,
-            file,
-        })
+        let way = Way::Socket { router, keys, file };
+        Ok(Self { way, watcher })
+    }
+
+    /// Serves a function of this configuration, which was checked, by vfio-user at
+    /// `endpoint`, as [`vfio::parse_endpoint`] has returned it.
+    ///
+    /// # Errors
+    ///
+    /// `Code::Io` or `Code::Invalid` with a text that names what is wrong.
+    pub fn serve(
+        endpoint: &str,
+        config: &Config,
+        words: &'static Words,
+        warn: Option<Duration>,
+        target: &str,
+    ) -> Result<Self> {
+        let path = endpoint.strip_prefix(vfio::SCHEME).unwrap_or(endpoint);
+        let (near, far) = pipe::pair(words).map_err(|e| io("cannot make a pipe", endpoint, e))?;
+        let descriptor = near
+            .descriptor()
+            .map_err(|e| io("cannot make a pipe", endpoint, e))?;
+        let server = vfio::Server::start(path, config, far, target)?;
+        match Watcher::start(words, descriptor, None, warn, target) {
+            Ok(watcher) => Ok(Self {
+                way: Way::Here { near, server },
+                watcher,
+            }),
+            Err((e, _)) => {
+                server.stop();
+                Err(io("cannot start the watcher thread", endpoint, e))
+            }
+        }
     }
 
     /// The watcher.
@@ -167,9 +208,21 @@ impl Transport {
     ///
     /// Of libzmq, other than those of a signal.
     pub fn receive(&self) -> Result<Received> {
+        let router = match &self.way {
+            Way::Socket { router, .. } => router,
+            Way::Here { near, .. } => {
+                return Ok(match near.receive() {
+                    None => Received::Nothing,
+                    Some((host, body)) => Received::Message {
+                        peer: zmq::Message::from(&host.to_ne_bytes()[..]),
+                        body: zmq::Message::from(body),
+                    },
+                })
+            }
+        };
         let mut peer = zmq::Message::new();
         loop {
-            match self.router.recv(&mut peer, zmq::DONTWAIT) {
+            match router.recv(&mut peer, zmq::DONTWAIT) {
                 Ok(()) => break,
                 Err(zmq::Error::EAGAIN) => return Ok(Received::Nothing),
                 Err(zmq::Error::EINTR) => {}
@@ -181,7 +234,7 @@ impl Transport {
         let mut more = peer.get_more();
         while more {
             // libzmq gives out whole messages only: the parts are there.
-            match self.router.recv(&mut body, zmq::DONTWAIT) {
+            match router.recv(&mut body, zmq::DONTWAIT) {
                 Ok(()) => {
                     parts += 1;
                     more = body.get_more();
@@ -203,8 +256,19 @@ impl Transport {
     ///
     /// Of libzmq, other than those that [`Sent`] tells and signals.
     pub fn send(&self, peer: &[u8], body: &[u8]) -> Result<Sent> {
+        let router = match &self.way {
+            Way::Socket { router, .. } => router,
+            Way::Here { near, .. } => {
+                let host = peer.try_into().map_or(0, u64::from_ne_bytes);
+                return Ok(match near.send(host, body) {
+                    Ok(()) => Sent::Yes,
+                    Err(Refused::Full) => Sent::Full,
+                    Err(Refused::Gone) => Sent::Gone,
+                });
+            }
+        };
         loop {
-            match self.router.send(peer, zmq::DONTWAIT | zmq::SNDMORE) {
+            match router.send(peer, zmq::DONTWAIT | zmq::SNDMORE) {
                 Ok(()) => break,
                 Err(zmq::Error::EAGAIN) => return Ok(Sent::Full),
                 Err(zmq::Error::EHOSTUNREACH) => return Ok(Sent::Gone),
@@ -213,7 +277,7 @@ impl Transport {
             }
         }
         loop {
-            match self.router.send(body, zmq::DONTWAIT) {
+            match router.send(body, zmq::DONTWAIT) {
                 Ok(()) => return Ok(Sent::Yes),
                 Err(zmq::Error::EINTR) => {}
                 Err(zmq::Error::EHOSTUNREACH) => return Ok(Sent::Gone),
@@ -225,17 +289,16 @@ impl Transport {
     /// Closes the socket and ends the watcher. What was sent gets a third of a
     /// second to leave.
     pub fn close(self) {
-        let Self {
-            router,
-            keys,
-            watcher,
-            file,
-        } = self;
-        // The file goes first, so that nobody connects to what is closing.
-        drop(file);
-        drop(router);
-        drop(keys);
-        watcher.stop();
+        match self.way {
+            Way::Socket { router, keys, file } => {
+                // The file goes first, so that nobody connects to what is closing.
+                drop(file);
+                drop(router);
+                drop(keys);
+            }
+            Way::Here { server, .. } => server.stop(),
+        }
+        self.watcher.stop();
     }
 }
 

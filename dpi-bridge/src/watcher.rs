@@ -241,7 +241,7 @@ pub struct Watcher {
     control: UnixStream,
     /// Gives back the events at its end, so that they live as long as the socket
     /// that they are about.
-    thread: Option<JoinHandle<Events>>,
+    thread: Option<JoinHandle<Option<Events>>>,
     warn: Option<Duration>,
     /// What was told to `waits` last, so that its lock is only taken for news.
     told: [Option<(Waiting, Instant)>; KINDS],
@@ -279,7 +279,8 @@ const STOP: u8 = b's';
 
 impl Watcher {
     /// Starts the thread, armed. `descriptor` is a duplicate of the socket's
-    /// `ZMQ_FD`, `events` are of its monitor. With `warn`, waits longer than that
+    /// `ZMQ_FD`, `events` are of its monitor; or the descriptor is that of a
+    /// [`pipe`](crate::pipe), which has none. With `warn`, waits longer than that
     /// are logged.
     ///
     /// # Errors
@@ -288,10 +289,10 @@ impl Watcher {
     pub fn start(
         words: &'static Words,
         descriptor: OwnedFd,
-        events: Events,
+        events: Option<Events>,
         warn: Option<Duration>,
         target: &str,
-    ) -> Result<Self, (std::io::Error, Events)> {
+    ) -> Result<Self, (std::io::Error, Option<Events>)> {
         let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
             let (control, theirs) = UnixStream::pair()?;
             theirs.set_nonblocking(true)?;
@@ -316,11 +317,11 @@ impl Watcher {
             target: target.to_owned(),
         };
         // If there is no thread, what was to be its own is lost.
-        let (hand, take) = channel();
+        let (hand, take) = channel::<Option<Events>>();
         let run = move || {
             let events = take.recv().expect("sent once the thread is there");
             // A panic has been printed by the hook.
-            let _ = catch_unwind(AssertUnwindSafe(|| thread.run(&events)));
+            let _ = catch_unwind(AssertUnwindSafe(|| thread.run(events.as_ref())));
             events
         };
         // Signals are for the simulator's own threads.
@@ -460,13 +461,13 @@ fn sleep<const N: usize>(
 }
 
 impl Thread {
-    fn run(mut self, events: &Events) {
+    fn run(mut self, events: Option<&Events>) {
         threads::promptly();
         let target = std::mem::take(&mut self.target);
         let mut known = Known::default();
         // Number of polls while the socket's bit is set, and since when.
         let mut flagged: Option<(u64, Instant)> = None;
-        let monitor = match events.descriptor() {
+        let monitor = match events.map(Events::descriptor).transpose() {
             Ok(monitor) => monitor,
             Err(e) => {
                 log::error!(target: &target, "the watcher thread cannot see connections: {e}");
@@ -519,7 +520,7 @@ impl Thread {
             };
             let descriptors = [
                 Some(self.control.as_raw_fd()),
-                Some(monitor),
+                monitor,
                 armed.then(|| self.descriptor.as_raw_fd()),
                 offer.as_ref().map(|o| o.descriptor().as_raw_fd()),
                 bell.as_ref().map(|b| b.descriptor().as_raw_fd()),
@@ -619,7 +620,10 @@ impl Thread {
     }
 
     /// Reads all events of the monitor; whether that was the last of them.
-    fn read_monitor(&self, events: &Events, target: &str, known: &mut Known) -> bool {
+    fn read_monitor(&self, events: Option<&Events>, target: &str, known: &mut Known) -> bool {
+        let Some(events) = events else {
+            return false;
+        };
         loop {
             let (event, value, address) = match events.next() {
                 Next::Event {

@@ -16,3 +16,5 @@ mod process;
 mod record;
 mod support;
 mod traffic;
+mod vfio;
+mod vfio_client;

@@ -366,6 +366,11 @@ impl Simulator {
         kib.unwrap().unwrap()
     }
 
+    /// The folder with its file descriptors.
+    pub fn descriptors(&self) -> PathBuf {
+        format!("/proc/{}/fd", self.process.child.id()).into()
+    }
+
     /// A simulator with the usual bridge, started.
     pub fn with_bridge(endpoint: &str) -> Self {
         let mut sim = Self::start();
