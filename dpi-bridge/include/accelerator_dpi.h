@@ -373,7 +373,9 @@ int acc_abi_version(void);
  * loopback ("tcp://ADDRESS:PORT", ADDRESS 0.0.0.0 for all) only with keys, the
  * environment variables ACCELERATOR_CURVE_SECRET (file with our pair of keys)
  * and ACCELERATOR_CURVE_CLIENTS (public keys of those who may connect: a file, a
- * folder or one key), or with ACCELERATOR_INSECURE=1.
+ * folder or one key), or with ACCELERATOR_INSECURE=1. "vfio-user:PATH": the
+ * Unix socket of a vfio-user server, for a QEMU without our device
+ * (`-device vfio-user-pci`); its channels are not there.
  * `name`: what the log calls the bridge; empty or null for "accelerator".
  *
  * A bridge of this process with the same endpoint that was polled is closed: it

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     eventfd::EventFd,
-    words::{Words, SOCKET},
+    words::{Words, PEER_GONE, SOCKET},
 };
 
 /// Messages that wait for the host, at most; it takes them in as soon as it runs.
@@ -167,6 +167,12 @@ impl Far {
         queue.messages.clear();
     }
 
+    /// Nobody is there any more, and the bridge is to find that out at once.
+    pub fn lost(&self) {
+        self.host(0);
+        self.0.words.attend(PEER_GONE);
+    }
+
     /// All messages that are there.
     pub fn receive(&self) -> VecDeque<(u64, Vec<u8>)> {
         let way = &self.0.to_host;
@@ -235,5 +241,8 @@ mod tests {
         assert_eq!(far.receive().len(), MOST);
         far.ring();
         assert!(is_readable(far.descriptor()));
+        far.lost();
+        assert_eq!(near.send(2, b"x"), Err(Refused::Gone));
+        assert_ne!(WORDS.attention.load(Ordering::Relaxed) & PEER_GONE, 0);
     }
 }

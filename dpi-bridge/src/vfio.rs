@@ -156,7 +156,7 @@ impl Server {
             threads::promptly();
             // A panic has been printed by the hook. The bridge finds its host gone then.
             if catch_unwind(AssertUnwindSafe(|| serving.run())).is_err() {
-                gone.host(0);
+                gone.lost();
             }
         };
         // Signals are for the simulator's own threads.

@@ -267,7 +267,7 @@ impl Card {
         let text = format!(
             "{{\"capabilities\":{{\"max_msg_fds\":{},\"max_data_xfer_size\":{},\
              \"pgsizes\":4096,\"max_dma_maps\":{}{}}}}}\0",
-            wire::MAX_FILES,
+            wire::FILES,
             wire::MAX_TRANSFER,
             wire::MAX_MAPS,
             if gathers {

@@ -125,7 +125,7 @@ impl Fault {
         match self {
             Self::Nothing => "no memory of the guest is there",
             Self::Forbidden => "the guest's memory there may not be accessed in this way",
-            Self::NoFile => "the memory there is no shared file (QEMU's ROMs, or that of a device)",
+            Self::NoFile => "the memory there is no shared file (a ROM, that of a device, or a VM without share=on)",
             Self::File => "the file of the guest's memory cannot be accessed there",
         }
     }

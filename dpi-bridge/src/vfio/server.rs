@@ -213,8 +213,9 @@ impl Serving {
                 self.end_client("it has left");
                 true
             }
+            // The bridge has said so, in order.
+            Goes::GivenUp(_) if self.stop.load(Ordering::Acquire) => false,
             Goes::GivenUp(text) => {
-                // In lines, if it has some: what to do is on one of its own.
                 limited!(
                     self.limits.given_up,
                     error,

@@ -51,9 +51,8 @@ pub struct Stream {
     rest: Vec<u8>,
 }
 
-/// Room for control messages with twice the descriptors that may be, in words, so that it is
-/// aligned.
-const CONTROL: usize = 8 + MAX_FILES;
+/// Room for a control message with that many descriptors, in words, so that it is aligned.
+const CONTROL: usize = 4 + MAX_FILES.div_ceil(2);
 
 impl Stream {
     /// Takes a connection.

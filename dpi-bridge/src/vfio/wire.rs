@@ -13,8 +13,13 @@ pub const MAX_TRANSFER: usize = 64 * 1024;
 /// Bytes of a message, at most.
 pub const MAX_MESSAGE: usize = HEADER + 32 + MAX_TRANSFER;
 
-/// Descriptors that come with a message, at most; we say so when a client comes.
-pub const MAX_FILES: usize = 16;
+/// Descriptors that a client may send with a message, as we say when it comes; QEMU takes no
+/// more for an answer.
+pub const FILES: usize = 16;
+
+/// Descriptors that come with a message at most, which are as many as Linux passes at once:
+/// not every client heeds what we say.
+pub const MAX_FILES: usize = 253;
 
 /// Areas of guest memory, at most; we say so when a client comes.
 pub const MAX_MAPS: usize = 4096;

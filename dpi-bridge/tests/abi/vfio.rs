@@ -781,7 +781,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     assert!(client.call_with(SET_IRQS, &irqs(2), &fds(1)).is_err());
     assert!(client.call_with(SET_IRQS, &irqs(1), &fds(1)).is_err());
     let info = body![16_u32, 0_u32, 0_u32, 0_u32];
-    assert!(client.call_with(GET_INFO, &info, &fds(16)).is_ok());
+    assert!(client.call_with(GET_INFO, &info, &fds(253)).is_ok());
     assert_eq!(count(&bench.sim), before);
     // An unsealed file that becomes shorter under the simulator's hands.
     let path = bench.path.with_extension("memory");
@@ -797,7 +797,8 @@ fn descriptors_that_nobody_asked_for_are_closed() {
     file.set_len(0).unwrap();
     assert_eq!(bench.dma_read(0x1000, 8), Err(2));
     // More than may come with one message.
-    client.send_with(GET_INFO, 0, &info, &fds(40));
+    client.raw(&Client::header(9, GET_INFO, 32, 0), &fds(200));
+    client.raw(&info, &fds(200));
     assert!(client.is_closed());
     bench.sim.link(false);
     bench.is_well();
