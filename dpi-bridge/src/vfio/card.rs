@@ -74,6 +74,7 @@ enum Job {
 #[derive(Default)]
 struct Limits {
     refused: Limit,
+    share: Limit,
     dma: Limit,
     timeout: Limit,
     vector: Limit,
@@ -213,9 +214,12 @@ impl Card {
             command::DMA_MAP => self.dma_map(body, message.files).map(|()| Vec::new()),
             command::DMA_UNMAP => self.dma_unmap(body),
             command::DEVICE_GET_INFO => {
+                // QEMU ends then, and would complain of a connection that is closed.
                 if let Err(text) = self.can_share(process) {
+                    let target = &self.target;
+                    limited!(self.limits.share, error, target, "{text}");
                     wire::error(id, header.command, libc::EINVAL, &mut self.replies);
-                    return Err(text);
+                    return Ok(());
                 }
                 device_info(body)
             }
@@ -235,13 +239,15 @@ impl Card {
             Ok(_) if !header.wants_reply() => {}
             Ok(body) => wire::reply(id, header.command, &[&body], &mut self.replies),
             Err((errno, text)) => {
-                limited!(
-                    self.limits.refused,
-                    warn,
-                    &self.target,
-                    "command {} of the client is refused: {text}",
-                    header.command
-                );
+                if !text.is_empty() {
+                    limited!(
+                        self.limits.refused,
+                        warn,
+                        &self.target,
+                        "command {} of the client is refused: {text}",
+                        header.command
+                    );
+                }
                 if header.wants_reply() {
                     wire::error(id, header.command, errno, &mut self.replies);
                 }
@@ -289,7 +295,7 @@ impl Card {
 
     /// Whether the guest's memory can be reached, which the client has told of before it asks
     /// what the device is.
-    fn can_share(&mut self, process: Option<i32>) -> Result<(), GivenUp> {
+    fn can_share(&self, process: Option<i32>) -> Result<(), String> {
         let private = |device, number| {
             process.is_some_and(|process| super::owner::is_private(process, device, number))
         };
@@ -300,9 +306,9 @@ impl Card {
             Main::Nothing | Main::File(..) => return Ok(()),
         };
         Err(format!(
-            "the card cannot reach the guest's memory, {why}: start QEMU with\n    \
-             -machine memory-backend=ram -object memory-backend-memfd,id=ram,share=on,size=SIZE\n\
-             where SIZE is that of -m"
+            "the client is refused: the card cannot reach the guest's memory, {why}. Start QEMU \
+             with\n    -machine memory-backend=ram \
+             -object memory-backend-memfd,id=ram,share=on,size=SIZE\nwhere SIZE is that of -m"
         ))
     }
 
@@ -337,6 +343,7 @@ impl Card {
             Some(irq::MSI) => &self.interrupts.msi,
             Some(irq::MSIX) => &self.interrupts.msix,
             // Without a line: QEMU asks for all, and takes this for the answer that it is.
+            Some(index) if index < irq::COUNT => return Err((libc::EINVAL, String::new())),
             _ => return Err((libc::EINVAL, format!("there are no interrupts {index:?}"))),
         };
         let numbers = [16, vectors.flags(), index.unwrap_or(0), vectors.count()];
