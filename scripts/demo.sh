@@ -184,8 +184,7 @@ case $EXAMPLE in
     if [[ $VFIO_USER == no ]]; then
       DEVICE="completion-timeout=20000${DEVICE:+,$DEVICE}"
     else
-      DEVICE="x-msg-timeout=20000${DEVICE:+,$DEVICE}"
-      export ACCELERATOR_VFIO_USER_TIMEOUT_MS=20000
+      ARGS+=,--vfio-user
     fi
     ;;
   vfio | xdma) ARGS="--seed,$SEED" ;;

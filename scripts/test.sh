@@ -350,11 +350,11 @@ suite_regs() {
 }
 
 suite_vfio_user() {
-  local qemu=build/qemu/baseline
-  [[ -z $QEMU_GIVEN ]] || qemu=$QEMU_DIR
-  scripts/demo.sh --vfio-user --qemu "$qemu" --example sort
-  scripts/demo.sh --vfio-user --qemu "$qemu" --example regs
-  scripts/demo.sh --vfio-user --qemu "$qemu" --example probe --rounds 20000
+  local stock=build/qemu/baseline
+  [[ -z $QEMU_GIVEN ]] || stock=$QEMU_DIR
+  scripts/demo.sh --vfio-user --qemu "$stock" --example sort
+  scripts/demo.sh --vfio-user --qemu "$stock" --example regs
+  scripts/demo.sh --vfio-user --qemu "$stock" --example probe --rounds 2000
 }
 
 suite_python() {

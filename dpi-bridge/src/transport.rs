@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What carries messages to and from hosts: the ROUTER socket, bound by the simulator and
-//! connected to by QEMU; or a [`pipe`](crate::pipe) to a thread that serves QEMU by
-//! [`vfio`](crate::vfio).
+//! connected to by QEMU; or a [`pipe`] to a thread that serves QEMU by
+//! [`vfio`].
 
 use std::{
     collections::VecDeque,

@@ -438,7 +438,7 @@ impl Card {
     }
 
     /// The numbers before the data of an access: offset, region, count.
-    fn access_of<'a>(body: &'a [u8]) -> Result<(u64, u32, u32, &'a [u8]), String> {
+    fn access_of(body: &[u8]) -> Result<(u64, u32, u32, &[u8]), String> {
         let mut n = Numbers(body);
         match (n.u64(), n.u32(), n.u32()) {
             (Some(offset), Some(region), Some(count)) => Ok((offset, region, count, n.0)),
