@@ -14,7 +14,8 @@ usage() {
   cat <<EOF
 usage: scripts/test-demo.sh [--qemu DIR] [TEST...]
 
-  refusals    a folder as a simulation, a program that needs shared libraries
+  refusals    a folder as a simulation, a program that needs shared libraries, what QEMU's own
+              vfio-user-pci has not
   early       a simulator that ends before there is a card
   shell       the same for a demo with a prompt
   middle      a simulator that ends while the guest works
@@ -139,6 +140,10 @@ nothing_left() {
 test_refusals() {
   demo 1 --sim build/sim/regs --shell
   says 'build/sim/regs is a folder'
+  demo 1 --sim build/sim/regs/regs --shell --vfio-user --iommu
+  says 'does not support a virtual IOMMU'
+  demo 1 --example virtio_net --shell --vfio-user
+  says 'has a network side'
   local output
   ! output=$(scripts/build-guest.sh --program "$(command -v ls)" --out "$WORK/none" 2>&1) ||
     die "a program that is linked dynamically is accepted"
