@@ -354,7 +354,7 @@ suite_vfio_user() {
   [[ -z $QEMU_GIVEN ]] || stock=$QEMU_DIR
   scripts/demo.sh --vfio-user --qemu "$stock" --example sort
   scripts/demo.sh --vfio-user --qemu "$stock" --example regs
-  scripts/demo.sh --vfio-user --qemu "$stock" --example probe --rounds 2000
+  scripts/demo.sh --vfio-user --qemu "$stock" --example probe --rounds 1000
 }
 
 suite_python() {
