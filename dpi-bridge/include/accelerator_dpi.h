@@ -558,6 +558,23 @@ int acc_set_shared_memory(void *h,
                           int mode);
 
 /**
+ * Has transactions of the bridge go wrong as a plan says, in a file of at most 65,536
+ * bytes. docs/faults.md has what is in it. Before `acc_start`, which fails if the file
+ * cannot be read or is no plan. QEMU can give another plan later.
+ *
+ * `file`: its name; empty for none. Without this call the environment variable
+ * ACCELERATOR_FAULTS names it.
+ *
+ * Returns 0, -ACC_EINVAL or -ACC_ESTATE.
+ *
+ * # Safety
+ *
+ * `file` is null or ends with a zero byte.
+ */
+int acc_set_faults(void *h,
+                   const char *file);
+
+/**
  * Takes in what the host sent and says what comes next. To be called at every
  * clock; costs a few nanoseconds and makes no system call if nothing is there.
  *

@@ -18,6 +18,7 @@ use log::{info, warn};
 
 use crate::{
     error::{fail, within, Code, Error, Result},
+    faults,
     memory::{self, Memory, Wanted},
     order::{Kind, READY_ALL},
     record::Observer,
@@ -45,6 +46,8 @@ pub struct Bridge {
     config: Config,
     warn: Option<Duration>,
     shared_memory: Wanted,
+    /// File of a plan of faults.
+    faults: Option<String>,
     words: &'static Words,
     run: Option<Run>,
     observer: Option<Observer>,
@@ -92,6 +95,7 @@ impl Bridge {
             },
             warn,
             shared_memory: Wanted::default(),
+            faults: None,
             words,
             run: None,
             observer: None,
@@ -275,6 +279,13 @@ impl Bridge {
         Ok(())
     }
 
+    /// `acc_set_faults`.
+    pub fn set_faults(&mut self, file: &str) -> Result<()> {
+        self.setting()?;
+        self.faults = Some(file.to_owned());
+        Ok(())
+    }
+
     /// As a record has it.
     fn source(&self) -> Source {
         Source {
@@ -315,6 +326,7 @@ impl Bridge {
         };
         let session = DeviceSession::new(self.config.clone())
             .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
+        let plan = faults::wanted(self.faults.as_deref())?;
         let observer = Observer::new(&self.source(), &self.target, self.words)?;
         let (words, warn) = (self.words, self.warn);
         let transport = if vfio {
@@ -330,6 +342,10 @@ impl Bridge {
         );
         self.observer = observer;
         self.run = Some(Run::new(transport, session, memory));
+        if let Some(plan) = plan {
+            let plan = plan.of_card(&self.name);
+            self.with(|run, c| Ok(run.set_faults(plan, c)))?;
+        }
         Ok(())
     }
 
@@ -353,6 +369,7 @@ impl Bridge {
             unreachable!("checked by the line above");
         };
         let mut context = Context {
+            name: &self.name,
             target: &self.target,
             stats: &mut self.stats,
             warn: self.warn,

@@ -22,6 +22,7 @@
 //!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself;
 //! * [`security`] is who may connect;
+//! * `faults` reads the plan of what is to go wrong;
 //! * [`record`] writes down what crosses, where the user wants that;
 //! * [`registry`] turns handles into bridges and channels, and panics into
 //!   errors; [`words`] is what a poll looks at without a lock.
@@ -37,6 +38,7 @@ pub mod bridge;
 pub mod channel;
 pub mod error;
 mod eventfd;
+mod faults;
 pub mod ffi;
 mod limited;
 pub mod logger;

@@ -497,6 +497,17 @@ impl Observer {
         self.put(raised, Contents::default());
     }
 
+    /// A fault is for a transaction: its number in a plan, and the line there.
+    pub fn fault(&mut self, number: u64, fault: u8, line: u32) {
+        let injected = Entry {
+            number,
+            status: fault,
+            data: line.into(),
+            ..entry(Kind::Fault)
+        };
+        self.put(injected, Contents::default());
+    }
+
     /// The RTL sets its INTx pin.
     pub fn intx(&mut self, number: u64, level: bool) {
         let set = Entry {
@@ -515,9 +526,10 @@ impl Observer {
     }
 
     /// A reset has come.
-    pub fn reset(&mut self, tag: u32, kind: ResetKind) {
+    pub fn reset(&mut self, number: u64, tag: u32, kind: ResetKind) {
         self.void();
         let reset = Entry {
+            number,
             tag,
             address: kind as u64,
             ..entry(Kind::Reset)

@@ -10,9 +10,10 @@
 //!
 //! This file has the state and the poll; `host.rs` is the side towards the
 //! host, `rtl.rs` the side towards the RTL, `direct.rs` DMA that the host need not
-//! be asked for.
+//! be asked for, `faults.rs` what goes wrong by plan.
 
 mod direct;
+mod faults;
 pub mod function;
 mod host;
 mod rtl;
@@ -194,6 +195,7 @@ struct Dma {
     enabled: u32,
     since: Instant,
     state: DmaState,
+    fault: faults::OfDma,
 }
 
 /// A DMA write that the RTL is telling beat by beat.
@@ -321,11 +323,15 @@ pub struct Run {
     tries: Tries,
     /// Clocks from one TIME to the next, while the host wants to know.
     time_clocks: u64,
+    /// Nothing before there is a plan of faults.
+    faults: Option<Box<faults::Faults>>,
     limits: Limits,
 }
 
 /// What a [`Run`] uses of its bridge.
 pub struct Context<'a> {
+    /// Name of the bridge.
+    pub name: &'a str,
     /// Name of the bridge as log lines show it.
     pub target: &'a str,
     /// The counters.
@@ -394,6 +400,7 @@ impl Run {
             },
             tries: Tries::default(),
             time_clocks: 0,
+            faults: None,
             limits: Limits::default(),
         }
     }
@@ -476,7 +483,8 @@ impl Run {
             || !self.out.is_empty()
             || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty())
             || self.memory.has_rest()
-            || !self.done_here.is_empty();
+            || !self.done_here.is_empty()
+            || self.has_faults_to_do();
         let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work != known {
             if work {
@@ -497,6 +505,9 @@ impl Run {
         self.announced = None;
         self.function_wanted(ready);
         let received = self.service(c)?;
+        if self.faults.is_some() {
+            self.faults_due(c)?;
+        }
         self.tell_intx();
         self.tell_time(c);
         if self.session.unreported() {
@@ -546,7 +557,7 @@ impl Run {
             Some(Announced::Up)
         } else if self.control.reset.is_some() {
             Some(Announced::Reset)
-        } else if self.in_reset.is_some() {
+        } else if self.in_reset.is_some() || self.reset_goes_on() {
             // What comes after a reset is for the RTL that has left it, but for the
             // state that the reset has left.
             self.function_is_next()

@@ -125,6 +125,7 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_set_intx(input chandle h, input int pin);
   import "DPI-C" function int acc_set_clock(input chandle h, input int period_ps);
   import "DPI-C" function int acc_set_shared_memory(input chandle h, input int mode);
+  import "DPI-C" function int acc_set_faults(input chandle h, input string file);
   import "DPI-C" function int acc_start(input chandle h);
 
   // Every clock.

@@ -339,6 +339,7 @@ module accelerator_pcie_bridge
   initial begin : p_open
     automatic string endpoint = Endpoint;
     automatic string carrier;
+    automatic string faults;
     automatic int shared_memory = int'(SharedMemory);
 
     if (acc_abi_version() != AbiVersion) begin
@@ -386,6 +387,9 @@ module accelerator_pcie_bridge
     end
     record_if_asked(Name);
     must(acc_set_shared_memory(handle, shared_memory), "setting the use of shared memory");
+    if ($value$plusargs("accelerator_faults=%s", faults)) begin
+      must(acc_set_faults(handle, faults), "setting the plan of faults");
+    end
     must(acc_start(handle), "starting");
   end
 

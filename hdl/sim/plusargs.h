@@ -68,6 +68,7 @@ private:
         {"accelerator_idle", Known::kNumber},
         {"accelerator_board_rules", Known::kNumber},
         {"accelerator_shared_memory", Known::kText},
+        {"accelerator_faults", Known::kText},
         {"accelerator_record", Known::kText},
         {"accelerator_record_size", Known::kNumber},
         {"accelerator_record_data", Known::kNumber},

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.3.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.4.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -38,6 +38,9 @@ TYPES = {
     "CLOCK": 0x42,
     "TIME": 0x43,
     "FUNCTION": 0x44,
+    "FAULTS": 0x45,
+    "FAULTS_DONE": 0x46,
+    "ERROR": 0x47,
     "OPEN": 0x50,
     "ACCEPT": 0x51,
     "NIC_FRAME": 0x52,
@@ -60,7 +63,7 @@ FLAGS = [
 ]
 
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 3), reserved=0):
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 4), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -183,6 +186,14 @@ def payload(name, f):
             f["msi_granted"],
             f["msi_mask"],
         )
+    if name == "FAULTS":
+        text = f["text"].encode()
+        return struct.pack("<II", len(text), 0) + text
+    if name == "FAULTS_DONE":
+        text = f["text"].encode()
+        return struct.pack("<II", int(f["refused"]), len(text)) + text
+    if name == "ERROR":
+        return struct.pack("<II", f["kind"], 0)
     if name == "OPEN":
         text = f["name"].encode()
         return (
@@ -497,6 +508,21 @@ function(
     msi_mask=0x8000_0005,
 )
 
+plan = good("a plan", "host", "FAULTS", tag=1, text="ur on=read bar=0 offset=0x10")
+good("no faults any more", "host", "FAULTS", tag=MAX32, text="")
+taken = good("taken", "device", "FAULTS_DONE", tag=1, refused=False, text="1 fault")
+good(
+    "refused",
+    "device",
+    "FAULTS_DONE",
+    tag=2,
+    refused=True,
+    text="line 1: on is missing, as in on=read",
+)
+error = good("of a read", "device", "ERROR", tag=5, kind=1)
+for error_kind in range(2, 13):
+    good(f"error {error_kind}", "device", "ERROR", kind=error_kind)
+
 nic_open = good(
     "a NIC with its link up",
     "host",
@@ -559,7 +585,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.3",
+    "protocol version of the peer is 2.7, ours is 1.4",
 )
 bad(
     "a type that does not exist",
@@ -752,6 +778,23 @@ bad(
 )
 bad("reserved bytes", change(state, 39, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
 bad("reserved bytes", change(state, 44, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
+bad("a long plan", change(plan, 24, u32(4097)), "plan length is 4097 (0x1001), expected at most 4096")
+bad("a plan that is not UTF-8", change(plan, 32, b"\xff"), "FAULTS text is not UTF-8")
+bad(
+    "a plan cut short",
+    change(plan, 24, u32(29)),
+    "FAULTS payload is 36 bytes, expected 37",
+)
+bad("reserved bytes", change(plan, 31, b"\x01"), "reserved FAULTS bytes is 1 (0x1), expected 0")
+bad("half refused", change(taken, 24, u32(2)), "refused is 2 (0x2), expected 0 or 1")
+bad(
+    "a long answer",
+    change(taken, 28, u32(513)),
+    "text length is 513 (0x201), expected at most 512",
+)
+bad("an error that does not exist", change(error, 24, u32(13)), "error is 13 (0xd), expected 1 to 12")
+bad("no error", change(error, 24, u32(0)), "error is 0 (0x0), expected 1 to 12")
+bad("reserved bytes", change(error, 31, b"\x01"), "reserved ERROR bytes is 1 (0x1), expected 0")
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")
 bad(
     "more frames than may be",
@@ -822,7 +865,7 @@ bad(
 json.dump(
     {
         "protocol": "accelerator-pcie",
-        "version": "1.3",
+        "version": "1.4",
         "frames": frames,
         "refused": refused,
     },

@@ -11,8 +11,11 @@ use crate::{
     config::{Config, ConfigError},
     function::Function,
     said::Said,
-    session::{claimed_session, mask, State, Violation, MSI_MINOR},
-    wire::{split, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA},
+    session::{claimed_session, mask, State, Violation, FAULTS_MINOR, MAX_PLANS, MSI_MINOR},
+    wire::{
+        split, ErrorKind, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
+        MAX_DATA,
+    },
 };
 
 pub use crate::session::{refuse_message, MAX_DMA, MAX_READS};
@@ -102,6 +105,13 @@ pub enum DeviceEvent<'a> {
     /// Not from a host of an earlier version, see
     /// [`DeviceSession::host_tells_function`].
     Function(Function),
+    /// Faults to have from now on; answer with [`DeviceSession::faults_done`].
+    Faults {
+        /// For the answer.
+        tag: u32,
+        /// The plan.
+        text: &'a str,
+    },
     /// A frame of another session, or a NOOP.
     Ignored,
 }
@@ -130,6 +140,8 @@ pub struct DeviceSession {
     last_dma: u32,
     last_reset: u32,
     resets_outstanding: u32,
+    last_plan: u32,
+    plans_outstanding: u32,
     /// The host wants to know the simulated time.
     timed: bool,
     /// Minor version of the host.
@@ -165,6 +177,8 @@ impl DeviceSession {
             last_dma: 0,
             last_reset: 0,
             resets_outstanding: 0,
+            last_plan: 0,
+            plans_outstanding: 0,
             timed: false,
             minor: 0,
             shares: false,
@@ -274,6 +288,8 @@ impl DeviceSession {
                 self.max_data = init.max_data;
                 self.last_write = 0;
                 self.last_reset = 0;
+                self.last_plan = 0;
+                self.plans_outstanding = 0;
                 self.resets_outstanding = 0;
                 self.timed = false;
                 self.minor = header.minor;
@@ -431,6 +447,22 @@ impl DeviceSession {
                 Ok(DeviceEvent::Clock { interval })
             }
             Frame::Function(function) => Ok(DeviceEvent::Function(function)),
+            Frame::Faults { tag, text } => {
+                let expected = self.last_plan.wrapping_add(1);
+                if tag != expected || self.plans_outstanding as usize >= MAX_PLANS {
+                    return Err(Violation::Tag {
+                        frame: "FAULTS",
+                        found: tag,
+                        expected: format!(
+                            "{} plans of {MAX_PLANS}, the next is {expected}",
+                            self.plans_outstanding
+                        ),
+                    });
+                }
+                self.last_plan = tag;
+                self.plans_outstanding += 1;
+                Ok(DeviceEvent::Faults { tag, text })
+            }
             _ => Err(unexpected),
         }
     }
@@ -627,6 +659,35 @@ impl DeviceSession {
         true
     }
 
+    /// Whether the host is told of errors: it speaks version 1.4.
+    pub const fn host_knows_errors(&self) -> bool {
+        self.minor >= FAULTS_MINOR
+    }
+
+    /// Appends the answer to the oldest plan of faults. False, and nothing appended, if there
+    /// is none.
+    pub fn faults_done(&mut self, refused: bool, text: &str, out: &mut Vec<u8>) -> bool {
+        if !self.is_up() || self.plans_outstanding == 0 {
+            return false;
+        }
+        self.plans_outstanding -= 1;
+        let tag = self.last_plan.wrapping_sub(self.plans_outstanding);
+        self.put(&Frame::FaultsDone { tag, refused, text }, out);
+        true
+    }
+
+    /// Appends an error that a fault has made; `read` is the tag of the MMIO read that it is
+    /// about, which is not answered yet. False, and nothing appended, if the link is down, a
+    /// reset is not answered yet or the host does not know errors.
+    pub fn error(&self, kind: ErrorKind, read: Option<u32>, out: &mut Vec<u8>) -> bool {
+        if !self.can_send() || !self.host_knows_errors() {
+            return false;
+        }
+        let tag = read.unwrap_or(0);
+        self.put(&Frame::Error { tag, kind }, out);
+        true
+    }
+
     /// Appends the level of the INTx pin. False, and nothing appended, if the
     /// link is down, a reset is not answered yet or the function has no pin.
     pub fn intx(&self, level: bool, out: &mut Vec<u8>) -> bool {
@@ -686,6 +747,7 @@ impl DeviceSession {
     pub fn disconnected(&mut self) {
         self.state = State::Idle;
         self.resets_outstanding = 0;
+        self.plans_outstanding = 0;
         self.timed = false;
         self.void();
     }

@@ -11,15 +11,15 @@ use crate::{
     config::Config,
     function::Function,
     said::Said,
-    session::{MAX_DMA, MSI_MINOR},
+    session::{FAULTS_MINOR, MAX_DMA, MSI_MINOR},
     told::Told,
     wire::{
-        split, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY, MAX_DATA,
-        MAX_INTERVAL,
+        split, ErrorKind, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
+        MAX_DATA, MAX_INTERVAL,
     },
 };
 
-pub use crate::session::{mask, State, Violation, MAX_READS};
+pub use crate::session::{mask, State, Violation, MAX_PLANS, MAX_READS};
 
 /// Reads whose completion timed out that are remembered, so that a late
 /// completion is told from one that nobody asked for. All that can be
@@ -126,6 +126,20 @@ pub enum HostEvent<'a> {
         /// Simulated nanoseconds, from some point in time on.
         ns: u64,
     },
+    /// A plan of faults is taken, or not.
+    FaultsDone {
+        /// As [`HostSession::faults`] has returned it.
+        tag: u32,
+        /// It is not taken.
+        refused: bool,
+        /// In words.
+        text: Said<'a>,
+    },
+    /// An error that a fault has made, for config space.
+    Error {
+        /// What it is.
+        kind: ErrorKind,
+    },
     /// Nothing to do.
     Ignored(Ignored),
 }
@@ -179,6 +193,10 @@ pub struct HostSession {
     /// The device knows FUNCTION.
     has_function: bool,
     function: Told<Function>,
+    /// The device knows FAULTS.
+    has_faults: bool,
+    last_plan: u32,
+    plans_outstanding: u32,
     /// [`FEATURE_SHARED_MEMORY`] was offered.
     shares: bool,
     /// The device has taken that up; whether the memory is used.
@@ -211,6 +229,9 @@ impl HostSession {
             clock: Told::new(MAX_CLOCKS),
             has_function: false,
             function: Told::new(MAX_FUNCTIONS),
+            has_faults: false,
+            last_plan: 0,
+            plans_outstanding: 0,
             shares: false,
             share: None,
         }
@@ -308,6 +329,25 @@ impl HostSession {
             self.put(&Frame::Function(*function), out);
         }
         now
+    }
+
+    /// Whether the device can be given a plan of faults: it speaks version 1.4.
+    pub const fn has_faults(&self) -> bool {
+        self.has_faults
+    }
+
+    /// Gives the device a plan of faults, at most [`MAX_PLAN`](crate::wire::MAX_PLAN) bytes,
+    /// and returns its tag. `None`, and nothing appended, if the link is down, the device
+    /// cannot take one, or [`MAX_PLANS`] are not answered.
+    pub fn faults(&mut self, text: &str, out: &mut Vec<u8>) -> Option<u32> {
+        if !self.is_up() || !self.has_faults || self.plans_outstanding as usize >= MAX_PLANS {
+            return None;
+        }
+        self.last_plan = self.last_plan.wrapping_add(1);
+        self.plans_outstanding += 1;
+        let tag = self.last_plan;
+        self.put(&Frame::Faults { tag, text }, out);
+        Some(tag)
     }
 
     /// Appends FUNCTION if it was put off.
@@ -553,6 +593,7 @@ impl HostSession {
     pub fn disconnected(&mut self) {
         self.state = State::Closed;
         self.resets_outstanding = 0;
+        self.plans_outstanding = 0;
         self.next_reset = None;
         self.voided.clear();
         self.void();
@@ -625,6 +666,7 @@ impl HostSession {
                 self.intx = config.intx_pin != 0;
                 self.has_clock = minor >= 1 && config.clock_period_ps != 0;
                 self.has_function = minor >= 2;
+                self.has_faults = minor >= FAULTS_MINOR;
                 self.state = State::Configured;
                 Ok(HostEvent::Configured(config))
             }
@@ -661,6 +703,7 @@ impl HostSession {
             | Frame::DmaWrite { .. }
             | Frame::Msix { .. }
             | Frame::Intx { .. }
+            | Frame::Error { .. }
                 if void =>
             {
                 Ok(HostEvent::Ignored(Ignored::Void))
@@ -726,6 +769,36 @@ impl HostSession {
                     addr,
                     data,
                     enables,
+                })
+            }
+            Frame::Error { tag, kind } => {
+                // Of a read that was given up the host has its own word.
+                Ok(if tag == 0 || self.reads.iter().any(|r| r.tag == tag) {
+                    HostEvent::Error { kind }
+                } else {
+                    HostEvent::Ignored(Ignored::Void)
+                })
+            }
+            Frame::FaultsDone { tag, refused, text } => {
+                let oldest = self
+                    .last_plan
+                    .wrapping_sub(self.plans_outstanding)
+                    .wrapping_add(1);
+                if self.plans_outstanding == 0 || tag != oldest {
+                    return Err(Violation::Tag {
+                        frame: "FAULTS_DONE",
+                        found: tag,
+                        expected: match self.plans_outstanding {
+                            0 => "none".into(),
+                            _ => format!("{oldest} to {}", self.last_plan),
+                        },
+                    });
+                }
+                self.plans_outstanding -= 1;
+                Ok(HostEvent::FaultsDone {
+                    tag,
+                    refused,
+                    text: Said::new(text),
                 })
             }
             Frame::Msix { vector } if vector < self.vectors => Ok(HostEvent::Msix { vector }),

@@ -13,6 +13,12 @@ use crate::{
 /// Minor version that has added MSI.
 pub const MSI_MINOR: u8 = 3;
 
+/// Minor version that has added faults.
+pub const FAULTS_MINOR: u8 = 4;
+
+/// Plans of faults that may be unanswered at once.
+pub const MAX_PLANS: usize = 8;
+
 /// Reads that may be outstanding at once, those included that the host gave up
 /// and the device still has to answer. More than the vCPUs of any guest that
 /// QEMU starts.

@@ -19,7 +19,8 @@ use self::{
     error::field,
     layout::{get, put, Bytes, Codec, Field, Flag, Reader, Within, Zero},
     values::{
-        Completed, Credit, DmaLength, Enabled, Link, Low, ShareName, Vector, ACCESS, BAR, TEXT,
+        Completed, Credit, DmaLength, Enabled, Link, Low, ShareName, Vector, ACCESS, ANSWER, BAR,
+        PLAN, TEXT,
     },
 };
 use crate::{
@@ -31,10 +32,10 @@ pub use self::{
     error::WireError,
     limits::{
         CONFIG_LEN, FEATURE_SHARED_MEMORY, HEADER_LEN, MAX_DATA, MAX_INTERVAL, MAX_MESSAGE,
-        MAX_NAME, MAX_NIC_FRAME, MAX_PAYLOAD, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME, SHARE_NAME,
-        SIGNATURE, VERSION_MAJOR, VERSION_MINOR,
+        MAX_NAME, MAX_NIC_FRAME, MAX_PAYLOAD, MAX_PLAN, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
+        SHARE_NAME, SIGNATURE, VERSION_MAJOR, VERSION_MINOR,
     },
-    values::{ChannelKind, Init, Open, Reason, ResetKind, Status},
+    values::{ChannelKind, ErrorKind, Init, Open, Reason, ResetKind, Status},
 };
 
 /// The fixed part of every frame.
@@ -455,6 +456,39 @@ frames! {
     FUNCTION = 0x44, exactly(FUNCTION_LEN);
     Function(function: Function)
     [function]
+
+    /// H→D, added in 1.4: faults that the device is to have from now on, instead of those
+    /// that it had.
+    FAULTS(tag) = 0x45, at_least(8);
+    Faults {
+        /// Counts plans.
+        tag: u32,
+        /// The plan, at most [`MAX_PLAN`] bytes; empty for none.
+        text: &'a str,
+    }
+    [text: PLAN]
+
+    /// D→H, added in 1.4: answers FAULTS.
+    FAULTS_DONE(tag) = 0x46, at_least(8);
+    FaultsDone {
+        /// Of the plan.
+        tag: u32,
+        /// The plan is not taken, and the device has the faults that it had.
+        refused: bool,
+        /// What is wrong with it, or what it is; at most [`MAX_TEXT`] bytes.
+        text: &'a str,
+    }
+    [refused: Flag("refused"), text: ANSWER]
+
+    /// D→H, added in 1.4: an error of PCI Express that a fault has made.
+    ERROR(tag) = 0x47, exactly(8);
+    Error {
+        /// Of the MMIO_READ that it is about, otherwise 0.
+        tag: u32,
+        /// What it is.
+        kind: ErrorKind,
+    }
+    [kind, _: Zero(4)]
 
     /// H→D on a channel: asks for a session.
     OPEN = 0x50, at_least(24);

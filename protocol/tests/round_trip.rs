@@ -7,8 +7,8 @@ mod common;
 
 use accelerator_protocol::{
     wire::{
-        split, ChannelKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA, MAX_NAME,
-        MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
+        split, ChannelKind, ErrorKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA,
+        MAX_NAME, MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
     },
     Bar, Capability, Config, Frame, Function, Msi, Msix, Power,
 };
@@ -270,6 +270,22 @@ fn plain() -> impl Strategy<Value = Owned> {
         (0..=1_000_000_000u64).prop_map(|interval| F::Clock { interval }),
         any::<u64>().prop_map(|ns| F::Time { ns }),
         function().prop_map(F::Function),
+        (
+            any::<u32>(),
+            select(vec!["", "ur on=read", "# \u{1f980}\nca on=write"])
+        )
+            .prop_map(|(tag, text)| F::Faults { tag, text }),
+        (any::<u32>(), any::<bool>(), select(vec!["", "taken"]))
+            .prop_map(|(tag, refused, text)| F::FaultsDone { tag, refused, text }),
+        (
+            any::<u32>(),
+            select(vec![
+                ErrorKind::ReadUnsupported,
+                ErrorKind::ReadTimeout,
+                ErrorKind::DmaTimeout
+            ])
+        )
+            .prop_map(|(tag, kind)| F::Error { tag, kind }),
         any::<bool>().prop_map(|up| F::NicLink { up }),
         (1..=65_536u32).prop_map(|amount| F::Credit { amount }),
         (1..=256u32, any::<bool>()).prop_map(|(credit, link)| F::Accept {

@@ -10,14 +10,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use accelerator_protocol::{
     device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
     host::{
-        HostEvent, HostSession, Ignored, State, Violation, MAX_CLOCKS, MAX_FUNCTIONS, MAX_READS,
-        MAX_RESETS,
+        HostEvent, HostSession, Ignored, State, Violation, MAX_CLOCKS, MAX_FUNCTIONS, MAX_PLANS,
+        MAX_READS, MAX_RESETS,
     },
     said::Said,
-    wire::{split, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
+    wire::{split, ErrorKind, Frame, Init, Reason, ResetKind, Status, MAX_DATA},
     Config, Function, Msi, WireError,
 };
-use common::{config, up, Random};
+use common::{config, feed_device, up, Random};
 
 /// What a read of this tag is answered with.
 fn answer(tag: u32) -> u64 {
@@ -60,6 +60,8 @@ struct World {
     // What the guest has set, counted in the requester id, and what the device knows of it.
     set: Function,
     known: Option<Function>,
+    /// Plans that are not answered.
+    plans: VecDeque<u32>,
 
     // What happened, so that a test that tests nothing is noticed.
     counts: HashMap<&'static str, u64>,
@@ -85,6 +87,7 @@ impl World {
             vectors_sent: 0,
             set: Function::default(),
             known: None,
+            plans: VecDeque::new(),
             counts: HashMap::new(),
         };
         world.new_session();
@@ -106,6 +109,10 @@ impl World {
     }
 
     fn void_host(&mut self) {
+        // A reset voids no plan.
+        if !self.host.is_up() {
+            self.plans.clear();
+        }
         self.reads.clear();
         self.given_up.clear();
         self.writes_sent.clear();
@@ -196,6 +203,28 @@ impl World {
         self.send(false, out);
     }
 
+    /// The user has another plan of faults.
+    fn host_faults(&mut self) {
+        let mut out = Vec::new();
+        let tag = self.host.faults("a plan", &mut out);
+        let may = self.host.is_up() && self.plans.len() < MAX_PLANS;
+        assert_eq!(tag.is_some(), may);
+        self.plans.extend(tag);
+        self.send(false, out);
+    }
+
+    /// A fault has made an error.
+    fn device_error(&mut self) {
+        let mut out = Vec::new();
+        let read = self.todo.iter().find_map(|todo| match todo {
+            Todo::Read { tag, .. } => Some(*tag),
+            _ => None,
+        });
+        let told = self.device.error(ErrorKind::ReadAborted, read, &mut out);
+        assert_eq!(told, self.device.can_send());
+        self.send(true, out);
+    }
+
     fn host_receives(&mut self) {
         let Some(message) = self.to_host.pop_front() else {
             return;
@@ -274,6 +303,12 @@ impl World {
                     assert!(!self.host.reset_pending());
                     self.count("reset done");
                 }
+                HostEvent::FaultsDone { tag, refused, text } => {
+                    assert_eq!(Some(tag), self.plans.pop_front(), "answered in order");
+                    assert_eq!((refused, text.raw()), (tag % 2 == 0, "seen"));
+                    self.count("plan answered");
+                }
+                HostEvent::Error { .. } => self.count("error"),
                 HostEvent::Closed { reason } => {
                     assert_eq!(reason, Reason::Closing);
                     self.void_host();
@@ -359,6 +394,11 @@ impl World {
                 }
                 DeviceEvent::Clock { .. } => panic!("nobody asks for the time"),
                 DeviceEvent::Attached(_) => panic!("nobody shares memory"),
+                DeviceEvent::Faults { tag, text } => {
+                    assert_eq!(text, "a plan");
+                    assert!(self.device.faults_done(tag % 2 == 0, "seen", &mut reply));
+                    assert!(!self.device.faults_done(false, "again", &mut reply));
+                }
                 DeviceEvent::Ignored => self.count("stale for the device"),
             }
             self.send(true, reply);
@@ -443,6 +483,8 @@ impl World {
             15..=29 => self.host_write(),
             30..=32 => self.host_gives_up(),
             33 if self.random.one_in(2) => self.host_function(),
+            34 => self.host_faults(),
+            53 => self.device_error(),
             33 => self.host_reset(),
             34..=52 => self.host_receives(),
             53..=71 => self.device_receives(),
@@ -965,7 +1007,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 3) })
+        Violation::Wire(WireError::Version { found: (2, 4) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -975,7 +1017,7 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.3") && text.contains("1.3"), "{text}"),
+        } => assert!(text.contains("2.4") && text.contains("1.4"), "{text}"),
         other => panic!("{other:?}"),
     }
 }
@@ -1040,6 +1082,122 @@ fn msi_is_for_a_host_that_knows_it() {
     message[5] = 2;
     let e = host.frame(&message).unwrap_err().to_string();
     assert!(e.contains("minor version of CONFIG is 2"), "{e}");
+}
+
+/// Faults are for those who know them, on either side.
+#[test]
+fn faults_are_for_who_knows_them() {
+    for minor in [0, 3, 4, 5, u8::MAX] {
+        let knows = minor >= 4;
+        let mut device = DeviceSession::new(config()).unwrap();
+        let mut host = handshake(&mut device, Some(minor)).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(device.host_knows_errors(), knows, "{minor}");
+        assert_eq!(
+            device.error(ErrorKind::WriteAborted, None, &mut out),
+            knows,
+            "{minor}"
+        );
+        assert_eq!(!out.is_empty(), knows);
+        if knows {
+            let event = host.frame(&out).unwrap().0;
+            let kind = ErrorKind::WriteAborted;
+            assert_eq!(event, HostEvent::Error { kind });
+        }
+        // The device says how old it is in its CONFIG.
+        let mut host = HostSession::new(5, 1);
+        host.init("", &mut Vec::new());
+        let mut message = frame(&host, &Frame::Config(config()));
+        message[5] = minor;
+        host.frame(&message).unwrap();
+        host.accept(&mut Vec::new());
+        out.clear();
+        assert_eq!(host.has_faults(), knows);
+        assert_eq!(host.faults("", &mut out), knows.then_some(1), "{minor}");
+        assert_eq!(!out.is_empty(), knows);
+    }
+}
+
+#[test]
+fn plans_have_a_bound_and_an_order() {
+    let mut device = DeviceSession::new(config()).unwrap();
+    let mut host = handshake(&mut device, None).unwrap();
+    let mut out = Vec::new();
+    assert!(!device.faults_done(false, "", &mut out));
+    for tag in 1..=MAX_PLANS as u32 {
+        assert_eq!(host.faults("ur on=read", &mut out), Some(tag));
+    }
+    assert_eq!(host.faults("ur on=read", &mut out), None);
+    let mut rest: &[u8] = &out;
+    while !rest.is_empty() {
+        let (event, tail) = device.frame(rest, &mut Vec::new()).unwrap();
+        assert!(matches!(
+            event,
+            DeviceEvent::Faults {
+                text: "ur on=read",
+                ..
+            }
+        ));
+        rest = tail;
+    }
+    // One more than there may be.
+    let next = frame(&host, &Frame::Faults { tag: 9, text: "" });
+    let e = device.frame(&next, &mut Vec::new()).unwrap_err();
+    assert!(e.to_string().contains("8 plans of 8, the next is 9"), "{e}");
+
+    for (tag, found) in [(2, "2, outstanding is 1 to 8"), (0, "0")] {
+        let mut host = handshake(&mut DeviceSession::new(config()).unwrap(), None).unwrap();
+        for _ in 0..MAX_PLANS {
+            host.faults("", &mut Vec::new());
+        }
+        let done = Frame::FaultsDone {
+            tag,
+            refused: false,
+            text: "",
+        };
+        let e = host.frame(&frame(&host, &done)).unwrap_err().to_string();
+        assert!(e.contains(found), "{e}");
+    }
+    let done = Frame::FaultsDone {
+        tag: 1,
+        refused: true,
+        text: "line\n1",
+    };
+    let message = frame(&host, &done);
+    let event = host.frame(&message).unwrap().0;
+    let HostEvent::FaultsDone { tag, refused, text } = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!((tag, refused, &*text.to_string()), (1, true, "line\\n1"));
+    assert!(host.faults("", &mut Vec::new()).is_some());
+
+    let mut idle = handshake(&mut DeviceSession::new(config()).unwrap(), None).unwrap();
+    let e = idle.frame(&frame(&idle, &done)).unwrap_err().to_string();
+    assert!(
+        e.contains("FAULTS_DONE has tag 1, outstanding is none"),
+        "{e}"
+    );
+}
+
+/// An error of a read that was given up, or before a reset was answered, is of no use.
+#[test]
+fn an_error_is_for_what_is_outstanding() {
+    let mut device = DeviceSession::new(config()).unwrap();
+    let mut host = handshake(&mut device, None).unwrap();
+    let mut out = Vec::new();
+    let read = host.read(0, 0, 4, &mut out).unwrap();
+    let kind = ErrorKind::ReadTimeout;
+    let error = frame(&host, &Frame::Error { tag: read, kind });
+    assert_eq!(host.frame(&error).unwrap().0, HostEvent::Error { kind });
+    host.abandon(read);
+    let void = HostEvent::Ignored(Ignored::Void);
+    assert_eq!(host.frame(&error).unwrap().0, void);
+    let any = frame(&host, &Frame::Error { tag: 0, kind });
+    assert_eq!(host.frame(&any).unwrap().0, HostEvent::Error { kind });
+    host.reset(ResetKind::Flr, &mut out);
+    assert_eq!(host.frame(&any).unwrap().0, void);
+    feed_device(&mut device, &out);
+    assert!(!device.error(kind, None, &mut Vec::new()));
 }
 
 /// Both halves up, and the clock of the device's logic.

@@ -434,6 +434,8 @@ impl<'a> Player<'a> {
                 self.base.get_or_insert(self.now);
             }
             HostEvent::LateRead { .. }
+            | HostEvent::FaultsDone { .. }
+            | HostEvent::Error { .. }
             | HostEvent::Ignored(_)
             | HostEvent::Configured(_)
             | HostEvent::Share { .. }

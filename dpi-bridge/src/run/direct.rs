@@ -19,8 +19,8 @@ use std::time::Instant;
 use accelerator_protocol::wire::Status;
 use log::debug;
 
-use super::{Context, Dma, DmaState, Item, Run};
-use crate::{limited::limited, order::Kind};
+use super::{faults::OfDma, Context, Dma, DmaState, Run};
+use crate::{limited::limited, order::Kind, words::Timing};
 
 /// A request that was carried out here.
 fn carried_out(number: u64, tag: u32, data: Vec<u8>) -> Dma {
@@ -38,6 +38,7 @@ fn carried_out(number: u64, tag: u32, data: Vec<u8>) -> Dma {
             pos: 0,
             announced: false,
         },
+        fault: OfDma::default(),
     }
 }
 
@@ -65,13 +66,15 @@ impl Run {
         let position = position?;
         let tag = self.session.own_tag()?;
         debug!(target: c.target, "tag={tag} #{number} DMA read addr {addr:#x} bytes {bytes}, here");
+        let fault = self.of_dma();
         self.dma.push(Dma {
             addr,
             bytes,
+            fault,
             ..carried_out(number, tag, data)
         });
         self.done_here.push_back((tag, position));
-        self.release();
+        self.release(c.timing);
         Some(tag)
     }
 
@@ -99,25 +102,27 @@ impl Run {
             target: c.target,
             "tag={tag} #{number} DMA write addr {addr:#x} bytes {bytes} enabled {enabled}, here"
         );
+        let fault = self.of_dma();
         self.dma.push(Dma {
             write: true,
             addr,
             bytes,
             enabled,
+            fault,
             ..carried_out(number, tag, Vec::new())
         });
-        self.queue.push(Kind::DmaWrite, Item::Dma { tag });
+        self.complete(Kind::DmaWrite, tag, c.timing);
         Some(tag)
     }
 
     /// Lets the RTL have what was read here and waits for nothing any more.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, timing: &Timing) {
         while let Some(&(tag, position)) = self.done_here.front() {
             if !self.memory.has_received(position) {
                 return;
             }
             self.done_here.pop_front();
-            self.queue.push(Kind::DmaRead, Item::Dma { tag });
+            self.complete(Kind::DmaRead, tag, timing);
         }
     }
 

@@ -260,7 +260,7 @@ impl Run {
                 Ok(true) => {
                     any = true;
                     self.frames(&message, c);
-                    self.release();
+                    self.release(c.timing);
                     if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
                         self.violation(Reason::Protocol, &text, c);
                     }
@@ -330,8 +330,8 @@ impl Run {
     }
 
     /// A message while there is no session. Only INIT begins one.
-    fn newcomer(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
-        if !self.begins(id, body, c) {
+    pub(super) fn newcomer(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
+        if !self.begins(id, body, c) || self.is_dark(id, body) {
             return;
         }
         self.peer = Some(Peer {
@@ -498,6 +498,17 @@ impl Run {
         self.memory.end(self.transport.watcher());
     }
 
+    /// Ends the session in order.
+    pub(super) fn end_session(&mut self, why: &str, c: &mut Context<'_>) -> Result<()> {
+        self.session.close(&mut self.out);
+        // The peer is forgotten, so the BYE goes out here.
+        let sent = self.flush(c);
+        self.link_down(c, why);
+        self.peer = None;
+        self.memory.end(self.transport.watcher());
+        sent
+    }
+
     /// The peer cannot be reached any more.
     pub(super) fn peer_lost(&mut self, c: &mut Context<'_>) {
         self.lost = false;
@@ -603,6 +614,9 @@ impl Run {
             } => {
                 let number = record::number();
                 c.observe(|o| o.mmio_read(number, tag, bar, len, offset));
+                if self.faults.is_some() && self.read_fails(number, (tag, bar, len, offset), c) {
+                    return;
+                }
                 self.mmio(Kind::Read, number, tag, bar, len, offset, 0);
             }
             DeviceEvent::Write {
@@ -614,19 +628,28 @@ impl Run {
             } => {
                 let number = record::number();
                 c.observe(|o| o.mmio_write(number, tag, bar, len, offset, data));
+                let data = if self.faults.is_some() {
+                    match self.write_fails(number, (tag, bar, len, offset), data, c) {
+                        Some(data) => data,
+                        None => return,
+                    }
+                } else {
+                    data
+                };
                 self.mmio(Kind::Write, number, tag, bar, len, offset, data);
             }
             DeviceEvent::DmaReadDone { tag, status, data } => {
                 c.observe(|o| o.dma_answered(tag, status));
-                self.dma_done(Kind::DmaRead, tag, status, data);
+                self.dma_done(Kind::DmaRead, tag, status, data, c);
             }
             DeviceEvent::DmaWriteDone { tag, status } => {
                 c.observe(|o| o.dma_answered(tag, status));
-                self.dma_done(Kind::DmaWrite, tag, status, &[]);
+                self.dma_done(Kind::DmaWrite, tag, status, &[], c);
             }
             DeviceEvent::Reset { tag, kind } => {
                 debug!(target: c.target, "tag={tag} reset {kind:?}");
-                c.observe(|o| o.reset(tag, kind));
+                let number = record::number();
+                c.observe(|o| o.reset(number, tag, kind));
                 self.queue.clear();
                 self.done_here.clear();
                 // Of several that the RTL has not heard of the last one is
@@ -636,8 +659,10 @@ impl Run {
                     _ => kind,
                 };
                 self.control.reset = Some((tag, kind));
+                self.reset_fails(number, c);
             }
             DeviceEvent::Function(function) => self.function_told(function),
+            DeviceEvent::Faults { text, .. } => self.faults_told(text, c),
             DeviceEvent::Clock { interval } => self.time_asked(interval, c),
             DeviceEvent::Ignored => {}
         }
@@ -671,7 +696,7 @@ impl Run {
         );
     }
 
-    fn dma_done(&mut self, kind: Kind, tag: u32, status: Status, data: &[u8]) {
+    fn dma_done(&mut self, kind: Kind, tag: u32, status: Status, data: &[u8], c: &Context<'_>) {
         // The session knows the tag, so it is in the table.
         if let Some(dma) = self.dma.iter_mut().find(|d| d.tag == tag) {
             dma.state = DmaState::Done {
@@ -680,13 +705,14 @@ impl Run {
                 pos: 0,
                 announced: false,
             };
-            self.queue.push(kind, Item::Dma { tag });
+            self.complete(kind, tag, c.timing);
         }
     }
 
     fn link_down(&mut self, c: &mut Context<'_>, why: &str) {
         self.queue.clear();
         self.done_here.clear();
+        self.faults_void();
         self.control.reset = None;
         c.attention.fetch_and(!TIMED, Ordering::AcqRel);
         if self.control.up || self.link_up && !self.control.down {

@@ -23,7 +23,7 @@ use crate::{
 
 impl Run {
     /// Whether the RTL answers to something that is void, without knowing yet.
-    fn void(&self) -> bool {
+    pub(super) fn void(&self) -> bool {
         self.lost || self.control.down || self.control.reset.is_some()
     }
 
@@ -108,7 +108,12 @@ impl Run {
             "tag={tag} #{} MMIO read done {status:?} data {data:#x}",
             read.mmio.number
         );
-        if !self.void() {
+        if self.void() {
+            return Ok(());
+        }
+        if self.faults.is_some() {
+            self.read_answered(&read.mmio, status, data, c);
+        } else {
             self.session
                 .read_done(tag, read.mmio.len, status, data, &mut self.out);
         }
@@ -135,6 +140,7 @@ impl Run {
         let more = !self.writes.is_empty() || self.queue.has(Kind::Write);
         if status != Status::Ok || !more {
             self.session.write_done(tag, status, &mut self.out);
+            self.report_lost_writes();
             return Ok(());
         }
         // The report of the next one will do, if that comes soon.
@@ -147,6 +153,7 @@ impl Run {
         if self.held_writes >= REPORT_WRITES {
             self.session.report_writes(&mut self.out);
         }
+        self.report_lost_writes();
         Ok(())
     }
 
@@ -163,6 +170,9 @@ impl Run {
                 State,
                 "reset {tag} is in progress, acc_reset_done was not called"
             );
+        }
+        if self.reset_goes_on() {
+            fail!(Again, "the reset is not over yet");
         }
         if self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty()) {
             fail!(Again, "the host does not take frames at the moment");
@@ -186,6 +196,13 @@ impl Run {
         let bytes = within("bytes", bytes, 1, MAX_DMA_BYTES as i32)? as u32;
         self.may_dma()?;
         let number = record::number();
+        if self.faults.is_some() {
+            if let Some(tag) = self.dma_read_fails(number, addr, bytes, c) {
+                c.at(number);
+                c.observe(|o| o.dma_read(number, tag, addr, bytes, true));
+                return Ok(tag);
+            }
+        }
         if let Some(tag) = self.read_here(number, addr, bytes, c) {
             c.at(number);
             c.observe(|o| o.dma_read(number, tag, addr, bytes, true));
@@ -199,6 +216,7 @@ impl Run {
                  more than the host takes"
             );
         };
+        let fault = self.of_dma();
         self.dma.push(Dma {
             number,
             tag,
@@ -208,6 +226,7 @@ impl Run {
             enabled: 0,
             since: Instant::now(),
             state: DmaState::Waiting,
+            fault,
         });
         self.requested(before);
         c.at(number);
@@ -404,6 +423,13 @@ impl Run {
         }
         let enables = (enabled != bytes).then_some(&enables[..]);
         let number = record::number();
+        if self.faults.is_some() {
+            if let Some(tag) = self.dma_write_fails(number, addr, bytes, c) {
+                c.at(number);
+                c.observe(|o| o.dma_write(number, tag, addr, &data, enables, true));
+                return Ok(tag);
+            }
+        }
         if let Some(tag) = self.write_here(number, addr, &data, enables, enabled, c) {
             c.at(number);
             c.observe(|o| o.dma_write(number, tag, addr, &data, enables, true));
@@ -417,6 +443,7 @@ impl Run {
                  more than the host takes"
             );
         };
+        let fault = self.of_dma();
         self.dma.push(Dma {
             number,
             tag,
@@ -426,6 +453,7 @@ impl Run {
             enabled,
             since: Instant::now(),
             state: DmaState::Waiting,
+            fault,
         });
         self.requested(before);
         c.at(number);
@@ -448,10 +476,14 @@ impl Run {
         }
         let vector = within("vector", vector, 0, i32::from(vectors) - 1)? as u16;
         self.may_request()?;
+        let number = record::number();
+        c.at(number);
+        if self.faults.is_some() && self.vector_fails(vector, number, c) {
+            c.observe(|o| o.msix(number, vector));
+            return Ok(());
+        }
         if self.session.msix(vector, &mut self.out) {
             c.count(Stat::Msix, 1);
-            let number = record::number();
-            c.at(number);
             c.observe(|o| o.msix(number, vector));
             debug!(target: c.target, "#{number} vector {vector}");
         }
@@ -509,8 +541,10 @@ impl Run {
         };
         debug!(target: c.target, "tag={tag} reset done");
         c.observe(Observer::reset_done);
-        self.session.reset_done(tag, &mut self.out);
-        self.tell_intx();
+        if !self.reset_is_late(tag, c.timing) {
+            self.session.reset_done(tag, &mut self.out);
+            self.tell_intx();
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 mod calls;
 mod channels;
 mod direct;
+mod faults;
 mod function;
 mod hostile;
 mod keys;

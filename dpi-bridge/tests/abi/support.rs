@@ -212,6 +212,7 @@ impl Process {
             .args(arguments)
             .env_remove("NPU_COSIM_PORT")
             .env_remove("ACCELERATOR_RECORD")
+            .env_remove("ACCELERATOR_FAULTS")
             .env_remove("ACCELERATOR_ZMQ_WARN_MS")
             .env_remove("ACCELERATOR_CURVE_SECRET")
             .env_remove("ACCELERATOR_CURVE_CLIENTS")

@@ -175,6 +175,8 @@ static void remote_call(void)
         printf("%d", acc_set_intx(h, integer(2)));
     } else if (IS("set_clock")) {
         printf("%d", acc_set_clock(h, integer(2)));
+    } else if (IS("set_faults")) {
+        printf("%d", acc_set_faults(h, words[2]));
     } else if (IS("set_shared_memory")) {
         printf("%d", acc_set_shared_memory(h, integer(2)));
     } else if (IS("record")) {

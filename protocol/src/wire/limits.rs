@@ -11,7 +11,7 @@ pub const SIGNATURE: u32 = u32::from_le_bytes(*b"APCI");
 pub const VERSION_MAJOR: u8 = 1;
 
 /// A higher minor version only adds what the lower one may ignore.
-pub const VERSION_MINOR: u8 = 3;
+pub const VERSION_MINOR: u8 = 4;
 
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 24;
@@ -31,6 +31,9 @@ pub const MAX_NAME: usize = 64;
 
 /// Longest text in [`Frame::Refuse`](super::Frame::Refuse), in bytes.
 pub const MAX_TEXT: usize = 512;
+
+/// Longest plan in [`Frame::Faults`](super::Frame::Faults), in bytes.
+pub const MAX_PLAN: usize = 4096;
 
 /// Shortest Ethernet frame of a NIC channel, in bytes, without the frame check
 /// sequence (IEEE 802.3, minFrameSize less 4).

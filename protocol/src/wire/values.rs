@@ -5,7 +5,7 @@
 use super::{
     error::{field, WireError},
     layout::{fields, get, put, Codec, Field, Reader, Text, Within, Zero},
-    limits::{MAX_DATA, MAX_NAME, MAX_TEXT, SHARE_NAME},
+    limits::{MAX_DATA, MAX_NAME, MAX_PLAN, MAX_TEXT, SHARE_NAME},
 };
 use crate::{config::BARS, function::Function};
 
@@ -68,6 +68,36 @@ numbers! {
         Hot = 2,
         /// Power-on or reset of the whole machine.
         Cold = 3,
+    }
+
+    /// An error of PCI Express that a fault has made: what the function and the port above it
+    /// note in config space. The function is the completer of an access to a BAR, and the
+    /// requester of DMA.
+    ErrorKind ("error", "1 to 12") {
+        /// The function has answered a read with Unsupported Request.
+        ReadUnsupported = 1,
+        /// It has not supported a posted write.
+        WriteUnsupported = 2,
+        /// It has answered a read with Completer Abort.
+        ReadAborted = 3,
+        /// It has aborted a posted write.
+        WriteAborted = 4,
+        /// Its answer to a read is poisoned.
+        ReadPoisoned = 5,
+        /// A write that it got is poisoned.
+        WritePoisoned = 6,
+        /// A read was not answered, and its requester has given it up.
+        ReadTimeout = 7,
+        /// A read of memory was answered with Unsupported Request.
+        DmaUnsupported = 8,
+        /// A read of memory was answered with Completer Abort.
+        DmaAborted = 9,
+        /// The answer to a read of memory is poisoned.
+        DmaReadPoisoned = 10,
+        /// A write of memory is poisoned.
+        DmaWritePoisoned = 11,
+        /// A read of memory was not answered, and the function has given it up.
+        DmaTimeout = 12,
     }
 
     /// Why a session is refused or ended.
@@ -162,6 +192,21 @@ pub(super) const TEXT: Text = Text {
     limit: MAX_TEXT,
     expected: "at most 512",
     gap: 0,
+};
+
+/// A plan of faults.
+pub(super) const PLAN: Text = Text {
+    name: "FAULTS text",
+    length: "plan length",
+    limit: MAX_PLAN,
+    expected: "at most 4096",
+    gap: 4,
+};
+
+/// What became of it, in words.
+pub(super) const ANSWER: Text = Text {
+    name: "FAULTS_DONE text",
+    ..TEXT
 };
 
 /// Number of a BAR.

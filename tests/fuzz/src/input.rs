@@ -6,14 +6,15 @@ use accelerator_protocol::{
     config::{Capability, Msi},
     function::{Function, FUNCTION_LEN},
     wire::{
-        frame_type as t, ChannelKind, Frame, Init, Open, Reason, ResetKind, Status, HEADER_LEN,
+        frame_type as t, ChannelKind, ErrorKind, Frame, Init, Open, Reason, ResetKind, Status,
+        HEADER_LEN,
     },
 };
 
 use crate::typed::{config, SESSION};
 
 /// Types of all frames, and some that there are none of.
-pub const TYPES: [u8; 31] = [
+pub const TYPES: [u8; 34] = [
     t::INIT,
     t::CONFIG,
     t::READY,
@@ -37,6 +38,9 @@ pub const TYPES: [u8; 31] = [
     t::CLOCK,
     t::TIME,
     t::FUNCTION,
+    t::FAULTS,
+    t::FAULTS_DONE,
+    t::ERROR,
     t::OPEN,
     t::ACCEPT,
     t::NIC_FRAME,
@@ -261,6 +265,20 @@ fn good(kind: u8, r: &mut Random) -> Vec<u8> {
             bytes[16..20].copy_from_slice(&(r.number() as u32).to_le_bytes());
             Frame::Function(Function::from_bytes(&bytes).unwrap_or_default())
         }
+        t::FAULTS => Frame::Faults { tag, text },
+        t::FAULTS_DONE => Frame::FaultsDone {
+            tag,
+            refused: r.one_in(2),
+            text,
+        },
+        t::ERROR => Frame::Error {
+            tag,
+            kind: [
+                ErrorKind::ReadUnsupported,
+                ErrorKind::ReadTimeout,
+                ErrorKind::DmaWritePoisoned,
+            ][r.below(3) as usize],
+        },
         t::OPEN => Frame::Open(Open {
             kind: channel,
             credit: 1 + r.below(256) as u32,

@@ -165,6 +165,8 @@ fn has_to_take(half: Half) -> &'static [u8] {
             t::INTX,
             t::RESET_DONE,
             t::TIME,
+            t::FAULTS_DONE,
+            t::ERROR,
         ],
         Half::Device => &[
             t::INIT,
@@ -179,6 +181,7 @@ fn has_to_take(half: Half) -> &'static [u8] {
             t::RESET,
             t::CLOCK,
             t::FUNCTION,
+            t::FAULTS,
         ],
         Half::HostNic => &[t::ACCEPT, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],
         Half::DeviceNic => &[t::OPEN, t::NIC_FRAME, t::NIC_LINK, t::CREDIT, t::BYE],

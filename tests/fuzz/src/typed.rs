@@ -2,6 +2,7 @@
 
 //! One frame for one half of a session in one of its states.
 
+use accelerator_faults::Plan;
 use accelerator_protocol::{
     channel::{ChannelEvent, DeviceChannel, HostChannel},
     config::{Bar, Config, Msi, Msix},
@@ -9,7 +10,7 @@ use accelerator_protocol::{
     host::{HostEvent, HostSession, State},
     wire::{
         ChannelKind, Frame, Init, Reason, ResetKind, Status, FEATURE_SHARED_MEMORY, MAX_DATA,
-        MAX_MESSAGE,
+        MAX_MESSAGE, MAX_PLAN,
     },
 };
 
@@ -130,6 +131,7 @@ fn host(state: u8, message: &[u8]) -> Outcome {
             reads.extend(host.read(0, offset, 4, &mut out));
             host.write(2, offset, 8, 1, &mut out);
         }
+        host.faults("ur on=read", &mut out);
     }
     if state == 4 {
         host.reset(ResetKind::Flr, &mut out);
@@ -199,6 +201,7 @@ fn host(state: u8, message: &[u8]) -> Outcome {
                 assert!(enables.is_none_or(|e| e.len() == data.len().div_ceil(8)));
                 host.dma_write_done(tag, Status::Ok, &mut out);
             }
+            HostEvent::FaultsDone { tag, .. } => assert_eq!(tag, 1),
             HostEvent::Msix { vector } => assert!(vector < 4),
             HostEvent::BadVector { vector, .. } => assert!(vector >= 4),
             _ => {}
@@ -283,6 +286,13 @@ fn device(state: u8, message: &[u8]) -> Outcome {
                 assert!(offset
                     .checked_add(len.into())
                     .is_some_and(|end| end <= size));
+            }
+            DeviceEvent::Faults { text, .. } => {
+                assert!(text.len() <= MAX_PLAN);
+                // What the user's plan is read by.
+                drop(Plan::parse(text));
+                assert!(device.faults_done(false, text, &mut out));
+                bounded(&out);
             }
             DeviceEvent::DmaReadDone { tag, status, data } => {
                 let i = wanted.iter().position(|&(t, _)| t == tag);

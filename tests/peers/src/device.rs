@@ -130,6 +130,7 @@ impl RegisterDevice {
                 self.held.clear();
                 Ok(())
             }
+            Event::Faults { .. } => endpoint.faults_done(true, "this card has no faults"),
             Event::DmaReadDone { .. }
             | Event::DmaWriteDone { .. }
             | Event::Clock { .. }

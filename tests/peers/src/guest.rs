@@ -15,7 +15,7 @@ use accelerator_protocol::{
     host::{HostEvent, HostSession, State},
     is_local,
     keys::{Key, Pair},
-    wire::{Reason, ResetKind, Status},
+    wire::{ErrorKind, Reason, ResetKind, Status},
 };
 
 use crate::{
@@ -40,6 +40,8 @@ pub enum Activity {
     WritesDone { count: u32, status: Status },
     ResetDone,
     Time { ns: u64 },
+    FaultsDone { refused: bool, text: String },
+    Error { kind: ErrorKind },
     Closed,
 }
 
@@ -404,6 +406,11 @@ impl GuestEndpoint {
                 }
                 HostEvent::ResetDone => Some(Activity::ResetDone),
                 HostEvent::Time { ns } => Some(Activity::Time { ns }),
+                HostEvent::FaultsDone { refused, text, .. } => {
+                    let text = text.to_string();
+                    Some(Activity::FaultsDone { refused, text })
+                }
+                HostEvent::Error { kind } => Some(Activity::Error { kind }),
                 HostEvent::Ignored(_) => None,
             };
             if let Some(activity) = activity {
@@ -541,6 +548,19 @@ impl GuestEndpoint {
         let mut out = Vec::new();
         if !self.session.clock(interval, &mut out) {
             return Err(Error::Refused("no link, or no clock to ask for".into()));
+        }
+        self.send(&out)
+    }
+
+    /// Gives the device a plan of faults.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, or the device does not take one.
+    pub fn faults(&mut self, text: &str) -> Result<(), Error> {
+        let mut out = Vec::new();
+        if self.session.faults(text, &mut out).is_none() {
+            return Err(Error::Refused("no link, or no faults to be had".into()));
         }
         self.send(&out)
     }

@@ -16,7 +16,7 @@ use accelerator_protocol::{
     function::Function,
     is_local,
     keys::{Key, Pair},
-    wire::{frame_type, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
+    wire::{frame_type, ErrorKind, Frame, Header, Reason, ResetKind, Status, MAX_MESSAGE},
 };
 
 use crate::{
@@ -227,6 +227,8 @@ pub enum Event {
     /// What the guest has set in config space; only with
     /// [`HdlEndpoint::hear_function`].
     Function(Function),
+    /// Answer with [`HdlEndpoint::faults_done`].
+    Faults { text: String },
 }
 
 /// An HDL endpoint that does one step at a time.
@@ -597,6 +599,28 @@ impl HdlEndpoint {
         self.send_if(sent, "MSI-X: no such vector or no link", &out)
     }
 
+    /// Answers a plan of faults.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, or there is none to answer.
+    pub fn faults_done(&mut self, refused: bool, text: &str) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.faults_done(refused, text, &mut out);
+        self.send_if(sent, "FAULTS_DONE: no plan or no link", &out)
+    }
+
+    /// Tells of an error, of a read that is not answered or none.
+    ///
+    /// # Errors
+    ///
+    /// The link is down, or the host does not know errors.
+    pub fn error(&mut self, kind: ErrorKind, read: Option<u32>) -> Result<(), Error> {
+        let mut out = Vec::new();
+        let sent = self.session.error(kind, read, &mut out);
+        self.send_if(sent, "ERROR: no link, or an older host", &out)
+    }
+
     /// Drives the INTx pin.
     ///
     /// # Errors
@@ -887,6 +911,9 @@ fn own(event: &DeviceEvent<'_>) -> Option<Event> {
         DeviceEvent::Reset { tag, kind } => Event::Reset { tag, kind },
         DeviceEvent::Clock { interval } => Event::Clock { interval },
         DeviceEvent::Function(function) => Event::Function(function),
+        DeviceEvent::Faults { text, .. } => Event::Faults {
+            text: text.to_owned(),
+        },
         DeviceEvent::Attached(_) | DeviceEvent::Ignored => return None,
     })
 }
