@@ -433,6 +433,8 @@ if ((${#suites[@]} == 0)); then
       "$endpoint" +accelerator_idle=x
     check 'refuses a record that cannot be written' refuses_to_run 'record /none/r: No such file' \
       "$endpoint" +accelerator_record=/none/r
+    check 'refuses a plan of faults that is not there' refuses_to_run \
+      'plan of faults /none/plan: No such file' "$endpoint" +accelerator_faults=/none/plan
     check 'refuses a record of no size' refuses_to_run 'record=r: bytes is 5, expected' \
       "$endpoint" +accelerator_record=r +accelerator_record_size=5
     check 'refuses an argument without +' refuses_to_run 'clocks=5: an argument begins with' \

@@ -20,7 +20,7 @@ use accelerator_protocol::{
     channel_endpoint,
     config::{Config, BARS},
     default_endpoint_within, parse_endpoint_within,
-    wire::{ChannelKind, Status},
+    wire::{ChannelKind, ErrorKind, Status},
     Reach, PORT_VARIABLE,
 };
 use log::{error, warn};
@@ -51,6 +51,7 @@ use crate::{
     uart::{self, Uart},
 };
 
+mod errors;
 mod function;
 mod properties;
 mod reach;
@@ -1136,6 +1137,16 @@ impl Root for Machine {
             // Unplugged while we waited: the registers are gone.
             if device.link.borrow().is_some() {
                 device.completion_timeout_error();
+            }
+        });
+    }
+
+    fn error(&self, kind: ErrorKind) {
+        with_bql(|| {
+            let device = self.device();
+            // Unplugged while we waited for the lock: the registers are gone.
+            if device.link.borrow().is_some() {
+                device.note_error(kind);
             }
         });
     }

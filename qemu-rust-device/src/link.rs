@@ -53,6 +53,7 @@ mod deeds;
 mod descriptors;
 mod difference;
 pub mod direct;
+mod faults;
 mod frames;
 mod function;
 mod lead;
@@ -78,7 +79,7 @@ use accelerator_protocol::{
     device::MAX_DMA,
     function::Function,
     host::{HostSession, State, MAX_CLOCKS, MAX_FUNCTIONS, MAX_READS, MAX_RESETS},
-    wire::{ResetKind, Status},
+    wire::{ErrorKind, ResetKind, Status},
 };
 use log::{debug, info};
 
@@ -86,6 +87,7 @@ use self::{
     deeds::Waiting,
     descriptors::{signal, watch, END, LATE, RETRY, WAKE, WIRE},
     direct::Direct,
+    faults::Plans,
     memory::Memory,
     voice::Voice,
 };
@@ -171,6 +173,9 @@ pub trait Root: Send + Sync {
     /// The simulator has come to this time, in nanoseconds. Only after
     /// [`Link::follow`].
     fn time(&self, _ns: u64) {}
+    /// An error of PCI Express that a fault of the simulator's has made. Called with the
+    /// machine's lock.
+    fn error(&self, _kind: ErrorKind) {}
     /// A read was given up after the completion timeout.
     fn completion_timeout(&self) {}
     /// The simulator reaches memory by itself while it may, as this page tells, or does so no
@@ -252,6 +257,7 @@ struct Shared {
     session: HostSession,
     memory: Memory,
     direct: Direct,
+    plans: Plans,
     /// Configuration that waits for a decision.
     offered: Option<Config>,
     /// Configuration that the guest was shown.
@@ -413,6 +419,7 @@ impl Link {
                 session,
                 memory: Memory::default(),
                 direct: Direct::default(),
+                plans: Plans::default(),
                 offered: None,
                 accepted: None,
                 failure: None,

@@ -440,6 +440,41 @@ pub struct MsixPlace<'a> {
     pub offset: u32,
 }
 
+/// An uncorrectable error of PCI Express.
+#[derive(Clone, Copy)]
+pub struct Uncorrectable {
+    /// Its bit in Uncorrectable Error Status.
+    pub status: u32,
+    /// It is one of those that are advisory as long as they are non-fatal (PCIe base
+    /// spec, Advisory Non-Fatal Error Cases).
+    pub advisory: bool,
+}
+
+impl Uncorrectable {
+    /// Has a function note it.
+    ///
+    /// # Safety
+    ///
+    /// `function` must be a live PCI device on its bus, with the big QEMU lock held.
+    pub unsafe fn report(self, function: *mut bindings::PCIDevice) {
+        // SAFETY: promised.
+        let source = unsafe { bindings::pci_requester_id(function) };
+        let error = bindings::PCIEAERErr {
+            status: self.status,
+            source_id: source,
+            flags: if self.advisory {
+                bindings::PCIE_AER_ERR_MAYBE_ADVISORY as u16
+            } else {
+                0
+            },
+            ..Default::default()
+        };
+        // SAFETY: promised; the function only reads the error. It can only fail for
+        // an error that does not exist, or where there is no PCI Express.
+        unsafe { bindings::pcie_aer_inject_error(function, &error) };
+    }
+}
+
 /// Methods of [`PciDevice`] and its subclasses.
 pub trait PciDeviceMethods: ObjectDeref
 where
@@ -635,24 +670,23 @@ where
         }
     }
 
-    /// Records a Completion Timeout in Advanced Error Reporting, and sends the
-    /// message for it if the guest lets it (PCIe base spec, Error Signaling and
-    /// Logging). No header is logged: the device does not claim to be capable of
-    /// it (Completion Timeout Prefix/Header Log Capable).
-    fn completion_timeout_error(&self) {
-        if !self.on_bus() {
-            return;
+    /// Records an error in Advanced Error Reporting, and sends the message for it if
+    /// the guest lets it (PCIe base spec, Error Signaling and Logging). No header is
+    /// logged: of a completion timeout the device does not claim to be capable of it
+    /// (Completion Timeout Prefix/Header Log Capable), and of requests QEMU has none.
+    fn report_error(&self, error: Uncorrectable) {
+        if self.on_bus() {
+            // SAFETY: invariants 1 and 2.
+            unsafe { error.report(self.pci()) };
         }
-        // SAFETY: invariant 1.
-        let source = unsafe { bindings::pci_requester_id(self.pci()) };
-        let error = bindings::PCIEAERErr {
+    }
+
+    /// Records a Completion Timeout.
+    fn completion_timeout_error(&self) {
+        self.report_error(Uncorrectable {
             status: bindings::PCI_ERR_UNC_COMP_TIME,
-            source_id: source,
-            ..Default::default()
-        };
-        // SAFETY: invariants 1 and 2; the function only reads the error. It can
-        // only fail for an error that does not exist.
-        unsafe { bindings::pcie_aer_inject_error(self.pci(), &error) };
+            advisory: false,
+        });
     }
 
     /// What QEMU does on a write to configuration space, PCI Express and

@@ -32,7 +32,7 @@ use log::{error, info, warn};
 use crate::{
     bindings,
     glue::{c, error, with_errp, Result},
-    pci::with_bql,
+    pci::{with_bql, Uncorrectable},
 };
 
 /// Between the end of the old device and the new one. A guest that has powered
@@ -479,6 +479,48 @@ pub unsafe fn port_link(device: *mut c::DeviceState, active: bool) {
         let bit = (bindings::PCI_EXP_LNKSTA_DLLLA >> 8) as u8;
         let status = byte(bindings::PCI_EXP_LNKSTA + 1);
         *status = *status & !bit | if active { bit } else { 0 };
+    }
+}
+
+/// Sets bits of the Secondary Status of the port above a device, if there is one, and Master
+/// Data Parity Error with them if the port is a `requester` that was sent poisoned data and
+/// answers to that (PCIe base spec, Secondary Status Register).
+///
+/// # Safety
+///
+/// `device` must be a live device, with the big QEMU lock held.
+pub unsafe fn port_status(device: *mut c::DeviceState, bits: u16, requester: bool) {
+    // SAFETY: promised.
+    let Some(port) = (unsafe { port_of(device) }) else {
+        return;
+    };
+    // SAFETY: the port is alive and a bridge, whose header lies in its config space.
+    unsafe {
+        let config = (*port.as_ptr()).config;
+        let control = *config.add(bindings::PCI_BRIDGE_CONTROL as usize);
+        let answers = control & bindings::PCI_BRIDGE_CTL_PARITY as u8 != 0;
+        let parity = if requester && answers {
+            bindings::PCI_STATUS_PARITY as u16
+        } else {
+            0
+        };
+        for (i, byte) in (bits | parity).to_le_bytes().into_iter().enumerate() {
+            *config.add(bindings::PCI_SEC_STATUS as usize + i) |= byte;
+        }
+    }
+}
+
+/// Has the port above a device note an error, if there is one.
+///
+/// # Safety
+///
+/// As for [`port_status`].
+pub unsafe fn port_error(device: *mut c::DeviceState, error: Uncorrectable) {
+    // SAFETY: promised; a port is a PCI device on its bus.
+    unsafe {
+        if let Some(port) = port_of(device) {
+            error.report(port.as_ptr());
+        }
     }
 }
 

@@ -456,7 +456,8 @@ impl Builder {
                 }
             }
             Kind::NicRx | Kind::NicTx | Kind::SerialRx | Kind::SerialTx => {}
-            Kind::Data | Kind::Enables => {}
+            // Faults are the user's to have again, by the same plan.
+            Kind::Fault | Kind::Data | Kind::Enables => {}
         }
         Ok(())
     }

@@ -115,6 +115,26 @@ numbers! {
     }
 }
 
+impl ErrorKind {
+    /// The error in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadUnsupported => "a read answered with Unsupported Request",
+            Self::WriteUnsupported => "a write that is not supported",
+            Self::ReadAborted => "a read answered with Completer Abort",
+            Self::WriteAborted => "a write that was aborted",
+            Self::ReadPoisoned => "a poisoned answer to a read",
+            Self::WritePoisoned => "a poisoned write",
+            Self::ReadTimeout => "a read that was not answered",
+            Self::DmaUnsupported => "DMA answered with Unsupported Request",
+            Self::DmaAborted => "DMA answered with Completer Abort",
+            Self::DmaReadPoisoned => "DMA with a poisoned answer",
+            Self::DmaWritePoisoned => "a poisoned DMA write",
+            Self::DmaTimeout => "DMA that was not answered",
+        }
+    }
+}
+
 impl ChannelKind {
     /// Most credit that one side may have from the other.
     pub const fn max_credit(self) -> u32 {

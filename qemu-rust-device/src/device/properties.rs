@@ -13,7 +13,7 @@ use std::{
 use super::{AcceleratorPcie, TYPE_NAME};
 use crate::{
     bindings, clock,
-    glue::{c, device_impl, Error},
+    glue::{c, device_impl, error, Error},
     link::Carrier,
     pci::PciDeviceClass,
 };
@@ -277,6 +277,11 @@ const GUEST_MEMORY: &CStr = c"guest-memory";
 const GUEST_MEMORY_TEXT: &CStr =
     c"how much of guest memory the simulator reaches without messages, or why none";
 
+const FAULTS: &CStr = c"faults";
+const FAULTS_TEXT: &CStr =
+    c"plan of what goes wrong from now on, see docs/faults.md; empty for nothing. Reads as what \
+      the simulator has said to the last one";
+
 const CARRIER: &CStr = c"carrier";
 const CARRIER_TEXT: &CStr =
     c"what the session with the simulator goes through, and why not shared memory";
@@ -399,6 +404,33 @@ unsafe extern "C" fn get_carrier(object: *mut c::Object, _errp: *mut *mut c::Err
     unsafe { bindings::g_strdup(text.as_ptr()) }
 }
 
+unsafe extern "C" fn get_faults(object: *mut c::Object, _errp: *mut *mut c::Error) -> *mut c_char {
+    // SAFETY: as in `get_link_up`.
+    let device = unsafe { instance(object) };
+    let text = device.link().map_or_else(String::new, |link| link.faults());
+    // What the simulator says is shown without zeros.
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: the text ends with a zero. QEMU frees the copy.
+    unsafe { bindings::g_strdup(text.as_ptr()) }
+}
+
+unsafe extern "C" fn set_faults(
+    object: *mut c::Object,
+    text: *const c_char,
+    errp: *mut *mut c::Error,
+) {
+    // SAFETY: as in `get_link_up`; QEMU gives a string.
+    let (device, text) = unsafe { (instance(object), CStr::from_ptr(text)) };
+    let result = match (device.link(), text.to_str()) {
+        (None, _) => Err("the device is not plugged in".to_owned()),
+        (_, Err(_)) => Err("the plan of faults is not UTF-8".to_owned()),
+        (Some(link), Ok(text)) => link.give_faults(text),
+    };
+    let result = result.map_err(error);
+    // SAFETY: QEMU gives a valid `errp`.
+    unsafe { Error::ok_or_propagate(result, errp) };
+}
+
 unsafe extern "C" fn get_guest_memory(
     object: *mut c::Object,
     _errp: *mut *mut c::Error,
@@ -477,6 +509,17 @@ pub(super) fn describe(class: &mut PciDeviceClass) {
     }
     // SAFETY: as above.
     unsafe {
+        bindings::object_class_property_add_str(
+            class,
+            FAULTS.as_ptr(),
+            Some(get_faults),
+            Some(set_faults),
+        );
+        bindings::object_class_property_set_description(
+            class,
+            FAULTS.as_ptr(),
+            FAULTS_TEXT.as_ptr(),
+        );
         bindings::object_class_property_add_str(class, CARRIER.as_ptr(), Some(get_carrier), None);
         bindings::object_class_property_set_description(
             class,

@@ -13,7 +13,7 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use accelerator_protocol::wire::{Status, MAX_DATA};
+use accelerator_protocol::wire::{ErrorKind, Status, MAX_DATA};
 use log::trace;
 
 use super::{memory::Message, moment::Moment, serving::NESTED, voice::Kind, Link, Shared};
@@ -38,6 +38,7 @@ pub(super) enum Deed {
     },
     Msix(u16),
     Intx(bool),
+    Error(ErrorKind),
 }
 
 impl Deed {
@@ -183,7 +184,7 @@ impl Link {
     ) -> Option<Message> {
         let locks = match deed {
             Deed::DmaRead { .. } | Deed::DmaWrite { .. } => self.root.dma_locks(),
-            Deed::Msix(_) | Deed::Intx(_) => true,
+            Deed::Msix(_) | Deed::Intx(_) | Deed::Error(_) => true,
         };
         {
             let mut shared = self.lock();
@@ -261,6 +262,12 @@ impl Link {
                         format!("vector {vector} ignored, the guest has enabled {vectors} vectors")
                     });
                 }
+            }
+            Deed::Error(kind) => {
+                self.say(&mut self.lock(), Kind::Error, || {
+                    format!("error of PCI Express by a fault: {}", kind.name())
+                });
+                self.root.error(kind);
             }
             Deed::Intx(level) => {
                 trace!("{}: INTx {level}", self.name());

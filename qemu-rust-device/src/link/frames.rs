@@ -231,6 +231,15 @@ impl Link {
                 shared.counters.interrupts += 1;
                 deed = Some(Deed::Msix(vector));
             }
+            HostEvent::Error { kind } => deed = Some(Deed::Error(kind)),
+            HostEvent::FaultsDone { tag, refused, text } => {
+                self.say(&mut shared, Kind::Plan, || {
+                    let how = if refused { "refused" } else { "taken" };
+                    format!("plan of faults {how} by the simulator: {text}")
+                });
+                shared.plan_answered(tag, refused, text.to_string());
+                self.next(&shared);
+            }
             HostEvent::Intx { level } => deed = Some(Deed::Intx(level)),
             HostEvent::BadVector { vector, vectors } => self.say(&mut shared, Kind::Frame, || {
                 format!("vector {vector} ignored, the function has {vectors} vectors")
@@ -295,6 +304,8 @@ fn name_of(event: &HostEvent<'_>) -> &'static str {
         HostEvent::DmaWrite { .. } => "DMA_WRITE",
         HostEvent::Msix { .. } | HostEvent::BadVector { .. } => "MSIX",
         HostEvent::Intx { .. } => "INTX",
+        HostEvent::Error { .. } => "ERROR",
+        HostEvent::FaultsDone { .. } => "FAULTS_DONE",
         HostEvent::ResetDone => "RESET_DONE",
         HostEvent::Time { .. } => "TIME",
         HostEvent::Ignored(Ignored::Noop) => "NOOP",

@@ -32,16 +32,20 @@ pub(super) enum Kind {
     Begun,
     /// What a session goes through.
     Carrier,
+    /// An error that a fault has made.
+    Error,
+    /// A plan of faults.
+    Plan,
 }
 
 impl Kind {
-    const COUNT: usize = Self::Carrier as usize + 1;
+    const COUNT: usize = Self::Plan as usize + 1;
 
     const fn level(self) -> Level {
         match self {
             Self::Dma | Self::Frame | Self::Session | Self::Down => Level::Error,
-            Self::Up | Self::Wait | Self::GivenUp | Self::Refused => Level::Warn,
-            Self::Begun | Self::Carrier => Level::Info,
+            Self::Up | Self::Wait | Self::GivenUp | Self::Refused | Self::Error => Level::Warn,
+            Self::Begun | Self::Carrier | Self::Plan => Level::Info,
         }
     }
 }

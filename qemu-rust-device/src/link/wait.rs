@@ -38,6 +38,14 @@ impl fmt::Display for Access {
     }
 }
 
+/// Of a wait for something else.
+pub(super) const NO_ACCESS: Access = Access {
+    write: false,
+    bar: 0,
+    offset: 0,
+    len: 0,
+};
+
 /// What a thread waits for.
 #[derive(Clone, Copy)]
 pub(super) enum Want {
@@ -47,6 +55,8 @@ pub(super) enum Want {
     Write(u32),
     /// Room in the window of posted writes.
     Window,
+    /// The answer to a plan of faults.
+    Faults(u32),
 }
 
 /// What it is told.
@@ -126,6 +136,10 @@ impl Link {
                 }
             }
             let over = deadline.is_some_and(|d| now >= d);
+            // Nothing is given up with it: the answer may still come.
+            if matches!(want, Want::Faults(_)) && (over || shared.waiting.is_full()) {
+                break Got::Timeout;
+            }
             if !vcpu && (shared.waiting.is_full() || over && for_others) {
                 self.give_up_for_others(&mut shared, want, access, begin);
                 break Got::Void;
@@ -191,6 +205,14 @@ impl Link {
                 return Some(Got::Data(status, data));
             }
         }
+        if let Want::Faults(tag) = want {
+            // A reset voids no plan.
+            return match (shared.has_plan(tag), shared.session.is_up()) {
+                (true, _) => Some(Got::Done),
+                (false, true) => None,
+                (false, false) => Some(Got::Void),
+            };
+        }
         if shared.epoch != epoch || !shared.session.is_up() {
             return Some(Got::Void);
         }
@@ -198,6 +220,8 @@ impl Link {
             Want::Read(_) => None,
             Want::Write(tag) => shared.session.write_is_done(tag).then_some(Got::Done),
             Want::Window => shared.session.can_write().then_some(Got::Done),
+            // Seen to above.
+            Want::Faults(_) => None,
         }
     }
 
@@ -217,6 +241,7 @@ impl Link {
             Want::Read(tag) | Want::Write(tag) => {
                 format!("{access}, tag {tag}, waits for its completion")
             }
+            Want::Faults(tag) => format!("the plan of faults {tag} waits for its answer"),
             Want::Window => format!(
                 "{access} waits for one of {} posted writes to be done",
                 shared.session.writes_outstanding()
