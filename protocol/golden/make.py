@@ -778,7 +778,11 @@ bad(
 )
 bad("reserved bytes", change(state, 39, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
 bad("reserved bytes", change(state, 44, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
-bad("a long plan", change(plan, 24, u32(4097)), "plan length is 4097 (0x1001), expected at most 4096")
+bad(
+    "a long plan",
+    change(plan, 24, u32(4097)),
+    "plan length is 4097 (0x1001), expected at most 4096",
+)
 bad("a plan that is not UTF-8", change(plan, 32, b"\xff"), "FAULTS text is not UTF-8")
 bad(
     "a plan cut short",
@@ -792,7 +796,11 @@ bad(
     change(taken, 28, u32(513)),
     "text length is 513 (0x201), expected at most 512",
 )
-bad("an error that does not exist", change(error, 24, u32(13)), "error is 13 (0xd), expected 1 to 12")
+bad(
+    "an error that does not exist",
+    change(error, 24, u32(13)),
+    "error is 13 (0xd), expected 1 to 12",
+)
 bad("no error", change(error, 24, u32(0)), "error is 0 (0x0), expected 1 to 12")
 bad("reserved bytes", change(error, 31, b"\x01"), "reserved ERROR bytes is 1 (0x1), expected 0")
 bad("no credit", change(nic_open, 28, u32(0)), "credit in frames is 0 (0x0), expected 1 to 256")

@@ -15,7 +15,7 @@ import time
 from cards import CARD, PROBE, SORT, where
 from guest_os import TROUBLE, reports
 from suite import Bench, build_guest, build_simulations, options_of, qemu_in, run, step
-from vm import ROOT, Failure, Process, QmpError, Simulator, Vm
+from vm import ROOT, Failure, QmpError, Simulator, Vm
 
 # Seconds of a program of the guest, on a machine with much else to do.
 PATIENCE = 60
@@ -248,7 +248,8 @@ class Faults(Bench):
     def after_probe(driver):
         if isinstance(driver, Net):
             return ("sleep 1; for c in /sys/class/net/*; do "
-                    f"[ $(cat $c/address) = {MAC} ] && ip addr replace {ADDRESS}/24 dev ${{c##*/}} && "
+                    f"[ $(cat $c/address) = {MAC} ] && "
+                    f"ip addr add {ADDRESS}/24 dev ${{c##*/}}; "
                     "ip link set ${c##*/} up; done; sleep 1")
         return "sleep 0.5"
 
