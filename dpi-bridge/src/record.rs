@@ -501,7 +501,7 @@ impl Observer {
     pub fn fault(&mut self, number: u64, fault: u8, line: u32) {
         let injected = Entry {
             number,
-            status: fault,
+            address: fault.into(),
             data: line.into(),
             ..entry(Kind::Fault)
         };

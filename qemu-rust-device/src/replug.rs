@@ -494,7 +494,8 @@ pub unsafe fn port_status(device: *mut c::DeviceState, bits: u16, requester: boo
     let Some(port) = (unsafe { port_of(device) }) else {
         return;
     };
-    // SAFETY: the port is alive and a bridge, whose header lies in its config space.
+    // SAFETY: the port is alive and a bridge, whose header lies in its config space, and
+    // whose masks are as long; the guest can write none of these bits otherwise.
     unsafe {
         let config = (*port.as_ptr()).config;
         let control = *config.add(bindings::PCI_BRIDGE_CONTROL as usize);
@@ -505,7 +506,10 @@ pub unsafe fn port_status(device: *mut c::DeviceState, bits: u16, requester: boo
             0
         };
         for (i, byte) in (bits | parity).to_le_bytes().into_iter().enumerate() {
-            *config.add(bindings::PCI_SEC_STATUS as usize + i) |= byte;
+            let at = bindings::PCI_SEC_STATUS as usize + i;
+            // The guest clears them by writing ones, which QEMU does not know of this register.
+            *(*port.as_ptr()).w1cmask.add(at) |= byte;
+            *config.add(at) |= byte;
         }
     }
 }

@@ -189,6 +189,10 @@ impl Summary {
                 let first = *first_ns.get_or_insert(entry.host_ns);
                 summary.span_ns = entry.host_ns.saturating_sub(first);
                 summary.clocks.insert(entry.source, entry.clock);
+                if entry.kind() == Some(Kind::Fault) {
+                    let counts = summary.counts.entry(entry.source).or_default();
+                    *counts.of.entry(Kind::Fault).or_default() += 1;
+                }
                 tracker.entry(&entry, |change| take(&mut summary, change));
             }
         }

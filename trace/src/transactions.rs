@@ -183,7 +183,8 @@ impl Tracker {
                 t.bytes = entry.length.into();
             }),
             Kind::ResetDone => self.over(entry.number, now, Outcome::Done, &mut change, |_| {}),
-            Kind::Data | Kind::Enables => true,
+            // Of a transaction that has entries of its own.
+            Kind::Fault | Kind::Data | Kind::Enables => true,
             _ => {
                 if matches!(kind, Kind::Reset | Kind::LinkUp | Kind::LinkDown) {
                     self.void(entry.source, now, &mut change);

@@ -28,6 +28,9 @@ use crate::{
     words::{Timing, COUNTED},
 };
 
+/// Vectors that are held at most; one more comes at once.
+const MAX_VECTORS: usize = 1024;
+
 /// When something is to be done.
 #[derive(Clone, Copy, Debug)]
 pub enum Due {
@@ -544,6 +547,10 @@ impl Run {
         };
         match (fault, &mut self.faults) {
             (Fault::Late(delay), Some(faults)) => {
+                let is_vector = |h: &&(Due, Held)| matches!(h.1, Held::Vector(_));
+                if faults.held.iter().filter(is_vector).count() >= MAX_VECTORS {
+                    return false;
+                }
                 let due = Due::after(delay, c.timing);
                 faults.held.push((due, Held::Vector(vector)));
             }
@@ -584,7 +591,9 @@ impl Run {
 
     /// The RTL has left a reset. Whether the host is to hear of that later.
     pub(super) fn reset_is_late(&mut self, tag: u32, timing: &Timing) -> bool {
-        let Some(faults) = &mut self.faults else {
+        // The last of several resets answers them all.
+        let another = self.control.reset.is_some();
+        let Some(faults) = self.faults.as_mut().filter(|_| !another) else {
             return false;
         };
         faults.leaving = faults

@@ -626,7 +626,7 @@ fn faults_are_in_the_record() {
     let faults: Vec<_> = all
         .iter()
         .filter(|e| e.0.kind() == Some(Kind::Fault))
-        .map(|e| (e.0.number, e.0.status, e.0.data))
+        .map(|e| (e.0.number, e.0.address, e.0.data))
         .collect();
     assert_eq!(
         faults,

@@ -42,7 +42,8 @@ const RECEIVED_MASTER_ABORT: u32 = 0x2000;
 const RECEIVED_TARGET_ABORT: u32 = 0x1000;
 const SIGNALED_TARGET_ABORT: u32 = 0x0800;
 const MASTER_PARITY: u32 = 0x0100;
-const ERRORS: u32 = 0xf900;
+/// Those five. Signaled and Received System Error (bit 14) tell of the messages.
+const ERRORS: u32 = 0xb900;
 
 /// Of Root Error Status: a correctable error, an uncorrectable one, non-fatal ones.
 const CORRECTABLE: u32 = 1;
