@@ -52,7 +52,6 @@ SUITES=(
   'gdb:breakpoints in the guest'"'"'s driver and in the simulation, at the same time'
   'disk:a Debian on a disk image, the driver built in it; only with --long or by name'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'
-  'faults:each fault with the drivers of the sorter, the probe and virtio_net: none hangs, none oopses'
   'iommu:both cards behind the virtual IOMMUs of Intel and AMD, with ordinary drivers'
   'hosts:QEMU and simulator on two hosts with keys, and nobody else gets in'
   'vanished:a host that vanishes from the network is noticed, one that is stopped is not'
@@ -388,12 +387,6 @@ suite_guest_os() {
 
 suite_power() {
   scripts/test-power.sh --qemu "$QEMU_DIR"
-}
-
-suite_faults() {
-  local all=()
-  [[ -z ${TEST_LONG:-} ]] || all=(--all)
-  scripts/test-faults.sh --qemu "$QEMU_DIR" "${all[@]}"
 }
 
 suite_iommu() {
