@@ -283,6 +283,8 @@ fn errors_do_not_fill_the_log() {
         ok(m.hdl.error(ErrorKind::WritePoisoned, None));
     }
     m.read(0, 0, 4, 1);
+    m.qemu
+        .expect_line(&["WARN", "more like this are left out for"]);
     m.qemu.expect_few_lines(&["WARN"], 19, begin);
     m.check_alive();
 }
