@@ -34,6 +34,14 @@ rtl/accelerator_xdma_lanes.sv
 rtl/accelerator_xdma_axil.sv
 rtl/accelerator_xdma_bars.sv
 rtl/accelerator_xdma.sv
+rtl/accelerator_pcie4_pkg.sv
+rtl/accelerator_pcie4_rq.sv
+rtl/accelerator_pcie4_rc.sv
+rtl/accelerator_pcie4_cq.sv
+rtl/accelerator_pcie4_cc.sv
+rtl/accelerator_pcie4_irq.sv
+rtl/accelerator_pcie4_cfg.sv
+rtl/accelerator_pcie4.sv
 rtl/accelerator_nic_bridge.sv
 rtl/accelerator_uart_port.sv
 rtl/accelerator_uart_fifo.sv

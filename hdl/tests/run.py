@@ -68,6 +68,19 @@ def xdma(**parameters):
             "parameters": bars | parameters}
 
 
+def pcie4(*plusargs, **parameters):
+    """The UltraScale+ block, with three BARs of which one has 64 bits."""
+    return {"list": "bridge.f", "top": "accelerator_pcie4", "module": "test_pcie4",
+            "plusargs": plusargs,
+            "parameters": {"Bar0Size": "64'h1000", "Bar2Size": "64'h10000",
+                           "Bar4Size": "64'h200000000", "BarIs64": "6'b010000",
+                           "BarPrefetch": "6'b010000"} | parameters}
+
+
+# Completions in any legal places, and those of several reads in any order.
+ANY_ORDER = "+accelerator_completion_seed=77"
+
+
 SUITES = {
     # Every width of both buses; queues of odd depth, the deepest and the shallowest; narrow
     # addresses and wide IDs; what a board would not take told of in one; MSI alone, and beside MSI-X.
@@ -105,6 +118,14 @@ SUITES = {
                             NumUsrIrq=4),
     "xdma-stream-512": xdma(DataWidth=512, Stream=1, H2cChannels=4, C2hChannels=4,
                             BurstBytes=1024),
+    "pcie4-64": pcie4(DataWidth=64, MsixVectors=3, MsixTableBar=2, MsixPbaBar=2,
+                      MsixPbaOffset=2048),
+    "pcie4-128": pcie4(ANY_ORDER, DataWidth=128, MsiVectors=8, RcbBytes=128, Parity=1, IntxPin=1),
+    "pcie4-256": pcie4(ANY_ORDER, DataWidth=256, RcStraddle=2, MsixVectors=2, MsixTableBar=2,
+                       MsixPbaBar=2, MsixPbaOffset=2048, EnableFlr=1),
+    "pcie4-512": pcie4(DataWidth=512, CompletionBytes=64, EnableClientTag=0),
+    "pcie4-512-straddle": pcie4(ANY_ORDER, DataWidth=512, CqStraddle=1, CcStraddle=1,
+                                RqStraddle=1, RcStraddle=4, Parity=1, EnableFlr=1, IntxPin=2),
     "uart_bridge": {"list": "bridge.f", "top": "accelerator_uart_bridge",
                     "module": "test_uart_bridge", "parameters": {}},
     "regs": example("regs"),
@@ -133,7 +154,7 @@ def run(name, args):
     suite = SUITES[name]
     files = sources(suite["list"])
     # Whatever has a PCIe bridge has both of its buses watched.
-    if suite["module"] not in ("test_nic", "test_uart_bridge"):
+    if suite["module"] not in ("test_nic", "test_uart_bridge", "test_pcie4"):
         files += [TESTS / "axi_checker.sv", TESTS / "axi_watch.sv"]
     if suite["module"] == "test_xdma":
         files += [TESTS / "axi_watch_xdma.sv"]
@@ -186,7 +207,8 @@ def run(name, args):
         results_xml="results.xml",
         log_file=log,
         seed=seed,
-        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
+        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}",
+                  *suite.get("plusargs", ())],
         test_filter=args.filter,
         extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},
     )

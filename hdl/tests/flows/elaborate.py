@@ -138,6 +138,16 @@ def designs():
                 AxilBarSize="1048576" if stream else "0", BypassBarSize=65536)
     yield "XDMA, INTx and no MSI-X", design(
         "bridge.f", "accelerator_xdma", MsixVectors=0, IntxPin=1, NumUsrIrq=16)
+    for width in (64, 128, 256, 512):
+        yield f"pcie4, {width} bits", design(
+            "bridge.f", "accelerator_pcie4", DataWidth=width, MsixVectors=width // 64,
+            Parity=width // 512, RcbBytes=128 if width == 128 else 64)
+    yield "pcie4, two completions in a beat", design(
+        "bridge.f", "accelerator_pcie4", DataWidth=256, RcStraddle=2, MsiVectors=4,
+        EnableClientTag=0)
+    yield "pcie4, straddle", design(
+        "bridge.f", "accelerator_pcie4", DataWidth=512, RcStraddle=4, CqStraddle=1, CcStraddle=1,
+        RqStraddle=1, EnableFlr=1, IntxPin=1)
     # Bridges of other channels, where there are any.
     if (HDL / "rtl/accelerator_nic_bridge.sv").exists():
         for width in (8, 16, 32, 64, 128, 256, 512):
