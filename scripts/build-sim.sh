@@ -20,8 +20,8 @@ usage: scripts/build-sim.sh EXAMPLE [option...]
 
 Builds a simulation with Verilator and prints where it is.
 
-  EXAMPLE        regs, sort, probe, twin, uart, virtio_net or xdma: a folder of
-                 hdl/examples
+  EXAMPLE        regs, sort, probe, twin, uart, virtio_net, xdma or pcie4: a folder
+                 of hdl/examples
   --top MODULE   top module of a design of your own. Its inputs are aclk and
                  aresetn, and no other: nothing would drive it. It instantiates
                  accelerator_pcie_bridge (hdl/README.md)

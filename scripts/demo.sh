@@ -21,6 +21,8 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     probe: ordering, byte enables and DMA errors, two vCPUs
                     vfio: the probe's RTL through vfio-pci, behind a virtual IOMMU
                     xdma: a card behind the ports of XDMA, likewise
+                    pcie4: the sorter behind the ports of the UltraScale+ PCIe block,
+                    with the driver of sort
                     virtio_net: a network card in RTL; a second VM is pinged through
                     it, and 1 MiB goes each way by TCP (scripts/run-cosim.sh has more)
   --blocks N        blocks to sort (default 64)
@@ -177,7 +179,7 @@ fi
 
 ARGS=''
 case $EXAMPLE in
-  sort) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
+  sort | pcie4) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
   # It holds reads back for milliseconds on purpose; one that stays out is a failure.
   probe)
     ARGS="--rounds,$ROUNDS,--seed,$SEED"
@@ -195,7 +197,7 @@ case $EXAMPLE in
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, regs, probe, vfio, xdma and virtio_net have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, pcie4, regs, probe, vfio, xdma and virtio_net have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
@@ -277,10 +279,15 @@ QEMU=${QEMU:-$QEMU_DIR/bin/qemu-system-x86_64}
 [[ $VFIO_USER == no ]] || has_vfio_user "$QEMU" ||
   die "$QEMU has no vfio-user-pci; QEMU has it from 10.1 on"
 
+# What the guest runs, and the registers that it finds.
+PROGRAM=$EXAMPLE
 case $EXAMPLE in
   vfio) DESIGN=probe ;;
+  pcie4) DESIGN=pcie4 PROGRAM=sort ;;
   *) DESIGN=$EXAMPLE ;;
 esac
+REGISTER_FILE=hdl/examples/$DESIGN/registers.toml
+[[ $PROGRAM != sort ]] || REGISTER_FILE=hdl/examples/sort/registers.toml
 BUILD=''
 if [[ -z $SIM ]]; then
   BUILD=$DESIGN
@@ -302,8 +309,7 @@ if [[ $REPORT == yes ]]; then
   TRACE_TARGET=$(cargo metadata --format-version 1 --no-deps |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
   # Of a simulation of the user's they would be wrong.
-  [[ -z $BUILD || ! -r hdl/examples/$DESIGN/registers.toml ]] ||
-    REGISTERS=(--registers "hdl/examples/$DESIGN/registers.toml")
+  [[ -z $BUILD || ! -r $REGISTER_FILE ]] || REGISTERS=(--registers "$REGISTER_FILE")
 fi
 phase "build or find QEMU, RTL and guest"
 
@@ -324,7 +330,7 @@ fi
 
 choose_accel
 case $MODE in
-  example) WHAT=$EXAMPLE ;;
+  example) WHAT=$PROGRAM ;;
   *) WHAT=$MODE ARGS='' ;;
 esac
 # On a busy host the timer may look broken to a kernel that checks it.

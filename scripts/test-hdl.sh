@@ -12,21 +12,22 @@ set -euo pipefail
 
 usage() {
   cat <<'HELP'
-usage: scripts/test-hdl.sh [--quick] [--seed N] [SUITE...]
+usage: scripts/test-hdl.sh [--quick] [--seed N] [--requests N] [SUITE...]
 
 Tests the SystemVerilog. The last line is: N passed, N failed.
 
   --quick    no cocotb suites
   --seed N   random seed of the cocotb suites, to repeat a run; each prints its own
+  --requests N  of random traffic on each width of the UltraScale+ block (default 150)
   SUITE      cocotb suites by name or its beginning, and nothing else: bridge, nic,
-             uart, regs, sort, probe, virtio_net, xdma; hdl/tests/run.py lists them
+             uart, regs, sort, probe, virtio_net, xdma, pcie4; hdl/tests/run.py lists them
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
 HELP
 }
 
-quick=0 seed=() suites=()
+quick=0 seed=() suites=() requests=()
 while (($#)); do
   case $1 in
     -h | --help)
@@ -37,6 +38,11 @@ while (($#)); do
     --seed)
       (($# >= 2)) || die "--seed needs a number"
       seed=(--seed "$2")
+      shift
+      ;;
+    --requests)
+      (($# >= 2)) || die "--requests needs a number"
+      requests=(--requests "$2")
       shift
       ;;
     -*) die "unknown option '$1'; see --help" ;;
@@ -93,6 +99,36 @@ refuses_in() {
   fi
   echo "$output"
   grep -qF -- "$text" <<<"$output"
+}
+
+# The card of the example pcie4 at another width than the example's.
+lint_card() {
+  verilator --lint-only -Wall --assert --timescale 1ns/1ps --top-module pcie4_card_top \
+    "-GDataWidth=$1" -F "$hdl/examples/pcie4/pcie4.f" "$hdl/tests/pcie4_card_top.sv"
+}
+
+# The example has what the script writes, by the command that it says itself.
+written_block() {
+  local file=$hdl/examples/pcie4/pcie4_uscale_plus_0.sv words
+  read -ra words < <(sed -n '4,/^$/s#^//   ##p' "$file" | tr '\n' ' ')
+  ((${#words[@]} > 4)) || return 1
+  diff "$file" <(scripts/build-pcie-block.sh "${words[@]}" --out -)
+}
+
+# One with all options, and what the script refuses.
+other_block() {
+  local file=$out/my_block.sv text
+  scripts/build-pcie-block.sh my_block --width 512 --straddle cq,cc,rq,rc4 --lanes 16 --flr --parity \
+    --internal-tags -G MsiVectors=4 --out "$file" || return 1
+  verilator --lint-only -Wall --assert --timescale 1ns/1ps --top-module my_block -F "$hdl/bridge.f" \
+    "$file" || return 1
+  grep -qE 'input  logic \[136:0\]  s_axis_rq_tuser,' "$file" || return 1
+  text=$(scripts/build-pcie-block.sh my_block --width 96 --out - 2>&1) && return 1
+  grep -q "width is '96'" <<<"$text" || return 1
+  text=$(scripts/build-pcie-block.sh my_block --width 64 --straddle cq --out - 2>&1) && return 1
+  grep -q 'straddle cq needs 512 bits' <<<"$text" || return 1
+  text=$(scripts/build-pcie-block.sh my_block --width 64 -G Msix=4 --out - 2>&1) && return 1
+  grep -q 'no parameter Msix$' <<<"$text"
 }
 
 # cases SOURCE NAME MACRO TOP FILES...: begins to build a program of hdl/tests/cases.h on a top
@@ -331,6 +367,17 @@ if ((${#suites[@]} == 0)); then
     check "lint of XDMA with streams, $width bits" lint bridge.f accelerator_xdma \
       "DataWidth=$width" Stream=1 C2hChannels=2 IntxPin=1 MsixVectors=0
   done
+  for width in 64 128 256 512; do
+    check "lint of the UltraScale+ block, $width bits" lint bridge.f accelerator_pcie4 \
+      "DataWidth=$width" MsixVectors=4 Parity=1 EnableFlr=1
+    check "lint of the card behind it, $width bits" lint_card "$width"
+  done
+  check 'lint of the UltraScale+ block with straddle' lint bridge.f accelerator_pcie4 DataWidth=512 \
+    CqStraddle=1 CcStraddle=1 RqStraddle=1 RcStraddle=4 EnableClientTag=0 MsiVectors=8 IntxPin=1
+  check 'lint of the UltraScale+ block with two completions in a beat' lint bridge.f \
+    accelerator_pcie4 DataWidth=256 RcStraddle=2 RcbBytes=128
+  check 'the module that a design has as its block' written_block
+  check 'the module for another block, and what the script refuses' other_block
   check 'lint of the example xdma with streams' lint examples/xdma/xdma.f xdma_top Stream=1
   for folder in "$hdl"/examples/*/; do
     example=$(basename "$folder")
@@ -365,6 +412,16 @@ if ((${#suites[@]} == 0)); then
     BurstBytes=8192
   check 'refuses an XDMA with a BAR of 8 GiB' refuses_in accelerator_xdma \
     'AxilBarSize is 0x200000000' "AxilBarSize=64'h200000000"
+  check 'refuses an UltraScale+ block of 32 bits' refuses_in accelerator_pcie4 'DataWidth is 32;' \
+    DataWidth=32
+  check 'refuses straddle with 256 bits' refuses_in accelerator_pcie4 \
+    'CqStraddle, CcStraddle or RqStraddle is 1 and DataWidth 256;' CcStraddle=1
+  check 'refuses four completions in 256 bits' refuses_in accelerator_pcie4 \
+    'RcStraddle is 4 and DataWidth 256;' RcStraddle=4
+  check 'refuses a completion boundary of 32' refuses_in accelerator_pcie4 'RcbBytes is 32;' RcbBytes=32
+  check 'refuses completions of 100 bytes' refuses_in accelerator_pcie4 'CompletionBytes is 100;' \
+    CompletionBytes=100
+  check 'refuses no reads of the guest' refuses_in accelerator_pcie4 'CqReads is 0;' CqReads=0
   check 'refuses ResetClocks 0' refuses 'ResetClocks is 0;' ResetClocks=0
   check 'refuses DataWidth 24' refuses_in accelerator_nic_bridge 'DataWidth is 24;' DataWidth=24
   check 'refuses DataWidth 4' refuses_in accelerator_nic_bridge 'DataWidth is 4;' DataWidth=4
@@ -464,7 +521,7 @@ if ((!quick)); then
   say "running the cocotb suites${suites[*]:+: ${suites[*]}}"
   status=0
   PYTHONDONTWRITEBYTECODE=1 python "$hdl/tests/run.py" --cache "$(cache_dir)/cocotb" \
-    "${seed[@]}" "${suites[@]}" 2>>"$LOG_FILE" | tee "$out/cocotb.out" || status=$?
+    "${seed[@]}" "${requests[@]}" "${suites[@]}" 2>>"$LOG_FILE" | tee "$out/cocotb.out" || status=$?
   read -r p _ f _ < <(tail -n 1 "$out/cocotb.out" | tr -d ,)
   if [[ ! $p =~ ^[0-9]+$ || ! $f =~ ^[0-9]+$ ]]; then
     say "FAILED: the cocotb suites ended with status $status and no count; see $LOG_FILE"

@@ -39,6 +39,7 @@ SUITES=(
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'xdma:the card behind the ports of XDMA, with memory and with streams, by a program of the guest'
+  'pcie4:the sorter behind the ports of the UltraScale+ block, by the driver of the sorter'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
@@ -318,6 +319,10 @@ suite_xdma() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example xdma
   scripts/build-sim.sh xdma -G Stream=1 --out "$stream"
   scripts/demo.sh --qemu "$QEMU_DIR" --example xdma --sim "$stream/xdma"
+}
+
+suite_pcie4() {
+  scripts/demo.sh --qemu "$QEMU_DIR" --example pcie4 --blocks 16
 }
 
 suite_network() {

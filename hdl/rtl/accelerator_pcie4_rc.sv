@@ -121,6 +121,16 @@ module accelerator_pcie4_rc
     answered_count           = answered_count + 1;
   endtask
 
+  /* verilator lint_off UNUSEDSIGNAL */
+  task automatic tell(input rq_descriptor_t asked, input string what);
+    if (may_tell(told_q)) begin
+      $warning("%m: %s: the read at 0x%0h has tag %0d, %s%s", Name, {asked.dword_address, 2'b00},
+               asked.tag, what, last_words(told_q));
+    end
+    told_q <= count_line(told_q);
+  endtask
+  /* verilator lint_on UNUSEDSIGNAL */
+
   // A request that came on RQ. Not `taken`: there is no tag, and it is to be asked again. One with an
   // error code is answered with that at once, so that nobody waits for ever.
   // Hints and whom else the request is for have no use here.
@@ -129,8 +139,10 @@ module accelerator_pcie4_rc
                      input bit [3:0] code, output bit taken);
     automatic bit [7:0]    which;
     automatic bit [12:0]   bytes;
-    taken = 1'b1;
-    which = asked.tag;
+    automatic bit [3:0]    answer_code;
+    taken       = 1'b1;
+    which       = asked.tag;
+    answer_code = code;
     if (!EnableClientTag) begin
       if (used >= tag_count()) begin
         taken = 1'b0;
@@ -144,15 +156,12 @@ module accelerator_pcie4_rc
       last_tag             = which;
       told_tags[told_tail] = which;
       told_tail            = told_tail + 8'd1;
-    end else if (state[which] != Free || 32'(which) >= tag_count()) begin
-      if (may_tell(told_q)) begin
-        $warning("%m: %s: the read at 0x%0h has tag %0d, %s: it is dropped%s", Name,
-                 {asked.dword_address, 2'b00}, which,
-                 (state[which] != Free) ? "which another read has" :
-                 "and the guest has not enabled extended tags", last_words(told_q));
-      end
-      told_q <= count_line(told_q);
+    end else if (state[which] != Free) begin
+      tell(asked, "which another read has: it is dropped");
       return;
+    end else if (32'(which) >= tag_count() && code == CodeNone) begin
+      tell(asked, "and the guest has not enabled extended tags: it is not sent");
+      answer_code = CodeTimeout;
     end
     if (asked.dword_count == 11'd1) begin
       bytes = (first_be == '0) ? 13'd1 :
@@ -165,8 +174,8 @@ module accelerator_pcie4_rc
     behind[which]  = 0;
     request[which] = '{addr: {asked.dword_address, first_byte(first_be)}, bytes: bytes,
                        left: bytes, tc: asked.tc, attr: asked.attr,
-                       status: StatusSuccess, code: code};
-    if (code == CodeNone) begin
+                       status: StatusSuccess, code: answer_code};
+    if (answer_code == CodeNone) begin
       state[which] = Waiting;
       waiting[8'(32'(waiting_head) + waiting_count)] = which;
       waiting_count = waiting_count + 1;
@@ -352,7 +361,8 @@ module accelerator_pcie4_rc
     pcie_rq_tag_vld1 <= Width == 512 && told_head != told_tail;
     pcie_rq_tag1     <= told_tags[told_head];
     if (Width == 512 && told_head != told_tail) told_head = told_head + 8'd1;
-    pcie_rq_tag_av   <= (tag_count() - used > 15) ? 4'd15 : 4'(tag_count() - used);
+    pcie_rq_tag_av   <= (used >= tag_count()) ? 4'd0 :
+                        (tag_count() - used > 15) ? 4'd15 : 4'(tag_count() - used);
     pcie_tfc_nph_av  <= (waiting_count == 0) ? 4'd15 : 4'd0;
     idle_o           <= used == 0 && !giving && !m_axis_rc_tvalid;
 

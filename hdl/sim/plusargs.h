@@ -67,6 +67,7 @@ private:
         {"waves_trigger", Known::kFlag},
         {"accelerator_idle", Known::kNumber},
         {"accelerator_board_rules", Known::kNumber},
+        {"accelerator_completion_seed", Known::kNumber},
         {"accelerator_shared_memory", Known::kText},
         {"accelerator_faults", Known::kText},
         {"accelerator_record", Known::kText},

@@ -107,9 +107,10 @@ class Completer:
 
 
 class Requester:
-    """Reads and writes of host memory, with every completion held against its request."""
+    """Reads and writes of host memory, with every completion held against its request. With `told`,
+    which returns at a clock edge the tags that the block tells then, tags are the block's."""
 
-    def __init__(self, streams, *, tags=256, boundary=64, most=128, parity=False):
+    def __init__(self, streams, clock, *, tags=256, boundary=64, most=128, parity=False, told=None):
         self.streams = streams
         self.tags = tags
         self.boundary = boundary
@@ -120,7 +121,11 @@ class Requester:
         self.freed = Event()
         self.seq = 0
         self.pieces = 0
-        self.order = []  # tags of completions as they come
+        self.clock = clock
+        self.told = told
+        self.untold = []  # reads whose tag was not told yet
+        if told is not None:
+            cocotb.start_soon(self._tags())
         cocotb.start_soon(self._run())
 
     def tlp(self, write, addr, length):
@@ -158,6 +163,11 @@ class Requester:
 
     async def ask(self, addr, length, **fields):
         """Sends a read. What it returns has an event `done`, and then `data` and `code`."""
+        if self.told is not None:
+            read = Read(None, addr, length)
+            self.untold.append(read)
+            await self.send(self.tlp(False, addr, length), **fields)
+            return read
         tag = await self.take_tag()
         read = Read(tag, addr, length)
         self.open[tag] = read
@@ -170,14 +180,25 @@ class Requester:
         assert read.code == ErrorCode.NORMAL_TERMINATION, f"{read} has ended with {read.code}"
         return bytes(read.data)
 
+    async def _tags(self):
+        while True:
+            await RisingEdge(self.clock)
+            for tag in self.told():
+                assert tag < self.tags and tag not in self.open, f"tag {tag} is told, and in use"
+                read = self.untold.pop(0)
+                read.tag = tag
+                self.open[tag] = read
+
     async def _run(self):
         while True:
             frame = await self.streams.rc.recv()
             cpl = Tlp_us.unpack_us_rc(frame, self.parity)
+            if self.told is not None and cpl.tag not in self.open:
+                # It is told in the same clock at the latest.
+                await RisingEdge(self.clock)
             read = self.open.get(cpl.tag)
             assert read is not None, f"a completion for tag {cpl.tag}, which has no read: {cpl!r}"
             self.pieces += 1
-            self.order.append(cpl.tag)
             at = read.addr + len(read.data)
             left = read.length - len(read.data)
             assert cpl.byte_count == left and cpl.lower_address == at & 0xFFF, f"{read}: {cpl!r}"
@@ -197,8 +218,9 @@ class Requester:
                     continue
             if cpl.request_completed:
                 del self.open[cpl.tag]
-                self.free.append(cpl.tag)
-                self.freed.set()
+                if self.told is None:
+                    self.free.append(cpl.tag)
+                    self.freed.set()
                 read.done.set()
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the designs under test with Verilator and the stand-in, and runs their cocotb tests.
 
-usage: run.py --cache DIR [--jobs N] [--seed N] [--waves] [NAME...]
+usage: run.py --cache DIR [--jobs N] [--seed N] [--requests N] [--waves] [NAME...]
 
 Each NAME is a suite of SUITES below, or the beginning of some; all of them unless given.
 """
@@ -77,6 +77,18 @@ def pcie4(*plusargs, **parameters):
                            "BarPrefetch": "6'b010000"} | parameters}
 
 
+def pcie4_card(*plusargs, **parameters):
+    """The sorter on the ports of the block, ours."""
+    return {"list": "examples/pcie4/pcie4.f", "top": "pcie4_card_top", "module": "test_sort",
+            "sources": ["pcie4_card_top.sv"], "plusargs": plusargs, "parameters": parameters}
+
+
+def pcie4_model(width):
+    """The same on cocotbext-pcie's model of the block."""
+    return {"list": "examples/pcie4/pcie4.f", "top": "pcie4_card", "module": "test_pcie4_model",
+            "parameters": {"DataWidth": width}}
+
+
 # Completions in any legal places, and those of several reads in any order.
 ANY_ORDER = "+accelerator_completion_seed=77"
 
@@ -126,6 +138,14 @@ SUITES = {
     "pcie4-512": pcie4(DataWidth=512, CompletionBytes=64, EnableClientTag=0),
     "pcie4-512-straddle": pcie4(ANY_ORDER, DataWidth=512, CqStraddle=1, CcStraddle=1,
                                 RqStraddle=1, RcStraddle=4, Parity=1, EnableFlr=1, IntxPin=2),
+    "pcie4-card-64": pcie4_card(DataWidth=64),
+    "pcie4-card-128": pcie4_card(ANY_ORDER, DataWidth=128, MsixVectors=0, MsiVectors=4),
+    "pcie4-card-256": pcie4_card(ANY_ORDER, DataWidth=256),
+    "pcie4-card-512": pcie4_card(ANY_ORDER, DataWidth=512),
+    "pcie4-model-64": pcie4_model(64),
+    "pcie4-model-128": pcie4_model(128),
+    "pcie4-model-256": pcie4_model(256),
+    "pcie4-model-512": pcie4_model(512),
     "uart_bridge": {"list": "bridge.f", "top": "accelerator_uart_bridge",
                     "module": "test_uart_bridge", "parameters": {}},
     "regs": example("regs"),
@@ -153,8 +173,10 @@ def sources(name):
 def run(name, args):
     suite = SUITES[name]
     files = sources(suite["list"])
+    files += [TESTS / file for file in suite.get("sources", ())]
     # Whatever has a PCIe bridge has both of its buses watched.
-    if suite["module"] not in ("test_nic", "test_uart_bridge", "test_pcie4"):
+    if suite["module"] not in ("test_nic", "test_uart_bridge") and "pcie4" not in suite["list"] + \
+            suite["top"]:
         files += [TESTS / "axi_checker.sv", TESTS / "axi_watch.sv"]
     if suite["module"] == "test_xdma":
         files += [TESTS / "axi_watch_xdma.sv"]
@@ -210,7 +232,8 @@ def run(name, args):
         plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}",
                   *suite.get("plusargs", ())],
         test_filter=args.filter,
-        extra_env={"PYTHONPATH": str(TESTS), "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},
+        extra_env={"PYTHONPATH": str(TESTS), "PCIE4_REQUESTS": str(args.requests),
+                   "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},
     )
     passed, failed = 0, []
     # The tests of the bridge write with holes, and write and read narrow beats.
@@ -233,6 +256,8 @@ def main():
     parser.add_argument("--cache", required=True, help="folder for builds and logs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seed", default=None, help="random seed, to repeat a run")
+    parser.add_argument("--requests", type=int, default=0,
+                        help="of random traffic on each width of the UltraScale+ block")
     parser.add_argument("--filter", default=None, help="regular expression of test names")
     parser.add_argument("--waves", action="store_true", help="write VCD beside the logs")
     parser.add_argument("names", nargs="*")

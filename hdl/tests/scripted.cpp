@@ -69,6 +69,13 @@ void sort() {
     for (int n = 0; n < 1000; ++n) read(0x30, 4);
 }
 
+// The sorter behind the UltraScale+ block, which looks at what the guest has enabled.
+void pcie4() {
+    const int function[9] = {1 | 2 | 8, 0, 256, 512, 0x100, 3, 8, 1, 0};
+    si_push_function(function);
+    sort();
+}
+
 void probe() {
     accesses(0x1000, 0x80);
     // A register read that needs host memory.
@@ -238,6 +245,7 @@ struct Scripted {
         begin();
         if (script == "regs") regs();
         else if (script == "sort") sort();
+        else if (script == "pcie4") pcie4();
         else if (script == "probe") probe();
         else if (script == "uart") uart_example();
         else if (script == "uart_bridge") uart_bridge();

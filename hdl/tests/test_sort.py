@@ -14,6 +14,19 @@ BLOCKS, IRQS, RD_BYTES, WR_BYTES, CYCLES = 0x40, 0x44, 0x48, 0x50, 0x58
 BASE = 0x7_1234_0000
 DONE, FAILED = 1, 2
 
+# The sorter of the example pcie4, behind the ports of the UltraScale+ block: nobody tells it that a
+# write has failed, and it looks at what the guest has enabled.
+BLOCK = "DataWidth" in PARAMETERS
+MSI = PARAMETERS.get("MsiVectors", 0)
+WIDTH = PARAMETERS.get("DataWidth", PARAMETERS.get("DmaDataWidth", 128))
+
+
+def configure(host):
+    """What a guest sets in config space, for who looks at it."""
+    if BLOCK:
+        host.push_function(3 | (256 if MSI else 8), max_payload=256, max_read_request=512,
+                           requester_id=0x100, msi_vectors=MSI or 1)
+
 
 class Sorter:
     """Ring at the start of host memory, blocks from 64 KiB on."""
@@ -77,6 +90,7 @@ async def start(dut, log2=4, **settings):
     await start_clock(dut)
     host = Host(dut.aclk, base=BASE, **settings)
     await host.connect(dut.user_resetn)
+    configure(host)
     sorter = Sorter(dut, host, log2)
     await sorter.start()
     return host, sorter
@@ -103,7 +117,7 @@ async def identity(dut):
     assert list(config.ids) == [0x10EE, 0x7024, 0x10EE, 0x0007, 0x120000, 1]
     assert list(config.bar_size) == [0x10000, 0, 0x10000, 0, 0, 0]
     assert list(config.bar_flags)[:3:2] == [1, 3]
-    assert list(config.msix) == [4, 2, 0, 2, 0x8000]
+    assert list(config.msix) == ([0] * 5 if MSI else [4, 2, 0, 2, 0x8000])
     assert list(config.link) == [3, 8]
     assert await host.read(0x0, 4) == int.from_bytes(b"SORT", "little")
     assert await host.read(0x4, 4) == 0x00010000
@@ -219,17 +233,17 @@ async def block_read_fails_at_the_end(dut):
     await one_failure(dut, 3, 4092, 4096, kinds=1)
 
 
-@test()
+@test(skip=BLOCK)
 async def write_back_fails_at_the_start(dut):
     await one_failure(dut, 4, 0, 4, kinds=2)
 
 
-@test()
+@test(skip=BLOCK)
 async def write_back_fails_at_the_end(dut):
     await one_failure(dut, 4, 4092, 4096, kinds=2)
 
 
-@test()
+@test(skip=BLOCK)
 async def status_write_fails(dut):
     host, sorter = await start(dut)
     keys = random_keys(host.random)
@@ -268,7 +282,7 @@ async def fetch_fails_and_is_tried_again(dut):
 async def soft_reset_at_any_time(dut):
     """In every phase of a block: it stops, forgets, and sorts again."""
     host, sorter = await start(dut, delay_max=30)
-    for wait in range(0, 1800 if PARAMETERS.get("DmaDataWidth", 128) < 128 else 900, 45):
+    for wait in range(0, 1800 if WIDTH < 128 else 900, 45):
         keys = random_keys(host.random)
         sorter.next_block = BASE + 0x10000
         for _ in range(3):
@@ -305,6 +319,7 @@ async def function_reset_at_any_time(dut):
         sorter.ring()
         await clocks(dut, wait)
         host.push_reset()
+        configure(host)
         assert await host.read(TAIL, 4) == 0
         assert await host.read(BLOCKS, 4) == 0
         sorter.tail = 0
