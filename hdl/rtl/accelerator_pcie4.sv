@@ -68,6 +68,8 @@ module accelerator_pcie4
   parameter int unsigned CompletionBytes = 0,
   // Reads of the guest under way.
   parameter int unsigned CqReads         = 8,
+  // What stands still for so many clocks on CQ or RC is told of, and what it waits for. 0: nothing is.
+  parameter int unsigned StallClocks     = 1_000_000,
   // Serial lanes, which have no use here.
   parameter int unsigned PlLinks         = 8,
   localparam int unsigned KeepWidth   = DataWidth / 32,
@@ -269,9 +271,9 @@ module accelerator_pcie4
     $error("MsiVectors is %0d; 0, 1, 2, 4, 8, 16 and 32 are possible", MsiVectors);
   end
 
-  ////////////////////////
+  //////////////////////////
   // Addresses on the bus //
-  ////////////////////////
+  //////////////////////////
 
   localparam bit [5:0][63:0] BarSize = {Bar5Size, Bar4Size, Bar3Size, Bar2Size, Bar1Size, Bar0Size};
 
@@ -409,7 +411,8 @@ module accelerator_pcie4
 
   accelerator_pcie4_rc #(
     .Name(Name), .Width(DataWidth), .Straddle(RcStraddle), .Parity(Parity),
-    .EnableClientTag(EnableClientTag), .Rcb(RcbBytes), .CompletionBytes(CompletionBytes)
+    .EnableClientTag(EnableClientTag), .Rcb(RcbBytes), .CompletionBytes(CompletionBytes),
+    .StallClocks(StallClocks)
   ) u_rc (
     .m_axis_rc_tdata, .m_axis_rc_tkeep, .m_axis_rc_tuser, .m_axis_rc_tlast, .m_axis_rc_tvalid,
     .m_axis_rc_tready,
@@ -421,7 +424,7 @@ module accelerator_pcie4
 
   accelerator_pcie4_cq #(
     .Name(Name), .Width(DataWidth), .Straddle(CqStraddle), .Parity(Parity), .BarSize(BarSize),
-    .BarBase(bar_bases())
+    .BarBase(bar_bases()), .StallClocks(StallClocks)
   ) u_cq (
     .m_axis_cq_tdata, .m_axis_cq_tkeep, .m_axis_cq_tuser, .m_axis_cq_tlast, .m_axis_cq_tvalid,
     .m_axis_cq_tready, .pcie_cq_np_req, .pcie_cq_np_req_count, .idle_o(cq_idle)

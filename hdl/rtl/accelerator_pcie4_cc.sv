@@ -132,10 +132,8 @@ module accelerator_pcie4_cc
     if (s_axis_cc_tvalid && s_axis_cc_tready) begin
       beat   = 512'(s_axis_cc_tdata);
       user   = 81'(s_axis_cc_tuser);
-      parity = '0;
-      if (Parity) parity = odd_parity(beat);
-      if (Width == 512) wrong = user[16] || (Parity && parity != user[80:17]);
-      else wrong = user[0] || (Parity && parity[Width/8-1:0] != user[1 +: Width/8]);
+      parity = (Width == 512) ? user[80:17] : 64'(user[32:1]);
+      wrong  = (Width == 512) ? user[16] : user[0];
       if (Straddle) begin
         segments = two_segments(inside_tlp, user[1:0], user[5:2], user[7:6], user[15:8]);
       end else begin
@@ -152,7 +150,8 @@ module accelerator_pcie4_cc
             if (count < MostDwords) dwords[count] = beat[32*lane +: 32];
             count = count + 1;
           end
-          bad        = bad || wrong;
+          bad        = bad || wrong ||
+                       (Parity && !parity_holds(segments[i].first, segments[i].last, beat, parity));
           inside_tlp = !segments[i].eop;
           if (segments[i].eop) complete();
         end

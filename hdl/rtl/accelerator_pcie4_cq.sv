@@ -20,6 +20,8 @@ module accelerator_pcie4_cq
   // Of each BAR: its bytes, and its address on the bus.
   parameter bit [5:0][63:0]  BarSize  = '0,
   parameter bit [5:0][63:0]  BarBase  = '0,
+  // A request that stands still for so many clocks is told of; 0: none is.
+  parameter int unsigned     StallClocks = 1_000_000,
   localparam int unsigned Lanes    = Width / 32,
   localparam int unsigned UserWidth = cq_user(Width)
 ) (
@@ -67,8 +69,10 @@ module accelerator_pcie4_cq
   // Writes of the guest that were fetched, and that RTL has taken.
   int unsigned    writes, taken;
 
-  // Complaints so far.
-  lines_t         complaints_q;
+  // Clocks in which the beat on the bus was not taken.
+  int unsigned    stall;
+  // What was told of that, and complaints.
+  lines_t         stalls_q, complaints_q;
 
   // The newest access, for waveforms: valid for a clock, and its number, which is that of the record
   // and of the log.
@@ -216,7 +220,18 @@ module accelerator_pcie4_cq
     pcie_cq_np_req_count <= 6'(credits);
     idle_o               <= count == 0 && !second_waits && !m_axis_cq_tvalid;
 
-    if (m_axis_cq_tvalid && !m_axis_cq_tready) return;
+    if (m_axis_cq_tvalid && !m_axis_cq_tready) begin
+      stall = stall + 1;
+      if (stall == StallClocks) begin
+        if (may_tell(stalls_q)) begin
+          $warning("%m: %s: m_axis_cq_tready has been low for %0d clocks with a request of the guest there%s",
+                   Name, StallClocks, last_words(stalls_q));
+        end
+        stalls_q <= count_line(stalls_q);
+      end
+      return;
+    end
+    stall    = 0;
     data     = '0;
     enables  = '0;
     keep     = '0;
@@ -318,6 +333,7 @@ module accelerator_pcie4_cq
     second_waits          = 1'b0;
     credits               = 0;
     given                 = 0;
+    stall                 = 0;
     ends[0]               = 1'b0;
     ends[1]               = 1'b0;
     writes                = 0;
@@ -330,6 +346,7 @@ module accelerator_pcie4_cq
   endtask
 
   final begin : p_left_out
+    tell_left_out(Name, "requests that stand still", stalls_q.left_out);
     tell_left_out(Name, "failed calls for accesses", complaints_q.left_out);
   end
 

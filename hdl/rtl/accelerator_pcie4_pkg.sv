@@ -167,6 +167,18 @@ package accelerator_pcie4_pkg;
     end
   endfunction
 
+  // Whether the parity of a part is what it has to be. That of lanes without a TLP is of no account.
+  function automatic bit parity_holds(bit [3:0] first, bit [3:0] last, bit [511:0] data,
+                                            bit [63:0] parity);
+    automatic bit [63:0] wrong = odd_parity(data) ^ parity;
+    parity_holds = 1'b1;
+    for (int i = 0; i < 16; i++) begin
+      if (i >= 32'(first) && i <= 32'(last) && wrong[4*i +: 4] != '0) begin
+        parity_holds = 1'b0;
+      end
+    end
+  endfunction
+
   // Lanes, or bytes, that byte enables of a Dword leave out before the first and behind the last.
   function automatic bit [1:0] first_byte(bit [3:0] enables);
     casez (enables)

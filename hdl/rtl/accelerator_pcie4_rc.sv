@@ -21,6 +21,8 @@ module accelerator_pcie4_rc
   // has set as the most in a payload.
   parameter int unsigned Rcb             = 64,
   parameter int unsigned CompletionBytes = 0,
+  // Reads that stand still for so many clocks are told of; 0: none are.
+  parameter int unsigned StallClocks     = 1_000_000,
   localparam int unsigned Lanes    = Width / 32,
   localparam int unsigned UserWidth = rc_user(Width)
 ) (
@@ -95,8 +97,11 @@ module accelerator_pcie4_rc
   bit [31:0]      seed;
   int unsigned    first_seed;
 
+  // Clocks in which nothing moved, though something could.
+  int unsigned    stall;
+
   // What was told, and complaints.
-  lines_t         told_q, complaints_q;
+  lines_t         told_q, stalls_q, complaints_q;
 
   initial begin : p_seed
     first_seed = 0;
@@ -339,6 +344,21 @@ module accelerator_pcie4_rc
     end
   endtask
 
+  // What nothing moved for.
+  task automatic tell_stall();
+    automatic string what;
+    if (m_axis_rc_tvalid) begin
+      what = $sformatf("m_axis_rc_tready has been low for %0d clocks", StallClocks);
+    end else if (answered_count != 0) begin
+      what = $sformatf("m_axis_cq_tready has been low for %0d clocks, and completions wait behind a write of the guest",
+                       StallClocks);
+    end else begin
+      what = $sformatf("the host has not answered %0d reads for %0d clocks", used, StallClocks);
+    end
+    if (may_tell(stalls_q)) $warning("%m: %s: %s%s", Name, what, last_words(stalls_q));
+    stalls_q <= count_line(stalls_q);
+  endtask
+
   // The next beat, if there is room for one. `taken`: writes of the guest that RTL has taken.
   task automatic give(input chandle handle, input int unsigned taken);
     automatic bit [511:0]    data, piece_of_data;
@@ -365,6 +385,13 @@ module accelerator_pcie4_rc
                         (tag_count() - used > 15) ? 4'd15 : 4'(tag_count() - used);
     pcie_tfc_nph_av  <= (waiting_count == 0) ? 4'd15 : 4'd0;
     idle_o           <= used == 0 && !giving && !m_axis_rc_tvalid;
+
+    if (used == 0 || (m_axis_rc_tvalid && m_axis_rc_tready)) begin
+      stall = 0;
+    end else begin
+      stall = stall + 1;
+      if (stall == StallClocks) tell_stall();
+    end
 
     if (m_axis_rc_tvalid && !m_axis_rc_tready) return;
     if (!giving && answered_count == 0) begin
@@ -482,6 +509,7 @@ module accelerator_pcie4_rc
     waiting_count     = 0;
     answered_count    = 0;
     used              = 0;
+    stall             = 0;
     last_tag          = '1;
     told_head         = '0;
     told_tail         = '0;
@@ -501,6 +529,7 @@ module accelerator_pcie4_rc
 
   final begin : p_left_out
     tell_left_out(Name, "reads that are dropped", told_q.left_out);
+    tell_left_out(Name, "reads that stand still", stalls_q.left_out);
     tell_left_out(Name, "failed calls for reads", complaints_q.left_out);
   end
 

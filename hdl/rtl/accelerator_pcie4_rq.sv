@@ -58,6 +58,7 @@ module accelerator_pcie4_rq
   segment_t [1:0] segments;
   bit [1:0][3:0]  beat_first, beat_last;
   bit [1:0][5:0]  beat_seq;
+  bit [63:0]      parity;
   bit             beat_bad;
 
   // The TLP so far. `tlp_bad`: it is to be dropped, `tlp_told`: and that was told.
@@ -122,18 +123,18 @@ module accelerator_pcie4_rq
     /* verilator lint_off UNUSEDSIGNAL */
     automatic bit [136:0] user = 137'(s_axis_rq_tuser);
     /* verilator lint_on UNUSEDSIGNAL */
-    automatic bit [63:0]  parity = '0;
-    if (Parity) parity = odd_parity(beat);
     if (Width == 512) begin
       beat_first = user[7:0];
       beat_last  = user[15:8];
       beat_seq   = user[72:61];
-      beat_bad   = user[36] || (Parity && parity != user[136:73]);
+      beat_bad   = user[36];
+      parity     = user[136:73];
     end else begin
       beat_first = {4'd0, user[3:0]};
       beat_last  = {4'd0, user[7:4]};
       beat_seq   = {6'd0, user[61:60], user[27:24]};
-      beat_bad   = user[11] || (Parity && parity[Width/8-1:0] != user[28 +: Width/8]);
+      beat_bad   = user[11];
+      parity     = 64'(user[59:28]);
     end
     if (Straddle) begin
       segments = two_segments(inside_tlp, user[21:20], user[25:22], user[27:26], user[35:28]);
@@ -162,7 +163,7 @@ module accelerator_pcie4_rq
         end
         inside_tlp   = !part.eop;
         complete = part.eop;
-        if (beat_bad) tlp_bad = 1'b1;
+        if (beat_bad || (Parity && !parity_holds(part.first, part.last, beat, parity))) tlp_bad = 1'b1;
       end
       at = at + 2'd1;
       if (at == 2'd2 || !segments[at[0]].valid) held = 1'b0;

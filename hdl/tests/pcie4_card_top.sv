@@ -36,7 +36,10 @@ module pcie4_card_top #(
   logic [31:0]               cfg_interrupt_msi_int;
   logic                      cfg_interrupt_msix_int, cfg_interrupt_msi_sent;
   logic                      cfg_interrupt_msi_fail;
+  // Four bits that are alike.
+  /* verilator lint_off UNUSEDSIGNAL */
   logic [3:0]                s_axis_cc_tready, s_axis_rq_tready;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [3:0]                cfg_interrupt_msix_enable, cfg_interrupt_msi_enable;
   logic [11:0]               cfg_interrupt_msi_mmenable;
 
@@ -105,9 +108,9 @@ module pcie4_card_top #(
     .m_axis_cq_tdata, .m_axis_cq_tkeep, .m_axis_cq_tuser, .m_axis_cq_tlast, .m_axis_cq_tvalid,
     .m_axis_cq_tready, .pcie_cq_np_req,
     .s_axis_cc_tdata, .s_axis_cc_tkeep, .s_axis_cc_tuser, .s_axis_cc_tlast, .s_axis_cc_tvalid,
-    .s_axis_cc_tready,
+    .s_axis_cc_tready(s_axis_cc_tready[0]),
     .s_axis_rq_tdata, .s_axis_rq_tkeep, .s_axis_rq_tuser, .s_axis_rq_tlast, .s_axis_rq_tvalid,
-    .s_axis_rq_tready, .pcie_rq_seq_num0, .pcie_rq_seq_num_vld0,
+    .s_axis_rq_tready(s_axis_rq_tready[0]), .pcie_rq_seq_num0, .pcie_rq_seq_num_vld0,
     .pcie_rq_seq_num1, .pcie_rq_seq_num_vld1,
     .m_axis_rc_tdata, .m_axis_rc_tkeep, .m_axis_rc_tuser, .m_axis_rc_tlast, .m_axis_rc_tvalid,
     .m_axis_rc_tready,

@@ -575,6 +575,28 @@ async def a_read_does_not_overtake(dut):
     host.check()
 
 
+@test(skip="StallClocks" not in PARAMETERS)
+async def stalls(dut):
+    """What nothing moves for is told; run.py looks for it in the log."""
+    host, bench = await start(dut)
+    host.set(hold=1)
+    read = await bench.requester.ask(BASE, 4)
+    await bench.clocks(350)
+    bench.streams.cq.pause = True
+    await bench.clocks(2)
+    host.push_write(0, 4, 1)
+    await bench.clocks(5)
+    host.set(hold=0)
+    await bench.clocks(350)
+    bench.streams.rc.pause = True
+    await bench.clocks(2)
+    bench.streams.cq.pause = False
+    await bench.clocks(350)
+    bench.streams.rc.pause = False
+    await read.done.wait()
+    host.check()
+
+
 ##############
 # Interrupts #
 ##############

@@ -11,7 +11,7 @@ module pcie4_card #(
   parameter int unsigned RcUserWidth = (DataWidth == 512) ? 161 : 75,
   localparam int unsigned Lanes = DataWidth / 32
 ) (
-  // Of functions that there are none of, and of bits that are alike, the first is looked at.
+  // Of several functions the first is looked at. The four bits of the block's tready are alike.
   /* verilator lint_off UNUSEDSIGNAL */
   input  logic                   user_clk,
   input  logic                   user_reset,
@@ -28,13 +28,13 @@ module pcie4_card #(
   output logic [CcUserWidth-1:0] s_axis_cc_tuser,
   output logic                   s_axis_cc_tlast,
   output logic                   s_axis_cc_tvalid,
-  input  logic [3:0]             s_axis_cc_tready,
+  input  logic                   s_axis_cc_tready,
   output logic [DataWidth-1:0]   s_axis_rq_tdata,
   output logic [Lanes-1:0]       s_axis_rq_tkeep,
   output logic [RqUserWidth-1:0] s_axis_rq_tuser,
   output logic                   s_axis_rq_tlast,
   output logic                   s_axis_rq_tvalid,
-  input  logic [3:0]             s_axis_rq_tready,
+  input  logic                   s_axis_rq_tready,
   input  logic [5:0]             pcie_rq_seq_num0,
   input  logic                   pcie_rq_seq_num_vld0,
   input  logic [5:0]             pcie_rq_seq_num1,
@@ -82,7 +82,7 @@ module pcie4_card #(
     .m_axis_cq_tdata, .m_axis_cq_tkeep, .m_axis_cq_tuser, .m_axis_cq_tlast, .m_axis_cq_tvalid,
     .m_axis_cq_tready,
     .s_axis_cc_tdata, .s_axis_cc_tkeep, .s_axis_cc_tuser, .s_axis_cc_tlast, .s_axis_cc_tvalid,
-    .s_axis_cc_tready(s_axis_cc_tready[0]),
+    .s_axis_cc_tready,
     .reg_wr_valid_o(wr_valid), .reg_wr_addr_o(wr_addr), .reg_wr_data_o(wr_data),
     .reg_wr_strb_o(wr_strb), .reg_rd_valid_o(rd_valid), .reg_rd_addr_o(rd_addr),
     .reg_rd_data_i(rd_data)
@@ -153,7 +153,7 @@ module pcie4_card #(
   ) u_requester (
     .clk_i(user_clk), .rst_ni(rst_n), .cfg_max_payload, .cfg_max_read_req,
     .s_axis_rq_tdata, .s_axis_rq_tkeep, .s_axis_rq_tuser, .s_axis_rq_tlast, .s_axis_rq_tvalid,
-    .s_axis_rq_tready(s_axis_rq_tready[0]), .pcie_rq_seq_num_vld0, .pcie_rq_seq_num_vld1,
+    .s_axis_rq_tready, .pcie_rq_seq_num_vld0, .pcie_rq_seq_num_vld1,
     .m_axis_rc_tdata, .m_axis_rc_tkeep, .m_axis_rc_tuser, .m_axis_rc_tlast, .m_axis_rc_tvalid,
     .m_axis_rc_tready,
     .s_axi_awid(awid), .s_axi_awaddr(awaddr), .s_axi_awlen(awlen), .s_axi_awsize(awsize),
