@@ -584,9 +584,8 @@ module accelerator_pcie4
     automatic bit whole, good, done;
     u_rq.take();
     // At most two TLPs end in a beat.
-    for (int i = 0; i < 2; i++) begin
-      u_rq.next(whole);
-      if (!whole) break;
+    u_rq.next(whole);
+    while (whole) begin
       u_rq.check(good);
       done = 1'b1;
       if (u_rq.descriptor.req_type == ReqMemRead && u_rq.count >= 4 && !u_rq.tlp_bad) begin
@@ -597,6 +596,7 @@ module accelerator_pcie4
       end
       if (!done) break;
       u_rq.drop(good);
+      u_rq.next(whole);
     end
     u_rq.leave();
     if (!flr) u_rc.send(handle, link);

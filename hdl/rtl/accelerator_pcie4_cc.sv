@@ -127,7 +127,11 @@ module accelerator_pcie4_cc
     automatic bit [511:0]     beat;
     automatic bit [80:0]      user;
     automatic bit [63:0]      parity;
-    automatic bit             wrong;
+    automatic bit             wrong, at;
+    // Which of several begins in the beat has no meaning here.
+    /* verilator lint_off UNUSEDSIGNAL */
+    automatic segment_t       part;
+    /* verilator lint_on UNUSEDSIGNAL */
     if (dropped_q) dropped_q <= 1'b0;
     if (s_axis_cc_tvalid && s_axis_cc_tready) begin
       beat   = 512'(s_axis_cc_tdata);
@@ -139,23 +143,25 @@ module accelerator_pcie4_cc
       end else begin
         segments = one_segment(inside_tlp, 16'(s_axis_cc_tkeep), s_axis_cc_tlast);
       end
-      for (int i = 0; i < 2; i++) begin
-        if (segments[i].valid) begin
-          if (segments[i].sop) begin
+      at = 1'b0;
+      do begin
+        part = segments[at];
+        if (part.valid) begin
+          if (part.sop) begin
             count = 0;
             bad   = 1'b0;
           end
-          for (int unsigned lane = 32'(segments[i].first); lane <= 32'(segments[i].last); lane++)
-          begin
+          for (int unsigned lane = 32'(part.first); lane <= 32'(part.last); lane++) begin
             if (count < MostDwords) dwords[count] = beat[32*lane +: 32];
             count = count + 1;
           end
           bad        = bad || wrong ||
-                       (Parity && !parity_holds(segments[i].first, segments[i].last, beat, parity));
-          inside_tlp = !segments[i].eop;
-          if (segments[i].eop) complete();
+                       (Parity && !parity_holds(part.first, part.last, beat, parity));
+          inside_tlp = !part.eop;
+          if (part.eop) complete();
         end
-      end
+        at = !at;
+      end while (at);
     end else if (inside_tlp && !s_axis_cc_tvalid) begin
       // PG213, "Completer Completion Interface Operation": an error, and the TLP is nullified.
       bad = 1'b1;
@@ -169,71 +175,67 @@ module accelerator_pcie4_cc
     automatic cc_descriptor_t descriptor;
     automatic read_t          read;
     automatic int unsigned    slot, bytes, needed;
-    automatic bit             part, failed;
-    descriptor = {dwords[2], dwords[1], dwords[0]};
+    automatic bit             part, known, failed;
+    automatic string          what;
+    descriptor = (count < 3) ? '0 : {dwords[2], dwords[1], dwords[0]};
     slot       = 32'(descriptor.tag) / 2;
     part       = descriptor.tag[0];
     failed     = descriptor.status != StatusSuccess || descriptor.poisoned;
-    if (count < 3) begin
-      descriptor = '0;
-      tell(descriptor, "it is shorter than a descriptor");
-      return;
-    end
-    if (slot >= MaxReads || !reads[slot].used || reads[slot].left[part] == '0) begin
-      tell(descriptor, "no read has this tag");
-      return;
-    end
-    read   = reads[slot];
-    needed = 32'(descriptor.dword_count);
-    bytes  = 4 * needed - 32'(descriptor.lower_address[1:0]);
+    needed     = 32'(descriptor.dword_count);
+    known      = count >= 3 && slot < MaxReads && reads[slot % MaxReads].used &&
+                 reads[slot % MaxReads].left[part] != '0;
+    read       = reads[slot % MaxReads];
+    bytes      = 4 * needed - 32'(descriptor.lower_address[1:0]);
     if (bytes > 32'(read.left[part])) bytes = 32'(read.left[part]);
+    what       = "";
     // What is wrong ends the read with an error, as a timeout would on a board.
-    if (bad) begin
-      tell(descriptor, "it is discontinued, its parity is wrong, or s_axis_cc_tvalid has fallen inside of it");
-      failed = 1'b1;
+    if (count < 3) begin
+      what = "it is shorter than a descriptor";
+    end else if (!known) begin
+      what = "no read has this tag";
+    end else if (bad) begin
+      what = "it is discontinued, its parity is wrong, or s_axis_cc_tvalid has fallen inside of it";
     end else if (descriptor.requester_id != '0) begin
-      tell(descriptor, $sformatf("its requester ID is 0x%0h, that of the request is 0",
-                                 descriptor.requester_id));
-      failed = 1'b1;
+      what = $sformatf("its requester ID is 0x%0h, that of the request is 0", descriptor.requester_id);
     end else if (!failed && needed == 0) begin
-      tell(descriptor, "it has no data");
-      failed = 1'b1;
+      what = "it has no data";
     end else if (!failed && count != 3 + needed) begin
-      tell(descriptor, $sformatf("%0d Dwords have come behind its descriptor", count - 3));
-      failed = 1'b1;
+      what = $sformatf("%0d Dwords have come behind its descriptor", count - 3);
     end else if (!failed && (descriptor.byte_count != 13'(read.left[part]) ||
                              descriptor.lower_address != read.addr[part][6:0])) begin
-      tell(descriptor, $sformatf("the byte count has to be %0d, the lower address 0x%0h",
-                                 read.left[part], read.addr[part][6:0]));
-      failed = 1'b1;
+      what = $sformatf("the byte count has to be %0d, the lower address 0x%0h", read.left[part],
+                       read.addr[part][6:0]);
     end else if (!failed && bytes != 32'(read.left[part]) &&
                  (32'(read.addr[part]) + bytes) % Rcb != 0) begin
-      tell(descriptor, "it ends neither with the request nor at a read completion boundary");
-      failed = 1'b1;
+      what = "it ends neither with the request nor at a read completion boundary";
     end
-    if (failed) begin
-      read.error      = 1'b1;
-      read.left[part] = '0;
-    end else begin
-      for (int unsigned i = 0; i < 8; i++) begin
-        if (i < bytes) begin
-          read.data[8 * ((32'(read.at[part]) + i) % 8) +: 8] =
-              dwords[3 + (32'(descriptor.lower_address[1:0]) + i) / 4]
-                    [8 * ((32'(descriptor.lower_address[1:0]) + i) % 4) +: 8];
+    if (what != "") tell(descriptor, what);
+    if (known) begin
+      if (failed || what != "") begin
+        read.error      = 1'b1;
+        read.left[part] = '0;
+      end else begin
+        for (int unsigned i = 0; i < 8; i++) begin
+          if (i < bytes) begin
+            read.data[8 * ((32'(read.at[part]) + i) % 8) +: 8] =
+                dwords[3 + (32'(descriptor.lower_address[1:0]) + i) / 4]
+                      [8 * ((32'(descriptor.lower_address[1:0]) + i) % 4) +: 8];
+          end
         end
+        read.at[part]   = read.at[part] + 4'(bytes);
+        read.addr[part] = read.addr[part] + 12'(bytes);
+        read.left[part] = read.left[part] - 4'(bytes);
       end
-      read.at[part]   = read.at[part] + 4'(bytes);
-      read.addr[part] = read.addr[part] + 12'(bytes);
-      read.left[part] = read.left[part] - 4'(bytes);
+      reads[slot % MaxReads] = read;
     end
-    reads[slot] = read;
   endtask
 
   // Answers to reads of which nothing is to come.
   task automatic answer(input chandle handle);
-    automatic int status;
+    automatic int          status;
+    automatic int unsigned i = 0;
     if (used != 0) begin
-      for (int unsigned i = 0; i < MaxReads; i++) begin
+      while (i < MaxReads) begin
         if (reads[i].used && reads[i].left == '0) begin
           reads[i].used = 1'b0;
           used          = used - 1;
@@ -245,6 +247,7 @@ module accelerator_pcie4_cc
             end
           end
         end
+        i = i + 1;
       end
     end
   endtask

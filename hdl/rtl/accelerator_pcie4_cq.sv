@@ -100,20 +100,22 @@ module accelerator_pcie4_cq
 
   // Begins a clock: what RTL has taken.
   task automatic take(input chandle handle);
-    automatic int status;
+    automatic int status, failed;
     if (txn_valid) txn_valid <= 1'b0;
     if (pcie_cq_np_req != 2'b00 && credits < MostCredits) credits = credits + 1;
     if (pcie_cq_np_req[1] && credits < MostCredits) credits = credits + 1;
     if (m_axis_cq_tvalid && m_axis_cq_tready) begin
+      failed = 0;
       for (int i = 0; i < 2; i++) begin
         if (ends[i]) begin
           taken   = taken + 1;
           ends[i] = 1'b0;
           status  = acc_mmio_write_done(handle, end_tags[i], 0);
-          if (status < 0) begin
-            complaints_q <= complain(handle, Name, status, "acc_mmio_write_done", complaints_q);
-          end
+          if (status < 0) failed = status;
         end
+      end
+      if (failed < 0) begin
+        complaints_q <= complain(handle, Name, failed, "acc_mmio_write_done", complaints_q);
       end
     end
   endtask

@@ -61,28 +61,29 @@ module accelerator_pcie4_irq
   // What RTL asks for, one at a time: PG213, "MSI Interrupt Mode" and "MSI-X Mode with Built-in MSI-X
   // Vector Tables".
   task automatic ask();
+    automatic string what = "";
     if (waits) begin
-      refuse("the one before has not been sent");
+      what = "the one before has not been sent";
     end else if (cfg_interrupt_msix_int && cfg_interrupt_msix_vec_pending != 2'b00) begin
       // Asks for a pending bit, or clears it: they are not known here.
       cfg_interrupt_msi_sent <= 1'b1;
+    end else if (cfg_interrupt_msix_int && !msix_enable_i) begin
+      what = "the guest has not enabled MSI-X";
+    end else if (cfg_interrupt_msix_int &&
+                 33'(cfg_interrupt_msi_int) + 33'd1 > 33'(MsixVectors)) begin
+      what = $sformatf("MSI-X has %0d vectors", MsixVectors);
     end else if (cfg_interrupt_msix_int) begin
-      if (!msix_enable_i) begin
-        refuse("the guest has not enabled MSI-X");
-      end else if (33'(cfg_interrupt_msi_int) + 33'd1 > 33'(MsixVectors)) begin
-        refuse($sformatf("MSI-X has %0d vectors", MsixVectors));
-      end else begin
-        waits  = 1'b1;
-        vector = int'(cfg_interrupt_msi_int);
-      end
+      waits  = 1'b1;
+      vector = int'(cfg_interrupt_msi_int);
     end else if (!msi_enable_i) begin
-      refuse("the guest has not enabled MSI");
+      what = "the guest has not enabled MSI";
     end else if ((cfg_interrupt_msi_int & (cfg_interrupt_msi_int - 32'd1)) != '0) begin
-      refuse("only one bit may be set at a time");
+      what = "only one bit may be set at a time";
     end else begin
       waits  = 1'b1;
       vector = $clog2(cfg_interrupt_msi_int);
     end
+    if (what != "") refuse(what);
   endtask
 
   task automatic serve(input chandle handle, input bit link);

@@ -176,34 +176,36 @@ module accelerator_pcie4_rq
   task automatic check(output bit good);
     automatic int unsigned dwords_asked, bytes, most;
     automatic bit          writes;
+    automatic string       what;
     writes       = descriptor.req_type == ReqMemWrite;
     dwords_asked = 32'(descriptor.dword_count);
     bytes        = 4 * dwords_asked;
     most         = 32'd128 << (writes ? max_payload_i : max_read_req_i);
     good         = 1'b0;
     if (tlp_bad) begin
-      if (!tlp_told) tell("it is discontinued, or its parity is wrong");
+      what = "it is discontinued, or its parity is wrong";
     end else if (count < 4) begin
-      tell("it is shorter than a descriptor");
+      what = "it is shorter than a descriptor";
     end else if (!writes && descriptor.req_type != ReqMemRead) begin
-      tell("only reads and writes of memory are carried out");
+      what = "only reads and writes of memory are carried out";
     end else if (dwords_asked == 0 || dwords_asked > 1024) begin
-      tell("a request has 1 to 1024 Dwords");
+      what = "a request has 1 to 1024 Dwords";
     end else if (count != 4 + (writes ? dwords_asked : 0)) begin
-      tell($sformatf("%0d Dwords have come behind its descriptor", count - 4));
+      what = $sformatf("%0d Dwords have come behind its descriptor", count - 4);
     end else if (bytes > most) begin
-      tell($sformatf("the guest has set %0d bytes as the most", most));
+      what = $sformatf("the guest has set %0d bytes as the most", most);
     end else if (32'({descriptor.dword_address[9:0], 2'b00}) + bytes > 4096) begin
-      tell("it crosses a boundary of 4 KiB");
+      what = "it crosses a boundary of 4 KiB";
     end else if (descriptor.requester_id[2:0] != '0) begin
-      tell($sformatf("there is no function %0d", descriptor.requester_id[2:0]));
+      what = $sformatf("there is no function %0d", descriptor.requester_id[2:0]);
     end else if (descriptor.poisoned) begin
-      tell("it is poisoned");
+      what = "it is poisoned";
     end else if (!enables_are_good(dwords_asked)) begin
-      tell("these byte enables cannot be");
+      what = "these byte enables cannot be";
     end else begin
       good = 1'b1;
     end
+    if (!good && !(tlp_bad && tlp_told)) tell(what);
   endtask
 
   // PCI Express Base Specification, "First/Last DW Byte Enables Rules".
@@ -225,49 +227,52 @@ module accelerator_pcie4_rq
 
   // Carries out the write; not `done` if the library has no room yet.
   task automatic write(input chandle handle, input bit link, output bit done);
-    automatic int          status, bytes;
+    automatic int          status, failed, bytes;
     automatic int unsigned left, lane, word;
     automatic bit [511:0]  data;
     automatic bit [63:0]   strobes;
+    automatic string       call;
     done = 1'b1;
     left = enabled_bytes();
-    if (!link || left == 0) return;
-    lane   = 32'(first_byte(first_be));
-    status = acc_dma_write_begin(handle, {descriptor.dword_address, 2'b00} + 64'(lane));
-    if (status == -ErrAgain) begin
-      done = 1'b0;
-      return;
-    end
-    if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_dma_write_begin", complaints_q);
-      return;
-    end
-    word = 0;
-    while (left != 0) begin
-      for (int unsigned i = 0; i < 16; i++) begin
-        data[32*i +: 32] = (word + i < 32'(descriptor.dword_count)) ? dwords[4 + word + i] : '0;
+    if (link && left != 0) begin
+      lane   = 32'(first_byte(first_be));
+      failed = acc_dma_write_begin(handle, {descriptor.dword_address, 2'b00} + 64'(lane));
+      call   = "acc_dma_write_begin";
+      done   = failed != -ErrAgain;
+      word   = 0;
+      if (failed >= 0) begin
+        while (left != 0) begin
+          for (int unsigned i = 0; i < 16; i++) begin
+            data[32*i +: 32] = (word + i < 32'(descriptor.dword_count)) ? dwords[4 + word + i] : '0;
+          end
+          strobes = '1;
+          if (word == 0) strobes[3:0] = first_be;
+          if (descriptor.dword_count != 11'd1 && 32'(descriptor.dword_count) - word <= 16) begin
+            strobes[4 * (32'(descriptor.dword_count) - word - 1) +: 4] = last_be;
+          end
+          bytes  = int'((left < 64 - lane) ? left : 64 - lane);
+          status = acc_dma_write_beat(handle, int'(lane), bytes, data, strobes);
+          if (status < 0) begin
+            failed = status;
+            call   = "acc_dma_write_beat";
+          end
+          left -= 32'(bytes);
+          word += 16;
+          lane  = 0;
+        end
+        status = acc_dma_write_end(handle);
+        if (status < 0) begin
+          failed = status;
+          call   = "acc_dma_write_end";
+        end else begin
+          txn_valid <= 1'b1;
+          txn_id    <= acc_stat(handle, StatTransaction);
+          txn_kind  <= TxnDmaWrite;
+        end
       end
-      strobes = '1;
-      if (word == 0) strobes[3:0] = first_be;
-      if (descriptor.dword_count != 11'd1 && 32'(descriptor.dword_count) - word <= 16) begin
-        strobes[4 * (32'(descriptor.dword_count) - word - 1) +: 4] = last_be;
+      if (done && failed < 0) begin
+        complaints_q <= complain(handle, Name, failed, call, complaints_q);
       end
-      bytes  = int'((left < 64 - lane) ? left : 64 - lane);
-      status = acc_dma_write_beat(handle, int'(lane), bytes, data, strobes);
-      if (status < 0) begin
-        complaints_q <= complain(handle, Name, status, "acc_dma_write_beat", complaints_q);
-      end
-      left -= 32'(bytes);
-      word += 16;
-      lane  = 0;
-    end
-    status = acc_dma_write_end(handle);
-    if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_dma_write_end", complaints_q);
-    end else begin
-      txn_valid <= 1'b1;
-      txn_id    <= acc_stat(handle, StatTransaction);
-      txn_kind  <= TxnDmaWrite;
     end
   endtask
 
