@@ -69,7 +69,7 @@ module accelerator_pcie4_cc
 
   logic           dropped_q;
   // What was told of completions that are dropped, and complaints.
-  lines_t         told_q, complaints_q;
+  lines_t         told, complaints_q;
 
   assign s_axis_cc_tready = rst_ni;
   assign dropped_o        = dropped_q;
@@ -112,12 +112,12 @@ module accelerator_pcie4_cc
   /* verilator lint_off UNUSEDSIGNAL */
   task automatic tell(input cc_descriptor_t descriptor, input string what);
     dropped_q <= 1'b1;
-    if (may_tell(told_q)) begin
+    if (may_tell(told)) begin
       $warning("%m: %s: the completion with tag %0d, status %0d, byte count %0d, lower address 0x%0h and %0d Dwords is dropped: %s%s",
                Name, descriptor.tag, descriptor.status, descriptor.byte_count,
-               descriptor.lower_address, descriptor.dword_count, what, last_words(told_q));
+               descriptor.lower_address, descriptor.dword_count, what, last_words(told));
     end
-    told_q <= count_line(told_q);
+    told = count_line(told);
   endtask
   /* verilator lint_on UNUSEDSIGNAL */
 
@@ -277,7 +277,7 @@ module accelerator_pcie4_cc
   endtask
 
   final begin : p_left_out
-    tell_left_out(Name, "completions that are dropped", told_q.left_out);
+    tell_left_out(Name, "completions that are dropped", told.left_out);
     tell_left_out(Name, "failed calls for completions", complaints_q.left_out);
   end
 

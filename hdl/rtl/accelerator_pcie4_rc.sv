@@ -101,7 +101,7 @@ module accelerator_pcie4_rc
   int unsigned    stall;
 
   // What was told, and complaints.
-  lines_t         told_q, stalls_q, complaints_q;
+  lines_t         told, stalls_q, complaints_q;
 
   initial begin : p_seed
     first_seed = 0;
@@ -122,17 +122,18 @@ module accelerator_pcie4_rc
 
   task automatic answer(input bit [7:0] which);
     state[which]             = Answered;
+    stall                    = 0;
     answered[answered_count] = which;
     answered_count           = answered_count + 1;
   endtask
 
   /* verilator lint_off UNUSEDSIGNAL */
   task automatic tell(input rq_descriptor_t asked, input string what);
-    if (may_tell(told_q)) begin
+    if (may_tell(told)) begin
       $warning("%m: %s: the read at 0x%0h has tag %0d, %s%s", Name, {asked.dword_address, 2'b00},
-               asked.tag, what, last_words(told_q));
+               asked.tag, what, last_words(told));
     end
-    told_q <= count_line(told_q);
+    told = count_line(told);
   endtask
   /* verilator lint_on UNUSEDSIGNAL */
 
@@ -466,6 +467,7 @@ module accelerator_pcie4_rc
       end
     end
 
+    if (keep != '0) stall = 0;
     m_axis_rc_tvalid <= starts != 0 || ends != 0 || keep != '0;
     m_axis_rc_tdata  <= data[Width-1:0];
     m_axis_rc_tkeep  <= (Straddle != 1) ? '1 : keep[Lanes-1:0];
@@ -528,7 +530,7 @@ module accelerator_pcie4_rc
   endtask
 
   final begin : p_left_out
-    tell_left_out(Name, "reads that are dropped", told_q.left_out);
+    tell_left_out(Name, "reads that are dropped", told.left_out);
     tell_left_out(Name, "reads that stand still", stalls_q.left_out);
     tell_left_out(Name, "failed calls for reads", complaints_q.left_out);
   end

@@ -76,7 +76,7 @@ module accelerator_pcie4_rq
   // Between clocks.
   logic           ready_q, dropped_q;
   // What was told of requests that are dropped, and complaints.
-  lines_t         told_q, complaints_q;
+  lines_t         told, complaints_q;
 
   assign s_axis_rq_tready = rst_ni && ready_q;
   assign dropped_o        = dropped_q;
@@ -91,13 +91,13 @@ module accelerator_pcie4_rq
 
   task automatic tell(input string what);
     dropped_q <= 1'b1;
-    if (may_tell(told_q)) begin
+    if (may_tell(told)) begin
       $warning("%m: %s: the request of type %0d at 0x%0h with %0d Dwords, tag %0d, first_be %b and last_be %b is dropped: %s%s",
                Name, descriptor.req_type, {descriptor.dword_address, 2'b00},
                descriptor.dword_count, descriptor.tag, first_be, last_be, what,
-               last_words(told_q));
+               last_words(told));
     end
-    told_q <= count_line(told_q);
+    told = count_line(told);
   endtask
 
   // Begins a clock: looks at the bus.
@@ -329,7 +329,7 @@ module accelerator_pcie4_rq
   endtask
 
   final begin : p_left_out
-    tell_left_out(Name, "requests that are dropped", told_q.left_out);
+    tell_left_out(Name, "requests that are dropped", told.left_out);
     tell_left_out(Name, "failed calls for requests", complaints_q.left_out);
   end
 
