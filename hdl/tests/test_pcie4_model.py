@@ -20,7 +20,7 @@ class Bench:
     """A root complex, the model of the block, and a driver of the sorter."""
 
     def __init__(self, dut, stall, payload, read_request):
-        for name in ("user_clk", "user_reset", "cfg_interrupt_msix_enable", "pcie_rq_seq_num_vld1"):
+        for name in ("user_clk", "cfg_interrupt_msix_enable", "pcie_rq_seq_num_vld1"):
             getattr(dut, name).value = Immediate(0)
         self.root = RootComplex()
         self.root.max_payload_size = payload
@@ -43,6 +43,8 @@ class Bench:
             cfg_interrupt_msi_int=dut.cfg_interrupt_msi_int,
             cfg_interrupt_msi_sent=dut.cfg_interrupt_msi_sent,
             cfg_interrupt_msi_fail=dut.cfg_interrupt_msi_fail)
+        # The model begins with it low for two clocks, in which nothing of the card is set yet.
+        dut.user_reset.value = Immediate(1)
         # What they say of each TLP is more than anybody reads.
         logging.getLogger("cocotb.pcie").setLevel("ERROR")
         streams = (self.block.rq_sink, self.block.rc_source, self.block.cq_source,
