@@ -387,7 +387,7 @@ module accelerator_pcie4_rc
     pcie_tfc_nph_av  <= (waiting_count == 0) ? 4'd15 : 4'd0;
     idle_o           <= used == 0 && !giving && !m_axis_rc_tvalid;
 
-    if (used == 0 || (m_axis_rc_tvalid && m_axis_rc_tready)) begin
+    if (m_axis_rc_tvalid ? m_axis_rc_tready : used == 0) begin
       stall = 0;
     end else begin
       stall = stall + 1;

@@ -86,7 +86,9 @@ def pcie4_card(*plusargs, **parameters):
 def pcie4_model(width):
     """The same on cocotbext-pcie's model of the block."""
     return {"list": "examples/pcie4/pcie4.f", "top": "pcie4_card", "module": "test_pcie4_model",
-            "parameters": {"DataWidth": width}}
+            "parameters": {"DataWidth": width},
+            # The model begins without a reset, and takes a beat that a random state shows.
+            "plusargs": ["+verilator+rand+reset+0"]}
 
 
 # Completions in any legal places, and those of several reads in any order.

@@ -83,7 +83,7 @@ async def start(dut, stall=0, payload=0, read_request=2):
     return bench
 
 
-@test()
+@test(timeout_time=0.1)
 async def registers(dut):
     """Every size and alignment of access."""
     bench = await start(dut, stall=30)
@@ -145,16 +145,16 @@ async def sort(dut, blocks, **settings):
     assert await bench.read(STATUS) == 2
 
 
-@test()
+@test(timeout_time=0.1)
 async def sorts(dut):
     await sort(dut, 2)
 
 
-@test()
+@test(timeout_time=0.1)
 async def sorts_with_back_pressure(dut):
     await sort(dut, 3, stall=40, payload=1, read_request=0)
 
 
-@test()
+@test(timeout_time=0.1)
 async def sorts_with_large_requests(dut):
     await sort(dut, 2, stall=10, payload=3, read_request=5)
