@@ -741,7 +741,10 @@ impl Card {
                 self.space.set_intx(level);
                 self.update();
             }
-            HostEvent::Share { .. }
+            // Of a plan of faults: nobody here is told of errors, and nobody has given one.
+            HostEvent::Error { .. }
+            | HostEvent::FaultsDone { .. }
+            | HostEvent::Share { .. }
             | HostEvent::LateRead { .. }
             | HostEvent::ResetDone
             | HostEvent::Time { .. }
