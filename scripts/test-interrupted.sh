@@ -131,9 +131,9 @@ import os, signal, sys
 for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(each, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])' "$REPO_DIR/scripts/test.sh" \
-    --junit "$WORK/report.xml" format fuzz bench >"$WORK/log" 2>&1 &
+    --junit "$WORK/report.xml" format fuzz bench >"$WORK/log.$signal" 2>&1 &
   RUN=$!
-  patient test -s "$WORK/pid.other" || die "the suite has not begun: $(cat "$WORK/log")"
+  patient test -s "$WORK/pid.other" || die "the suite has not begun: $(cat "$WORK/log.$signal")"
   # Before it is told, for who tells it by SIGKILL.
   patient reported 'format=system-out fuzz=error bench=skipped' 2>/dev/null ||
     die "the report is wrong while a suite is running: $(reported '' 2>&1)"
@@ -178,22 +178,22 @@ done
 EOF
 for expected in HUP:129 INT:130 TERM:143; do
   signal=${expected%:*}
-  # In the middle of its second wait.
+  # In the middle of its second wait. Each has a log of its own, where nobody else's lines are.
   env REPO_DIR="$REPO_DIR" python3 -c '
 import os, signal, sys
 for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     signal.signal(each, signal.SIG_DFL)
-os.execvp("bash", ["bash", *sys.argv[1:]])' "$WORK/reader" "$WORK/line.$signal" >"$WORK/log" 2>&1 &
+os.execvp("bash", ["bash", *sys.argv[1:]])' "$WORK/reader" "$WORK/line.$signal" >"$WORK/log.$signal" 2>&1 &
   RUN=$!
-  patient grep -qzP 'waiting\nwaiting\n' "$WORK/log" || die "nobody waits: $(cat "$WORK/log")"
+  patient grep -qzP 'waiting\nwaiting\n' "$WORK/log.$signal" || die "nobody waits: $(cat "$WORK/log.$signal")"
   sleep 0.3
   kill "-$signal" "$RUN"
   patient is_gone "$RUN" || die "a script that waits for lines has not ended 30 s after SIG$signal"
   status=0
   wait "$RUN" || status=$?
   RUN=''
-  [[ $status == "${expected#*:}" && $(tail -n 1 "$WORK/log") == 'clean 25' ]] ||
-    die "a script that waits for lines has ended with status $status after SIG$signal: $(cat "$WORK/log")"
+  [[ $status == "${expected#*:}" && $(tail -n 1 "$WORK/log.$signal") == 'clean 25' ]] ||
+    die "a script that waits for lines has ended with status $status after SIG$signal: $(cat "$WORK/log.$signal")"
 done
 
 say "reports of what passes, fails and is killed"

@@ -40,7 +40,7 @@ pub enum What {
     Reset = 32,
 }
 
-const WHATS: [(&str, What); 6] = [
+const WHAT_WORDS: [(&str, What); 6] = [
     ("read", What::Read),
     ("write", What::Write),
     ("dma-read", What::DmaRead),
@@ -62,7 +62,7 @@ impl What {
 
 /// Names of the transactions of a set.
 fn names(set: u8) -> Vec<&'static str> {
-    WHATS
+    WHAT_WORDS
         .iter()
         .filter(|w| set & w.1 as u8 != 0)
         .map(|w| w.0)
@@ -322,7 +322,7 @@ fn kinds(text: &str) -> Result<u8, String> {
         return Ok(ANY);
     }
     text.split(',').try_fold(0, |set, name| {
-        WHATS
+        WHAT_WORDS
             .iter()
             .find(|w| w.0 == name)
             .map(|w| set | w.1 as u8)

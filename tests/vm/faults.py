@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Drivers with cards that go wrong by plan: scripts/test-faults.sh. Each fault is given by QMP
+while the guest runs, and a program works with the card. What has to be true: the program ends in
+time, the kernel finds nothing wrong with itself, what is said to be good is good, and without the
+fault the card works again, with a reset or a new probe of its driver where the table says so."""
+
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+
+from cards import CARD, PROBE, SORT, where
+from guest_os import TROUBLE, reports
+from suite import Bench, build_guest, build_simulations, options_of, qemu_in, run, step
+from vm import ROOT, Failure, QmpError, Simulator, Vm
+
+# Seconds of a program of the guest, on a machine with much else to do.
+PATIENCE = 60
+# Hung tasks are reported by the kernel after this.
+STUCK = TROUBLE + "|blocked for more than|soft lockup|rcu_.*stall"
+
+NET = "1af4:1041"
+MAC, PEER_MAC = "52:54:00:66:00:01", "52:54:00:66:00:02"
+ADDRESS, PEER_ADDRESS = "10.66.0.1", "10.66.0.2"
+
+# The plans of each driver. Of the sorter 0x0c is CONTROL, 0x10 STATUS, 0x2c TAIL and 0x30 HEAD.
+# Those behind "long" are for --all.
+SORT_PLANS = {
+    "ur on=read": "ur on=read nth=1-3",
+    "ca on=read": "ca on=read nth=1-3",
+    "poison on=read": "poison on=read nth=1-3",
+    "lose on=read": "lose on=read nth=1-2 delay=20ms",
+    "late on=read": "late on=read delay=2ms",
+    "ur on=write": "ur on=write offset=0x2c times=1",
+    "lose on=write": "lose on=write offset=0x2c nth=2",
+    "ur on=dma-read": "ur on=dma-read nth=2",
+    "lose on=dma-read": "lose on=dma-read nth=3 delay=20ms",
+    "late on=dma": "late on=dma-read,dma-write delay=300us p=0.2",
+    "ca on=dma-write": "ca on=dma-write nth=2",
+    "lose on=msi": "lose on=msi times=3",
+    "double on=msi": "double on=msi",
+    "late on=msi": "late on=msi delay=5ms",
+    "spurious": "spurious on=write raise=1 times=5",
+    "dead until=reset": "dead on=write offset=0x2c until=reset",
+    "link-down": "link-down on=write offset=0x2c for=300ms",
+    "corrupt": "corrupt on=read offset=0 xor=0x1",
+}
+SORT_LONG = {
+    "ca on=write": "ca on=write offset=0x2c times=1",
+    "poison on=write": "poison on=write offset=0x2c times=1",
+    "ca on=dma-read": "ca on=dma-read nth=2",
+    "poison on=dma-read": "poison on=dma-read nth=2",
+    "ur on=dma-write": "ur on=dma-write nth=2",
+    "dead": "dead on=write offset=0x2c",
+    "seeded": "seed=3; ur on=read p=0.1; lose on=msi p=0.2; late on=dma-write p=0.3 delay=1ms",
+}
+PROBE_PLANS = {
+    "ur on=read": "ur on=read nth=5",
+    "late on=read": "late on=read delay=1ms p=0.2",
+    "ur on=dma-write": "ur on=dma-write nth=5",
+    "lose on=msi": "lose on=msi nth=2",
+    "double on=msi": "double on=msi",
+    "link-down": "link-down on=read nth=9 for=200ms",
+}
+PROBE_LONG = {
+    "ca on=read": "ca on=read nth=5",
+    "poison on=read": "poison on=read nth=5",
+    "lose on=read": "lose on=read nth=5 delay=20ms",
+    "lose on=write": "lose on=write nth=5",
+    "lose on=dma-write": "lose on=dma-write nth=5",
+    "dead until=reset": "dead on=read nth=9 until=reset",
+}
+NET_PLANS = {
+    "late on=read": "late on=read delay=1ms",
+    "ur on=dma-read": "ur on=dma-read nth=2",
+    "lose on=dma-write": "lose on=dma-write nth=3",
+    "late on=dma": "late on=dma-read,dma-write delay=500us p=0.3",
+    "lose on=msi": "lose on=msi nth=2",
+    "double on=msi": "double on=msi",
+    "lose on=write": "lose on=write nth=2",
+    "dead until=reset": "dead on=write until=reset",
+}
+NET_LONG = {
+    "ur on=read": "ur on=read nth=1-3",
+    "ur on=write": "ur on=write nth=1",
+    "ca on=dma-write": "ca on=dma-write nth=2",
+    "poison on=dma-read": "poison on=dma-read nth=2",
+    "link-down": "link-down on=write for=200ms",
+}
+
+
+def checksum(data):
+    """Of IPv4 and ICMP (RFC 1071), of an even number of bytes."""
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+class Echo:
+    """The other end of the network: a host that answers ARP and ICMP echo requests."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.mac = bytes.fromhex(PEER_MAC.replace(":", ""))
+        self.ip = socket.inet_aton(PEER_ADDRESS)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            connection = self.listener.accept()[0]
+            rest = b""
+            while data := connection.recv(65536):
+                rest += data
+                while len(rest) >= 4 and len(rest) >= 4 + (n := struct.unpack(">I", rest[:4])[0]):
+                    answer = self._answer(rest[4:4 + n])
+                    rest = rest[4 + n:]
+                    if answer:
+                        connection.sendall(struct.pack(">I", len(answer)) + answer)
+
+    def _answer(self, frame):
+        source, kind = frame[6:12], frame[12:14]
+        head = source + self.mac + kind
+        if kind == b"\x08\x06" and frame[20:22] == b"\0\1" and frame[38:42] == self.ip:
+            asker = frame[22:32]
+            return (head + frame[14:20] + b"\0\2" + self.mac + self.ip + asker).ljust(60, b"\0")
+        size = struct.unpack(">H", frame[16:18])[0]
+        ip = frame[14:14 + size]
+        if kind == b"\x08\0" and ip[9] == 1 and ip[16:20] == self.ip and ip[20] == 8:
+            echo = b"\0\0\0\0" + ip[24:]
+            padded = echo + b"\0" * (len(echo) % 2)
+            echo = echo[:2] + struct.pack(">H", checksum(padded)) + echo[4:]
+            # Source and target change places, which leaves the checksum as it was.
+            return (head + ip[:12] + ip[16:20] + ip[12:16] + echo).ljust(60, b"\0")
+        return None
+
+
+class Driver:
+    """A card with its driver: what a program does with it, and how it is brought back."""
+
+    def __init__(self, name, card, function, plans, more):
+        self.name, self.card, self.function = name, card, function
+        self.plans, self.more = plans, more
+
+    def line(self):
+        """A line of shell that works with the card: status 0 if all was well, and then its data
+        is good."""
+        raise NotImplementedError
+
+    def is_wrong(self, output):
+        """Whether it has given data for good that is not."""
+        return "wrong blocks" in output
+
+
+class Sort(Driver):
+    def line(self):
+        return "accel-sort --blocks 8 --seed 3"
+
+
+class Probe(Driver):
+    def line(self):
+        return "accel-probe --rounds 20"
+
+    def is_wrong(self, output):
+        # Words that have to be there when the interrupt comes: reads and interrupts keep their
+        # order whatever goes wrong, and a write that an error has ended is none of them.
+        return False
+
+
+class Net(Driver):
+    def line(self):
+        return f"ping -c 5 -i 0.2 -W 2 {PEER_ADDRESS} | grep -q ' [1-5] packets received'"
+
+    def is_wrong(self, output):
+        return False
+
+
+class Faults(Bench):
+    """One VM with all the cards."""
+
+    def __init__(self, options):
+        super().__init__(options, "accfault-")
+        self.vm = None
+
+    def start(self):
+        wire = self.folder / "wire"
+        self.echo = Echo(wire)
+        cards = []
+        for card, more in (("sort", ""), ("probe", ""), ("virtio_net", f",netdev=net0,mac={MAC}")):
+            endpoint = f"ipc://{self.folder}/{card}"
+            self.own(Simulator(f"sim-{card}", ROOT / f"build/sim/{card}/{card}", self.folder,
+                               {None: endpoint}))
+            cards.append((card, endpoint + more))
+        self.vm = self.own_vm(Vm(
+            "vm", self.folder, self.options.qemu, self.options.guest, cards,
+            words=f"accel.ip={ADDRESS} accel.peer={PEER_ADDRESS} accel.mac={MAC}",
+            extra=("-netdev", f"stream,id=net0,server=off,addr.type=unix,addr.path={wire},"
+                              "reconnect-ms=200")))
+        self.vm.boot()
+        # Nothing waits for long.
+        self.vm.ok("cd /sys/module/accel_sort/parameters && echo 200 >warn_ms && "
+                   "echo 2 >timeout_s; cd /")
+
+    def plan(self, card, text):
+        self.vm.qmp.command("qom-set", {"path": CARD + card, "property": "faults", "value": text})
+
+    def work(self, driver):
+        """Status of the driver's program, its output and how long it took."""
+        begin = time.monotonic()
+        status, output = self.vm.run(f"timeout -s KILL {PATIENCE} sh -c \"{driver.line()}\"",
+                                     patience=2 * PATIENCE)
+        if status in (137, 143):
+            raise Failure(f"{driver.name}: '{driver.line()}' did not end in {PATIENCE} s: "
+                          f"{output[-400:]}")
+        if driver.is_wrong(output):
+            raise Failure(f"{driver.name} has given wrong data for good: {output[-400:]}")
+        return status, output, time.monotonic() - begin
+
+    def bring_back(self, driver):
+        """Has the card work again; what that took."""
+        address = where(self.vm, driver.function)[0]
+        device = f"/sys/bus/pci/devices/{address}"
+        # What the kernel does by itself after an error it does in the background.
+        for _ in range(3):
+            if self.work(driver)[0] == 0:
+                return ""
+            time.sleep(0.5)
+        self.vm.run(f"echo 1 >{device}/reset", patience=PATIENCE)
+        if self.work(driver)[0] == 0:
+            return "reset"
+        self.vm.run(f"d=$(readlink -f {device}/driver); echo {address} >$d/unbind; "
+                    f"echo {address} >$d/bind; {self.after_probe(driver)}", patience=PATIENCE)
+        if self.work(driver)[0] == 0:
+            return "probe"
+        self.vm.run(f"echo 1 >{device}/remove; echo 1 >/sys/bus/pci/rescan; "
+                    f"{self.after_probe(driver)}", patience=PATIENCE)
+        status, output, _ = self.work(driver)
+        if status != 0:
+            raise Failure(f"{driver.name} does not come back: {output[-800:]}")
+        return "rescan"
+
+    @staticmethod
+    def after_probe(driver):
+        if isinstance(driver, Net):
+            return ("sleep 1; for c in /sys/class/net/*; do "
+                    f"[ $(cat $c/address) = {MAC} ] && "
+                    f"ip addr add {ADDRESS}/24 dev ${{c##*/}}; "
+                    "ip link set ${c##*/} up; done; sleep 1")
+        return "sleep 0.5"
+
+    def case(self, driver, title, plan):
+        """One fault with one driver; the cell of the table."""
+        try:
+            self.plan(driver.card, plan)
+        except QmpError as e:
+            raise Failure(f"{title}: {e}") from None
+        status, output, took = self.work(driver)
+        self.plan(driver.card, "")
+        back = self.bring_back(driver)
+        trouble = self.vm.ok("dmesg -c >/tmp/kernel; cat /tmp/kernel")
+        if found := re.search(STUCK, trouble):
+            raise Failure(f"{driver.name} with '{plan}': the kernel says {found[0]}:\n{trouble}")
+        cell = "works" if status == 0 else "error"
+        if status != 0 and "ACCEL" in output and not reports(output):
+            raise Failure(f"{driver.name} with '{plan}' says nothing: {output[-400:]}")
+        return cell + (f", {back}" if back else ""), took
+
+    def drivers(self, options):
+        chosen = [Sort("sort", "sort", SORT, SORT_PLANS, SORT_LONG),
+                  Probe("probe", "probe", PROBE, PROBE_PLANS, PROBE_LONG),
+                  Net("virtio_net", "virtio_net", NET, NET_PLANS, NET_LONG)]
+        return [d for d in chosen if not options.drivers or d.name in options.drivers]
+
+
+def table(results, names):
+    """Faults and drivers."""
+    titles = list(dict.fromkeys(title for title, _ in results))
+    width = max(map(len, titles)) + 2
+    print("".join([f"{'fault':{width}}", *(f"{name:18}" for name in names)]))
+    for title in titles:
+        row = [f"{title:{width}}"]
+        for name in names:
+            row.append(f"{results.get((title, name), '-'):18}")
+        print("".join(row).rstrip())
+
+
+def main():
+    parser = options_of("test-faults.sh", __doc__)
+    parser.add_argument("--all", action="store_true", help="all faults of each driver")
+    parser.add_argument("--drivers", nargs="+", metavar="NAME",
+                        choices=("sort", "probe", "virtio_net"), help="only these")
+    options = parser.parse_args()
+    options.qemu = qemu_in(options.qemu)
+    build_simulations("sort", "probe", "virtio_net")
+    options.guest = str(ROOT / build_guest("guest-faults"))
+    bench = Faults(options)
+    results = {}
+    drivers = bench.drivers(options)
+
+    def everything():
+        step("boot", "a guest with three cards", bench.start)
+        for driver in drivers:
+            for _ in range(3):
+                status, output, _ = bench.work(driver)
+                if status == 0:
+                    break
+            else:
+                raise Failure(f"{driver.name} does not work without a fault: {output[-800:]}")
+            plans = {**driver.plans, **(driver.more if options.all else {})}
+            for title, plan in plans.items():
+                def one(driver=driver, title=title, plan=plan):
+                    cell, took = bench.case(driver, title, plan)
+                    results[title, driver.name] = f"{cell} {took:.1f} s"
+                step(driver.name, plan, one)
+
+    status = run(bench, everything)
+    if results:
+        table(results, [d.name for d in drivers])
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
