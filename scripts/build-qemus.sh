@@ -583,7 +583,7 @@ place_device() {
   stage=$(mktemp -d "$CACHE/tmp.XXXXXX")
   mkdir -p "$stage/crate/release"
   cp "$DEVICE_DIR/meson/meson.build" "$DEVICE_DIR/meson/Kconfig" "$DEVICE_DIR/wrapper.h" \
-    "$DEVICE_DIR/bindgen.args" "$DEVICE_DIR/trace-events" "$stage/crate/"
+    "$DEVICE_DIR/bindgen.args" "$DEVICE_DIR/meson/trace-events" "$stage/crate/"
   cp "$DEVICE_DIR/meson/$RELEASE/meson.build" "$stage/crate/release/"
   cp -r "$DEVICE_DIR/src" "$stage/crate/"
   (cd "$stage/crate" && find src -name '*.rs' | LC_ALL=C sort >sources.list)
