@@ -31,6 +31,8 @@ static const char usage[] =
 	"  --no-faults  leaves out DMA that an IOMMU tells the kernel of\n"
 	"  --vfio-user  behind QEMU's vfio-user-pci: leaves out a read that waits for the\n"
 	"               other vCPU, and what the card knows of its number on the bus\n"
+	"  --patience MS  an interrupt, or anything else of the card, is late after so long\n"
+	"               (default 60000)\n"
 	"  --help       this text\n"
 	"\n"
 	"Status: 0 all as promised, 1 not so, 2 the work could not be done\n";
@@ -43,6 +45,7 @@ static volatile uint8_t *buffer;
 static struct random dice;
 static bool no_faults;
 static bool vfio_user;
+static unsigned int patience_ms = PATIENCE_MS;
 
 static uint32_t read32(size_t offset)
 {
@@ -74,7 +77,7 @@ static void start_thread(pthread_t *thread, void *(*function)(void *), void *arg
 
 static void wait_interrupt(struct accel_probe_wait *wait)
 {
-	wait->timeout_ms = PATIENCE_MS;
+	wait->timeout_ms = patience_ms;
 	if (ioctl(device, ACCEL_PROBE_IOC_WAIT, wait))
 		die("interrupt %llu of vector %u: %s", (unsigned long long)wait->count,
 		    wait->vector, strerror(errno));
@@ -182,11 +185,11 @@ static void byte_enables(void)
 
 static void wait_for_write(void)
 {
-	const uint64_t end = now_ms() + PATIENCE_MS;
+	const uint64_t end = now_ms() + patience_ms;
 
 	while (read32(WR_STATUS) & 1)
 		if (now_ms() > end)
-			die("WR_STATUS is busy for %u ms", PATIENCE_MS);
+			die("WR_STATUS is busy for %u ms", patience_ms);
 }
 
 /* DMA writes of 1 to 8 beats with every pattern of strobes in a beat. */
@@ -361,13 +364,13 @@ static void *observe(void *argument)
 /* Until the last round that was started is done; earlier ones are seen on the way. */
 static void check_rounds(const struct litmus *litmus, uint32_t round)
 {
-	const uint64_t end = now_ms() + PATIENCE_MS;
+	const uint64_t end = now_ms() + patience_ms;
 	uint32_t done;
 
 	while ((done = read32(LIT_DONE)) != round) {
 		check_buffer("starter", litmus, done, round);
 		if (now_ms() > end)
-			die("LIT_DONE is %#x after %u ms, expected %#x", done, PATIENCE_MS, round);
+			die("LIT_DONE is %#x after %u ms, expected %#x", done, patience_ms, round);
 	}
 	check_buffer("starter", litmus, round, round);
 }
@@ -388,8 +391,8 @@ static void run_phase(const struct litmus *litmus, uint32_t first, uint32_t roun
 	/* What the buffer held is as old as LIT_DONE only after a round of this phase. */
 	write32(LIT_GO, round);
 	while (read32(LIT_DONE) != round)
-		if (now_ms() - told > PATIENCE_MS)
-			die("LIT_DONE is not %#x within %u ms", round, PATIENCE_MS);
+		if (now_ms() - told > patience_ms)
+			die("LIT_DONE is not %#x within %u ms", round, patience_ms);
 	atomic_store(&observing, true);
 	pin_to_cpu(litmus->starter);
 	start_thread(&observer, observe, (void *)litmus);
@@ -546,6 +549,7 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },
 		{ "no-faults", no_argument, NULL, 'f' },
 		{ "vfio-user", no_argument, NULL, 'v' },
+		{ "patience", required_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -578,6 +582,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			vfio_user = true;
+			break;
+		case 'p':
+			patience_ms = (unsigned int)number("--patience", optarg, 1, PATIENCE_MS);
 			break;
 		case 'h':
 			fputs(usage, stdout);

@@ -15,7 +15,7 @@ import time
 from cards import CARD, PROBE, SORT, where
 from guest_os import TROUBLE, reports
 from suite import Bench, build_guest, build_simulations, options_of, qemu_in, run, step
-from vm import ROOT, Failure, QmpError, Simulator, Vm
+from vm import ROOT, Failure, QmpError, Simulator, Vm, wait_for
 
 # Seconds of a program of the guest, on a machine with much else to do.
 PATIENCE = 60
@@ -59,13 +59,13 @@ SORT_LONG = {
 }
 PROBE_PLANS = {
     "ur on=read": "ur on=read nth=5",
-    "late on=read": "late on=read delay=1ms p=0.2",
-    "ur on=dma-write": "ur on=dma-write nth=5",
     "lose on=msi": "lose on=msi nth=2",
-    "double on=msi": "double on=msi",
     "link-down": "link-down on=read nth=9 for=200ms",
 }
 PROBE_LONG = {
+    "late on=read": "late on=read delay=1ms p=0.02",
+    "ur on=dma-write": "ur on=dma-write nth=5",
+    "double on=msi": "double on=msi",
     "ca on=read": "ca on=read nth=5",
     "poison on=read": "poison on=read nth=5",
     "lose on=read": "lose on=read nth=5 delay=20ms",
@@ -73,10 +73,11 @@ PROBE_LONG = {
     "lose on=dma-write": "lose on=dma-write nth=5",
     "dead until=reset": "dead on=read nth=9 until=reset",
 }
+# No write by DMA is lost to it: virtio_net of Linux 6.1 then finds a used buffer that it does not
+# know ("id 0 is not a head!") and never leaves its interrupt handler, on every processor.
 NET_PLANS = {
     "late on=read": "late on=read delay=1ms",
     "ur on=dma-read": "ur on=dma-read nth=2",
-    "lose on=dma-write": "lose on=dma-write nth=3",
     "late on=dma": "late on=dma-read,dma-write delay=500us p=0.3",
     "lose on=msi": "lose on=msi nth=2",
     "double on=msi": "double on=msi",
@@ -86,7 +87,6 @@ NET_PLANS = {
 NET_LONG = {
     "ur on=read": "ur on=read nth=1-3",
     "ur on=write": "ur on=write nth=1",
-    "ca on=dma-write": "ca on=dma-write nth=2",
     "poison on=dma-read": "poison on=dma-read nth=2",
     "link-down": "link-down on=write for=200ms",
 }
@@ -164,7 +164,7 @@ class Sort(Driver):
 
 class Probe(Driver):
     def line(self):
-        return "accel-probe --rounds 20"
+        return "accel-probe --rounds 20 --patience 3000"
 
     def is_wrong(self, output):
         # Words that have to be there when the interrupt comes: reads and interrupts keep their
@@ -207,7 +207,17 @@ class Faults(Bench):
                    "echo 2 >timeout_s; cd /")
 
     def plan(self, card, text):
-        self.vm.qmp.command("qom-set", {"path": CARD + card, "property": "faults", "value": text})
+        def taken():
+            try:
+                self.vm.qmp.command("qom-set", {"path": CARD + card, "property": "faults",
+                                                "value": text})
+            except QmpError as e:
+                # After a fault that takes it down it is up again by itself.
+                if "is down" in str(e):
+                    return False
+                raise
+            return True
+        wait_for(f"a link of {card} that takes a plan", taken, PATIENCE)
 
     def work(self, driver):
         """Status of the driver's program, its output and how long it took."""
