@@ -128,7 +128,7 @@ versions() {
   local version core status=0
   version=$(scripts/package.sh --print-version)
   while IFS= read -r core; do
-    grep -qE "^name: accelerator:[a-z_]+:[a-z_]+:${version//./\\.}$" "$core" || {
+    grep -qE "^name: accelerator:[a-z_]+:[a-z0-9_]+:${version//./\\.}$" "$core" || {
       echo "$core: its name does not end in the version $version"
       status=1
     }

@@ -481,7 +481,7 @@ async def refused_by_the_host(dut):
 async def all_tags(dut):
     """256 reads at once, though the library has 64 under way; a tag is free with its last
     completion. Without extended tags there are 32."""
-    host, bench = await start(dut, delay_min=500, delay_max=900)
+    host, bench = await start(dut, delay_min=3000, delay_max=4000)
     host.write_memory(BASE, bytes(range(256)) * 16)
     assert int(dut.pcie_rq_tag_av.value) == 15
     reads = [await bench.requester.ask(BASE + n, 8) for n in range(256)]

@@ -13,7 +13,6 @@ use accelerator_protocol::wire::ErrorKind;
 use super::AcceleratorPcie;
 use crate::{
     bindings,
-    config_space::ConfigSpace,
     pci::{PciDeviceMethods, Uncorrectable},
     replug,
 };
