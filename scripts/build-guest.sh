@@ -297,8 +297,7 @@ build_module() {
 # The source packages of the libraries, which are this machine's.
 library_sources() {
   local packages=()
-  mapfile -t packages < <(printf '*/%s\n' "${LIBRARY_FILES[@]##*/}" | LC_ALL=C sort -u |
-    xargs dpkg-query --search 2>/dev/null | sed 's/: .*//' | tr ',' '\n' | tr -d ' ' | LC_ALL=C sort -u)
+  mapfile -t packages < <(owners_of "${LIBRARY_FILES[@]##*/}")
   dpkg-query --show --showformat "$SOURCE_FORMAT" "${packages[@]}"
 }
 

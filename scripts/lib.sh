@@ -11,6 +11,7 @@
 #   have COMMAND            whether COMMAND is installed
 #   need_packages NAME...   Debian packages: installs what is missing where it may
 #   has_package NAME        whether that Debian package is installed
+#   owners_of NAME...       the Debian packages that have installed files of these names
 #   apt_as_root ARG...      apt-get as root, without a question; false where it may not
 #   debian_mirror           the mirror of Debian that apt has here; nothing if it has none
 #   make_folder DIR         makes it, and dies with a sentence if it cannot be written
@@ -149,6 +150,13 @@ debian_mirror() {
 
 has_package() {
   dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+owners_of() {
+  # A file that one package has moved out of another's way is told in lines that name no owner:
+  # on Debian 13 libc6 has moved the dynamic linker. Their words are of the language.
+  printf '*/%s\n' "$@" | LC_ALL=C sort -u | LC_ALL=C xargs dpkg-query --search 2>/dev/null |
+    sed -E '/^(local )?diversion /d; s/: .*//' | tr ',' '\n' | tr -d ' ' | LC_ALL=C sort -u
 }
 
 # Installs Debian packages where it may; otherwise says which are missing and what to

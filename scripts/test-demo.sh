@@ -8,12 +8,13 @@ SCRIPT_NAME='test-demo.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$REPO_DIR"
 
-TESTS=(refusals early shell middle talk complaints panic options disk waves interrupt own_guest)
+TESTS=(diverted refusals early shell middle talk complaints panic options disk waves interrupt own_guest)
 
 usage() {
   cat <<EOF
 usage: scripts/test-demo.sh [--qemu DIR] [TEST...]
 
+  diverted    on a Debian whose packages have moved files the guest's sources are found
   refusals    a folder as a simulation, a program that needs shared libraries, what QEMU's own
               vfio-user-pci has not
   early       a simulator that ends before there is a card
@@ -135,6 +136,26 @@ says_not() {
 
 nothing_left() {
   [[ -z $(ls -A "$WORK/sockets") ]] || die "left behind: $(ls -A "$WORK/sockets")"
+}
+
+test_diverted() {
+  local found
+  mkdir -p "$WORK/bin"
+  cat >"$WORK/bin/dpkg-query" <<'EOT'
+#!/bin/sh
+# As Debian 13's says it, whose libc6 has moved the dynamic linker.
+[ "$*" = '--search */ld-linux-x86-64.so.2 */libz.so.1' ] && [ "$LC_ALL" = C ] || exit 2
+cat <<'LINES'
+diversion by libc6 from: /lib64/ld-linux-x86-64.so.2
+diversion by libc6 to: /lib64/ld-linux-x86-64.so.2.usr-is-merged
+local diversion from: /usr/lib/x86_64-linux-gnu/libz.so.1
+libc6:amd64: /usr/lib64/ld-linux-x86-64.so.2
+zlib1g:amd64, zlib1g:i386: /usr/lib/x86_64-linux-gnu/libz.so.1
+LINES
+EOT
+  chmod +x "$WORK/bin/dpkg-query"
+  found=$(PATH=$WORK/bin:$PATH owners_of libz.so.1 ld-linux-x86-64.so.2)
+  [[ $found == $'libc6:amd64\nzlib1g:amd64\nzlib1g:i386' ]] || die "these packages are found: $found"
 }
 
 test_refusals() {
