@@ -72,7 +72,7 @@ def check_module(bench):
         raise Failure("the system does not see the card")
     console.ok("mkdir /tmp/source && tar -xf /dev/vdb -C /tmp/source && cd /tmp/source/guest")
     console.ok("make -C /lib/modules/$(uname -r)/build M=$PWD/driver modules")
-    console.ok("make -C tools OUT=/tmp/tools")
+    console.ok("mkdir /tmp/tools && make -C tools OUT=/tmp/tools /tmp/tools/accel-sort")
     console.ok("insmod driver/accel_sort.ko")
     said = console.ok("/tmp/tools/accel-sort --blocks 4 --seed 5")
     if "ACCEL result=PASS" not in said:
