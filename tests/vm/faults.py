@@ -19,6 +19,8 @@ from vm import ROOT, Failure, QmpError, Simulator, Vm, wait_for
 
 # Seconds of a program of the guest, on a machine with much else to do.
 PATIENCE = 60
+# Milliseconds.
+COMPLETION_TIMEOUT = 3000
 # Hung tasks are reported by the kernel after this.
 STUCK = TROUBLE + "|blocked for more than|soft lockup|rcu_.*stall"
 
@@ -195,7 +197,9 @@ class Faults(Bench):
             endpoint = f"ipc://{self.folder}/{card}"
             self.own(Simulator(f"sim-{card}", ROOT / f"build/sim/{card}/{card}", self.folder,
                                {None: endpoint}))
-            cards.append((card, endpoint + more))
+            # As hardware has it: a read of the probe that waits for a write of the other CPU waits
+            # for ever if the link went down in between.
+            cards.append((card, f"{endpoint},completion-timeout={COMPLETION_TIMEOUT}{more}"))
         self.vm = self.own_vm(Vm(
             "vm", self.folder, self.options.qemu, self.options.guest, cards,
             words=f"accel.ip={ADDRESS} accel.peer={PEER_ADDRESS} accel.mac={MAC}",
