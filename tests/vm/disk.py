@@ -3,6 +3,7 @@
 """A disk image of the user's: a Debian that boots from it beside the card, in which the driver and
 its program are built: scripts/test-disk.sh."""
 
+import socket
 import subprocess
 import sys
 
@@ -93,7 +94,7 @@ def check_two(bench):
     child.expect(r"plain VM: socat \S* UNIX-CONNECT:(\S+)", timeout=PATIENCE)
     path = child.match[1]
     ours = Console(child)
-    with pexpect.socket_pexpect.socket.socket(pexpect.socket_pexpect.socket.AF_UNIX) as line:
+    with socket.socket(socket.AF_UNIX) as line:
         line.connect(path)
         other = pexpect.socket_pexpect.SocketSpawn(line, encoding="utf-8", codec_errors="replace")
         # It may have come to its prompt before.
