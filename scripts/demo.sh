@@ -259,7 +259,9 @@ make_folder build/run
 
 # A QEMU of 10.1 or newer that was built with it.
 has_vfio_user() {
-  "$1" -device help 2>/dev/null | grep -q '"vfio-user-pci"'
+  local devices
+  # Not through a pipe to grep -q, which may end QEMU in the middle of its list.
+  devices=$("$1" -device help 2>/dev/null) && [[ $devices == *'"vfio-user-pci"'* ]]
 }
 
 QEMU=''
