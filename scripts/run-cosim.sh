@@ -193,7 +193,9 @@ for file in "$QEMU" "$PLAIN_QEMU"; do
 done
 if [[ $CONSOLE == vnc ]]; then
   for file in "$QEMU" "$PLAIN_QEMU"; do
-    "$file" -help | grep -q '^-vnc ' ||
+    # Not through a pipe to grep -q, which may end QEMU in the middle of its text.
+    HELP=$("$file" -help)
+    [[ $HELP == *$'\n-vnc '* ]] ||
       die "$file is built without VNC: scripts/build-qemus.sh --full builds one with it"
   done
 fi
