@@ -6,6 +6,9 @@ set -euo pipefail
 SCRIPT_NAME='demo.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/vm.sh"
+# A package has it; in a checkout it is built when it is needed.
+TRACE_PACKAGED=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/bin/accelerator-trace
+[[ -x $TRACE_PACKAGED ]] || TRACE_PACKAGED=''
 cd "$REPO_DIR"
 
 usage() {
@@ -304,15 +307,15 @@ elif [[ $ACCEL == auto ]]; then
   # There is no kernel at hand to try KVM with.
   ACCEL=tcg
 fi
-REGISTERS=()
-if [[ $REPORT == yes ]]; then
+REGISTERS=() TRACE_BUILT=$TRACE_PACKAGED
+if [[ $REPORT == yes && -z $TRACE_PACKAGED ]]; then
   have cargo || die "cargo is missing, and --report builds accelerator-trace: install Rust from https://rustup.rs or your distribution"
   run_child cargo build --release --locked --package accelerator-trace
-  TRACE_TARGET=$(cargo metadata --format-version 1 --no-deps |
-    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-  # Of a simulation of the user's they would be wrong.
-  [[ -z $BUILD || ! -r $REGISTER_FILE ]] || REGISTERS=(--registers "$REGISTER_FILE")
+  TRACE_BUILT=$(cargo metadata --format-version 1 --no-deps |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/accelerator-trace
 fi
+# Of a simulation of the user's they would be wrong.
+[[ $REPORT == no || -z $BUILD || ! -r $REGISTER_FILE ]] || REGISTERS=(--registers "$REGISTER_FILE")
 phase "build or find QEMU, RTL and guest"
 
 # ---- run -------------------------------------------------------------------------
@@ -327,7 +330,7 @@ if [[ $REPORT == yes ]]; then
   [[ -n $REPORTED ]] || RECORD=$RUN_DIR/record REPORTED=$RUN_DIR/record
   REPORT_FILE=${REPORT_FILE:-$RUN_DIR/report.html}
   # From here on cleanup writes it.
-  TRACE=$TRACE_TARGET/release/accelerator-trace
+  TRACE=$TRACE_BUILT
 fi
 
 choose_accel
@@ -615,7 +618,9 @@ if [[ $WAVES == yes ]]; then
   printf '\nWaveform: %s\n' "$RUN_DIR/waves.fst"
 fi
 if [[ -n $RECORD ]]; then
-  printf '\nRecord: %s\n  cargo run --release -p accelerator-trace -- summary %q\n' "$RECORD" "$RECORD"
+  READER='cargo run --release -p accelerator-trace --'
+  [[ -z $TRACE_PACKAGED ]] || READER=accelerator-trace
+  printf '\nRecord: %s\n  %s summary %q\n' "$RECORD" "$READER" "$RECORD"
 fi
 write_report
 TRACE=''

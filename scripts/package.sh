@@ -111,10 +111,13 @@ copy_files() {
   done < <(git ls-files -z -- "$@")
 }
 
+# The tools that read a record.
+TOOLS=(accelerator-trace accelerator-replay)
+
 # zeromq-src compiles libzmq; other crates that only build are not in what is built.
 linked_crates() {
   local tree=(cargo tree --locked --package accelerator-dpi --package accelerator-pcie
-    --prefix none --format '/{p}/')
+    "${TOOLS[@]/#/--package=}" --prefix none --format '/{p}/')
   "${tree[@]}" --edges normal,no-proc-macro 2>>"$LOG_FILE"
   "${tree[@]}" --edges normal,build 2>>"$LOG_FILE" | grep '^/zeromq-src '
 }
@@ -138,19 +141,24 @@ value() { # NAME
   sed -n "s/^$1=//p" "$QEMU_DIR/source" | sed 's/ *$//'
 }
 
+target_folder() {
+  cargo metadata --locked --format-version 1 --no-deps 2>>"$LOG_FILE" |
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
 stage() {
   local root=$WORK/root to=$WORK/root/$PREFIX file
   mkdir -p "$to"/{bin,lib,include,simulations,guest,python,source} "$root/usr/bin" \
     "$root/usr/share/doc/$NAME" "$root/usr/lib/python3/dist-packages"
 
   cp "$QEMU_DIR/bin/qemu-system-x86_64" "$to/bin/"
+  cp "${TOOLS[@]/#/$(target_folder)/release/}" "$to/bin/"
   cp -r "$QEMU_DIR/share" "$to/"
   cp build/dpi/libaccelerator_dpi.{so,a} "$to/lib/"
   cp build/dpi/accelerator_dpi.h "$to/include/"
   cp build/sim/sort/sort "$to/simulations/"
   cp -L build/guest-plain/{vmlinuz,initramfs.cpio.gz,release} "$to/guest/"
-  strip --strip-unneeded "$to/bin/qemu-system-x86_64" "$to/lib/libaccelerator_dpi.so" \
-    "$to/simulations/sort"
+  strip --strip-unneeded "$to"/bin/* "$to/lib/libaccelerator_dpi.so" "$to/simulations/sort"
 
   copy_files "$to" README.md CHANGELOG.md LICENSES Bender.yml docs hdl ':!hdl/tests' protocol/PROTOCOL.md \
     examples scripts/{demo,vm,lib}.sh
@@ -173,6 +181,7 @@ stage() {
 
   install -m 755 scripts/package/accelerator-demo "$root/usr/bin/"
   ln -s "/$PREFIX/bin/qemu-system-x86_64" "$root/usr/bin/accelerator-qemu-system-x86_64"
+  ln -s "${TOOLS[@]/#//$PREFIX/bin/}" "$root/usr/bin/"
   ln -s "/$PREFIX/docs" "/$PREFIX/README.md" "$root/usr/share/doc/$NAME/"
   gzip -9n <CHANGELOG.md >"$root/usr/share/doc/$NAME/changelog.gz"
   local sources
@@ -189,7 +198,7 @@ stage() {
 
 # What the programs need of Debian, as its own packages say it.
 dependencies() {
-  local programs=("$WORK/root/$PREFIX/bin/qemu-system-x86_64" "$WORK/root/$PREFIX/simulations/sort"
+  local programs=("$WORK/root/$PREFIX"/bin/* "$WORK/root/$PREFIX/simulations/sort"
     "$WORK/root/$PREFIX/lib/libaccelerator_dpi.so") words=()
   mkdir -p "$WORK/shlibs/debian"
   printf '%s\n' "Source: $NAME" '' "Package: $NAME" "Architecture: $ARCHITECTURE" \
@@ -212,6 +221,7 @@ make_deb() {
   local root=$WORK/root depends
   find_qemu
   build scripts/build-dpi.sh
+  build cargo build --release --locked "${TOOLS[@]/#/--package=}"
   build scripts/build-sim.sh sort
   build scripts/build-guest.sh --out build/guest-plain
   say "making $(basename "$DEB")"
@@ -238,8 +248,9 @@ Description: PCIe card in QEMU whose logic is RTL in an HDL simulator
  .
  QEMU with the device accelerator-pcie, its firmware, the DPI library for simulators
  with its C header, the bridge in SystemVerilog with file lists and examples, a
- harness for driver tests in Python, and, for the command accelerator-demo, a
- simulation and a small guest.
+ harness for driver tests in Python, accelerator-trace and accelerator-replay,
+ which read and replay records of simulations, and, for the command
+ accelerator-demo, a simulation and a small guest.
 EOF
   find "$root" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
   # Most of it is compressed already, or programs. One thread makes the same of the same.

@@ -26,8 +26,9 @@ Makes the packages, and tests them. Needs root, and a mirror of Debian.
   wheel     tests of a driver with the wheel and the QEMU of the .deb, without a checkout
   ${RELEASES[0]}, ${RELEASES[1]}
             a minimal Debian of that release: apt installs the .deb in it, accelerator-demo
-            passes as an ordinary user in less than $LIMIT s, a script of the Python package
-            runs, nothing is left when the package is removed
+            passes as an ordinary user in less than $LIMIT s, a record of it has a page and
+            is replayed, a script of the Python package runs, nothing is left when the
+            package is removed
   image     skopeo reads the OCI image, umoci unpacks it, its demo passes
 
 Without a PART all of them, but for releases of Debian older than this one. With others than
@@ -181,6 +182,14 @@ test_release() {
   as_user "$root" python3 -c "$HARNESS" >"$OUT/harness-$release.log" 2>&1 ||
     { tail -n 40 "$OUT/harness-$release.log" >&2; die "the Python package failed in Debian $release"; }
   grep -q 'ACCEL result=PASS' "$OUT/harness-$release.log" || die "the Python package sorted nothing"
+  # A record of a run, what is made of it, and the run again without QEMU.
+  { as_user "$root" accelerator-demo --seed 1 --blocks 4 --record /home/user/record --contents \
+      --report /home/user/page.html &&
+    as_user "$root" accelerator-trace summary /home/user/record &&
+    as_user "$root" accelerator-replay /home/user/record -- /opt/accelerator-cosim/simulations/sort
+  } >"$OUT/record-$release.log" 2>&1 ||
+    { tail -n 40 "$OUT/record-$release.log" >&2; die "a record and its tools failed in Debian $release"; }
+  grep -q 'plotly.js v' "$root/home/user/page.html" || die "accelerator-demo --report wrote no page"
   as_user "$root" accelerator-qemu-system-x86_64 -device accelerator-pcie,help >"$OUT/device.log" ||
     die "the QEMU of the package has no accelerator-pcie"
   say "Debian $release: a run of the Python package"
