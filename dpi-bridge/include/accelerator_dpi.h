@@ -172,6 +172,11 @@
 #define ACC_BAR_PREFETCHABLE 2
 
 /**
+ * BAR flag: in I/O space. Refused, with what to take in its place.
+ */
+#define ACC_BAR_IO 4
+
+/**
  * Reset: function level reset.
  */
 #define ACC_RESET_FLR 1
@@ -435,9 +440,9 @@ int acc_set_id(void *h,
  * Sets a base address register. Before `acc_start`.
  *
  * `bar` 0 to 5. `size` in bytes, a power of two from 16; 0 for an absent BAR.
- * `flags`: ACC_BAR_64BIT, ACC_BAR_PREFETCHABLE. `axi_base`: AXI address that
- * offset 0 of the BAR becomes, a multiple of `size`; its 64 bits count, not
- * its sign.
+ * `flags`: ACC_BAR_64BIT, ACC_BAR_PREFETCHABLE; ACC_BAR_IO is refused.
+ * `axi_base`: AXI address that offset 0 of the BAR becomes, a multiple of
+ * `size`; its 64 bits count, not its sign.
  *
  * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`. What BARs have to
  * be to each other is checked by `acc_start`.

@@ -37,6 +37,9 @@ pub const WARN_VARIABLE: &str = "ACCELERATOR_ZMQ_WARN_MS";
 /// That time when the variable is not set.
 pub const DEFAULT_WARN_MS: u64 = 1000;
 
+/// The flag of a BAR in I/O space, which is known so that it can be refused with a reason.
+const BAR_IO: i32 = 4;
+
 /// Everything behind one handle.
 pub struct Bridge {
     name: String,
@@ -156,6 +159,14 @@ impl Bridge {
     pub fn set_bar(&mut self, bar: i32, size: i64, flags: i32, axi_base: i64) -> Result<()> {
         let config = self.setting()?;
         let index = within("bar", bar, 0, 5)? as usize;
+        if flags & BAR_IO != 0 {
+            fail!(
+                Invalid,
+                "BAR {bar} has the flag ACC_BAR_IO: I/O space is not simulated, as PCI Express \
+                 asks of no endpoint to depend on it; make it a BAR of memory of 16 bytes or \
+                 more with the same registers, which drivers map by pci_iomap() either way"
+            );
+        }
         within("flags", flags, 0, 3)?;
         let Ok(size) = u64::try_from(size) else {
             fail!(Invalid, "size of BAR {bar} is {size}, expected 0 or more");

@@ -97,6 +97,8 @@ pub const ACC_STATUS_ABORTED: c_int = 3;
 pub const ACC_BAR_64BIT: c_int = 1;
 /// BAR flag: reads have no side effects.
 pub const ACC_BAR_PREFETCHABLE: c_int = 2;
+/// BAR flag: in I/O space. Refused, with what to take in its place.
+pub const ACC_BAR_IO: c_int = 4;
 
 /// Reset: function level reset.
 pub const ACC_RESET_FLR: c_int = 1;
@@ -439,9 +441,9 @@ pub extern "C" fn acc_set_id(
 /// Sets a base address register. Before `acc_start`.
 ///
 /// `bar` 0 to 5. `size` in bytes, a power of two from 16; 0 for an absent BAR.
-/// `flags`: ACC_BAR_64BIT, ACC_BAR_PREFETCHABLE. `axi_base`: AXI address that
-/// offset 0 of the BAR becomes, a multiple of `size`; its 64 bits count, not
-/// its sign.
+/// `flags`: ACC_BAR_64BIT, ACC_BAR_PREFETCHABLE; ACC_BAR_IO is refused.
+/// `axi_base`: AXI address that offset 0 of the BAR becomes, a multiple of
+/// `size`; its 64 bits count, not its sign.
 ///
 /// Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`. What BARs have to
 /// be to each other is checked by `acc_start`.

@@ -178,7 +178,11 @@ fn arguments_out_of_range_are_named_with_their_range() {
         ("set_id 1 1 1 1 1 256", &["revision is 256", "0xff"][..]),
         ("set_bar 6 4096 0 0", &["bar is 6", "0 to 0x5"][..]),
         ("set_bar -1 4096 0 0", &["bar is -1"][..]),
-        ("set_bar 0 4096 4 0", &["flags is 4"][..]),
+        ("set_bar 0 4096 8 0", &["flags is 8"][..]),
+        (
+            "set_bar 0 4096 4 0",
+            &["BAR 0", "I/O space", "BAR of memory", "pci_iomap"][..],
+        ),
         ("set_bar 0 -4096 0 0", &["size of BAR 0 is -4096"][..]),
         ("set_msix 2049 0 0 0 0", &["vectors is 2049", "0x800"][..]),
         ("set_msix -1 0 0 0 0", &["vectors is -1"][..]),

@@ -54,8 +54,9 @@ pub const ROOT_PORT: Function = Function { bus: 0, device: 4 };
 pub const CARD: Function = Function { bus: 1, device: 0 };
 
 /// Bus address where 32-bit and non-prefetchable BARs go, 512 MiB.
-const MEMORY: u64 = 0xc000_0000;
-const MEMORY_END: u64 = 0xe000_0000;
+pub const MEMORY: u64 = 0xc000_0000;
+/// And where they end.
+pub const MEMORY_END: u64 = 0xe000_0000;
 
 /// Bus address where prefetchable 64-bit BARs go, above 4 GiB.
 const PREFETCH: u64 = 0x100_0000_0000;

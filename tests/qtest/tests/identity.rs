@@ -7,7 +7,7 @@ use accelerator_protocol::{Bar, Capability, Config, Msix};
 use accelerator_qtest::{
     machine::ok,
     pci::{self, capability, command, reg, BarSeen, MsixSeen, CARD},
-    Machine, Options,
+    Machine, Options, Scratch,
 };
 
 /// A valid configuration without BARs.
@@ -64,6 +64,49 @@ fn ids_class_and_revision() {
         assert_eq!(m.size_bar(bar), None, "BAR {bar}");
     }
     assert!(MsixSeen::find(&mut m.qemu, CARD).is_none());
+}
+
+/// Firmware finds an image that the user names, as it does on a card with a flash: it is QEMU's,
+/// and the RTL sees nothing of it.
+#[test]
+fn expansion_rom() {
+    const ROM: u16 = 0x30;
+    let folder = Scratch::new();
+    let file = folder.path("option.rom");
+    // Of an odd size. The BAR has the next power of two.
+    let image: Vec<u8> = (0..5000_u32).map(|i| (i * 7 + i / 256) as u8).collect();
+    std::fs::write(&file, &image).unwrap();
+    let mut m = Machine::start_with(
+        sample_config(0),
+        &Options {
+            properties: format!("romfile={}", file.display()),
+            ..Options::default()
+        },
+    );
+    CARD.set(&mut m.qemu, ROM, 4, 0xffff_f800);
+    assert_eq!(CARD.get(&mut m.qemu, ROM, 4), !0x1fff);
+
+    let place = (pci::MEMORY_END - 0x2000) as u32;
+    CARD.set(&mut m.qemu, ROM, 4, place | 1);
+    let found = m.qemu.read_memory(u64::from(place), image.len());
+    assert!(found == image, "the ROM is another");
+    m.expect_quiet();
+
+    // It has a switch of its own, and a function level reset uses it.
+    CARD.set(&mut m.qemu, ROM, 4, place);
+    assert_ne!(m.qemu.read_memory(u64::from(place), 16), image[..16]);
+    CARD.set(&mut m.qemu, ROM, 4, place | 1);
+    let control = CARD.expect(&mut m.qemu, capability::EXPRESS) + 8;
+    CARD.set(&mut m.qemu, control, 2, 0x8000);
+    m.settle_resets();
+    assert_eq!(CARD.get(&mut m.qemu, ROM, 4), 0);
+}
+
+#[test]
+fn no_expansion_rom() {
+    let mut m = Machine::start(sample_config(0));
+    CARD.set(&mut m.qemu, 0x30, 4, u32::MAX);
+    assert_eq!(CARD.get(&mut m.qemu, 0x30, 4), 0);
 }
 
 /// Starts a machine with these BARs and compares all six.
