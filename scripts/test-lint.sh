@@ -14,8 +14,8 @@ usage() {
   cat <<EOF
 usage: scripts/test-lint.sh
 
-Runs ruff over every Python file but those of hdl/, and mypy: strictly over the package,
-its tests, the examples and what has types, else over what goes without them.
+Runs ruff over every Python file, and mypy over those that are not in hdl/: strictly over the
+package, its tests, the examples and what has types, else over what goes without them.
 EOF
 }
 
@@ -37,9 +37,9 @@ VM_PYTHON=$PYTHON_ENV/bin/python
 python_env harness
 CACHE=$REPO_DIR/target/test/mypy
 make_folder "$CACHE"
-mapfile -t FILES < <(git ls-files -- '*.py' ':!hdl')
-
+mapfile -t FILES < <(git ls-files -- '*.py')
 "$PYTHON_ENV/bin/ruff" check --no-cache --config python/pyproject.toml "${FILES[@]}"
+mapfile -t FILES < <(git ls-files -- '*.py' ':!hdl')
 
 # check FOLDER ARG...: mypy there, where it looks for what is imported.
 check() {

@@ -60,24 +60,27 @@ class Completer:
             self.seen.append(tlp)
             size = self.sizes[tlp.bar_id]
             assert 1 << tlp.bar_aperture == size, f"aperture {tlp.bar_aperture} of BAR {tlp.bar_id}"
-            assert int(tlp.completer_id) == 0 and int(tlp.requester_id) == 0
+            assert int(tlp.completer_id) == 0
+            assert int(tlp.requester_id) == 0
             assert 1 <= tlp.length <= 3
             assert tlp.address % 4096 + 4 * tlp.length <= 4096
             offset = tlp.address % size
             if tlp.fmt_type in (TlpType.MEM_WRITE, TlpType.MEM_WRITE_64):
                 assert len(tlp.data) == 4 * tlp.length
-                enables = [tlp.first_be] + [15] * (tlp.length - 2) + [tlp.last_be] * (tlp.length > 1)
+                enables = [tlp.first_be] + [15] * (tlp.length - 2)
+                enables += [tlp.last_be] * (tlp.length > 1)
                 for i, byte in enumerate(tlp.data):
                     if enables[i // 4] >> i % 4 & 1:
                         self.memory[tlp.bar_id][offset % 8192 + i] = byte
             else:
-                assert tlp.fmt_type in (TlpType.MEM_READ, TlpType.MEM_READ_64) and not tlp.data
+                assert tlp.fmt_type in (TlpType.MEM_READ, TlpType.MEM_READ_64)
+                assert not tlp.data
                 self.waiting.append(tlp)
 
     async def _answer(self):
         while True:
             await RisingEdge(self.clock)
-            if not self.waiting or self.hold or self.shuffle and random.random() < 0.7:
+            if not self.waiting or self.hold or (self.shuffle and random.random() < 0.7):
                 continue
             at = random.randrange(len(self.waiting)) if self.shuffle else 0
             await self.complete(self.waiting.pop(at))
@@ -184,7 +187,8 @@ class Requester:
         while True:
             await RisingEdge(self.clock)
             for tag in self.told():
-                assert tag < self.tags and tag not in self.open, f"tag {tag} is told, and in use"
+                assert tag < self.tags, f"tag {tag} is told"
+                assert tag not in self.open, f"tag {tag} is told, and in use"
                 read = self.untold.pop(0)
                 read.tag = tag
                 self.open[tag] = read
@@ -201,11 +205,13 @@ class Requester:
             self.pieces += 1
             at = read.addr + len(read.data)
             left = read.length - len(read.data)
-            assert cpl.byte_count == left and cpl.lower_address == at & 0xFFF, f"{read}: {cpl!r}"
+            assert cpl.byte_count == left, f"{read}: {cpl!r}"
+            assert cpl.lower_address == at & 0xFFF, f"{read}: {cpl!r}"
             if cpl.error_code == ErrorCode.NORMAL_TERMINATION and not frame.discontinue:
                 assert cpl.status == CplStatus.SC
                 count = min(left, 4 * cpl.length - at % 4)
-                assert cpl.length == (at % 4 + count + 3) // 4 and 4 * cpl.length <= self.most
+                assert cpl.length == (at % 4 + count + 3) // 4
+                assert 4 * cpl.length <= self.most
                 assert len(cpl.data) == 4 * cpl.length
                 assert count == left or (at + count) % self.boundary == 0, f"{read}: {cpl!r}"
                 assert bool(cpl.request_completed) == (count == left)

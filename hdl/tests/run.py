@@ -40,7 +40,7 @@ def vector(width, *elements):
 
 def with_capabilities(suite, capabilities):
     """A bridge with these (id, place, body); the test finds them under "capabilities"."""
-    ids, places, bodies = zip(*capabilities)
+    ids, places, bodies = zip(*capabilities, strict=True)
     suite["parameters"] |= {
         "CapCount": len(capabilities), "CapId": vector(8, *ids), "CapOffset": vector(8, *places),
         "CapBytes": vector(8, *map(len, bodies)),
@@ -97,7 +97,8 @@ ANY_ORDER = "+accelerator_completion_seed=77"
 
 SUITES = {
     # Every width of both buses; queues of odd depth, the deepest and the shallowest; narrow
-    # addresses and wide IDs; what a board would not take told of in one; MSI alone, and beside MSI-X.
+    # addresses and wide IDs; what a board would not take told of in one; MSI alone, and beside
+    # MSI-X.
     "bridge-32-512": bridge(MmioDataWidth=32, DmaDataWidth=512, MmioAddrWidth=32, DmaAddrWidth=32,
                             MmioIdWidth=16, DmaIdWidth=16, DmaWrites=62, DmaReads=2),
     "bridge-64-128": with_capabilities(
@@ -190,7 +191,7 @@ def run(name, args):
     pathlib.Path(args.cache).mkdir(parents=True, exist_ok=True)
     build = pathlib.Path(args.cache) / f"{name}-{key.hexdigest()[:16]}"
     # One run at a time, which is over with its process.
-    lock = open(build.with_suffix(".lock"), "w")  # pylint: disable=consider-using-with
+    lock = open(build.with_suffix(".lock"), "w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX)
     if not (build / "complete").exists():
         # What an earlier run was killed in the middle of has files that only look done.
@@ -212,9 +213,10 @@ def run(name, args):
             # What nothing sets begins as anything, as registers of a chip and X do.
             # In one file: in several it needs a precompiled header, which not every pair of
             # Verilator's makefile and compiler finds.
-            build_args=["--x-initial", "unique", "--x-assign", "unique", "--assert", "-Wall", "-Wno-UNUSEDPARAM", "--no-timing", "-O3",
-                        "--output-split", "0", "-CFLAGS", "-std=gnu++20 -O1", "-LDFLAGS",
-                        "-rdynamic", *(["--trace-structs"] if args.waves else []),
+            build_args=["--x-initial", "unique", "--x-assign", "unique", "--assert", "-Wall",
+                        "-Wno-UNUSEDPARAM", "--no-timing", "-O3", "--output-split", "0",
+                        "-CFLAGS", "-std=gnu++20 -O1", "-LDFLAGS", "-rdynamic",
+                        *(["--trace-structs"] if args.waves else []),
                         str(TESTS / "standin.cpp")],
         )
         (build / "complete").touch()
@@ -246,7 +248,8 @@ def run(name, args):
             failed.append(f"{told} warnings about boards with BoardRules {board}")
     # One of the tests has each kind of stall.
     if "StallClocks" in suite["parameters"] and args.filter is None:
-        for kind in ("m_axis_rc_tready has been low for 300", "the host has not answered 1 reads for 300",
+        for kind in ("m_axis_rc_tready has been low for 300",
+                     "the host has not answered 1 reads for 300",
                      "m_axis_cq_tready has been low for 300 clocks with a request",
                      "completions wait behind a write of the guest"):
             if kind not in log.read_text():

@@ -34,7 +34,7 @@ class Config(ctypes.Structure):
     def capabilities(self):
         """Id, place and body of each, as the bridge gave them."""
         return [(head[0], head[1], bytes(body[:head[2]]))
-                for head, body in zip(self.cap_head[:self.caps], self.cap_body)]
+                for head, body in zip(self.cap_head[:self.caps], self.cap_body, strict=False)]
 
     def config_space(self):
         """What a reader of config space finds: the bytes of each capability with a place."""
@@ -97,11 +97,13 @@ class Host:
         return config
 
     def write_memory(self, addr, data):
-        assert self.base <= addr and addr + len(data) <= self.base + self.size
+        assert self.base <= addr
+        assert addr + len(data) <= self.base + self.size
         _lib.si_memory_write(addr, bytes(data), len(data))
 
     def read_memory(self, addr, length):
-        assert self.base <= addr and addr + length <= self.base + self.size
+        assert self.base <= addr
+        assert addr + length <= self.base + self.size
         data = ctypes.create_string_buffer(length)
         _lib.si_memory_read(addr, data, length)
         return data.raw

@@ -8,11 +8,29 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBurstType, AxiBus, AxiMaster, AxiResp, AxiSlave, MemoryRegion
 from cocotbext.axi.axi_channels import (
-    AxiARBus, AxiARSource, AxiAWBus, AxiAWSource, AxiBBus, AxiBSink, AxiRBus, AxiRSink, AxiWBus,
-    AxiWSource)
+    AxiARBus,
+    AxiARSource,
+    AxiAWBus,
+    AxiAWSource,
+    AxiBBus,
+    AxiBSink,
+    AxiRBus,
+    AxiRSink,
+    AxiWBus,
+    AxiWSource,
+)
 from common import PARAMETERS, clocks, pauses, random_bytes, start_clock, test
-from standin import (DELIVERED, DMA_READ, DMA_WRITE, INTX, MSIX, READ_DONE, RESET_DONE,
-                     WRITE_DONE, Host)
+from standin import (
+    DELIVERED,
+    DMA_READ,
+    DMA_WRITE,
+    INTX,
+    MSIX,
+    READ_DONE,
+    RESET_DONE,
+    WRITE_DONE,
+    Host,
+)
 
 MMIO_BYTES = PARAMETERS["MmioDataWidth"] // 8
 DMA_BYTES = PARAMETERS["DmaDataWidth"] // 8
@@ -120,7 +138,8 @@ class Bench:
         out = []
         w = iter(self.w.seen)
         for aw in self.aw.seen:
-            assert aw["burst"] == 1 and aw["id"] == 0
+            assert aw["burst"] == 1
+            assert aw["id"] == 0
             size = 1 << aw["size"]
             first = aw["addr"]
             assert first // 4096 == (first // size * size + size * (aw["len"] + 1) - 1) // 4096
@@ -141,7 +160,8 @@ class Bench:
         """Every byte address that the bridge read on m_axi, in order."""
         out = []
         for ar in self.ar.seen:
-            assert ar["burst"] == 1 and ar["id"] == 0
+            assert ar["burst"] == 1
+            assert ar["id"] == 0
             size = 1 << ar["size"]
             assert ar["addr"] % size == 0, "a read that is not aligned"
             out += range(ar["addr"], ar["addr"] + size * (ar["len"] + 1))
@@ -211,11 +231,13 @@ async def configuration(dut):
     config = host.config()
     assert list(config.ids) == [0x10EE, 0x7011, 0x10EE, 0x0007, 0x120000, 0]
     assert list(config.bar_size) == [0x1000, 0, 0, 0, 0, 0]
-    assert list(config.msix) == ([1, 1, 0, 1, 0x800] if PARAMETERS.get("MsixVectors", 1) else [0] * 5)
+    has_msix = PARAMETERS.get("MsixVectors", 1)
+    assert list(config.msix) == ([1, 1, 0, 1, 0x800] if has_msix else [0] * 5)
     assert list(config.msi) == [PARAMETERS.get("MsiVectors", 0), PARAMETERS.get("MsiMasking", 0)]
     assert list(config.link) == [3, 8]
     assert config.intx_pin == PARAMETERS.get("IntxPin", 0)
-    assert config.clock_ps == 4000 and config.started == 1
+    assert config.clock_ps == 4000
+    assert config.started == 1
     host.check()
 
 
@@ -334,7 +356,8 @@ async def stream_of_writes(dut):
             await host.quiet()
             assert bench.written() == want
             done = [r for r in host.log if r.what == WRITE_DONE][-len(tags):]
-            assert [r.tag for r in done] == tags and not any(r.status for r in done)
+            assert [r.tag for r in done] == tags
+            assert not any(r.status for r in done)
             for tag, value in reads:
                 (read,) = host.find(READ_DONE, tag)
                 assert (read.status, read.value) == (0, value)
@@ -558,7 +581,8 @@ async def strobes_with_holes(dut):
         at = 8192 * n + random.randrange(64)
         beats = []
         low = at
-        for _ in range(random.randrange(1, min(256 if n % 8 == 1 else 32, 4000 // step) + 1) if n % 3 else 1):
+        most = min(256 if n % 8 == 1 else 32, 4000 // step)
+        for _ in range(random.randrange(1, most + 1) if n % 3 else 1):
             high = low // step * step + step
             word = low // DMA_BYTES * DMA_BYTES
             mask = sum(1 << i - word for i in range(low, high))
@@ -607,7 +631,7 @@ async def every_pattern_in_a_beat(dut):
             await raw.write(BASE + n * DMA_BYTES, beats[n:n + per_burst])
 
     cocotb.start_soon(send())
-    for n in range(0, len(beats), per_burst):
+    for _ in range(0, len(beats), per_burst):
         assert await raw.response() == (0, 0)
     assert host.read_memory(BASE, host.size) == bytes(memory)
     host.check()
@@ -702,12 +726,12 @@ async def refused_bursts(dut):
     raw = RawMaster(dut)
     full = (DMA_BYTES - 1).bit_length()
     before = host.read_memory(BASE, host.size)
-    bad = [dict(addr=BASE, length=4, burst=AxiBurstType.FIXED),
-           dict(addr=BASE, length=4, burst=AxiBurstType.WRAP),
-           dict(addr=BASE + 4096 - DMA_BYTES, length=2),
-           dict(addr=BASE + 4096 - 1, length=2, size=0)]
+    bad = [{"addr": BASE, "length": 4, "burst": AxiBurstType.FIXED},
+           {"addr": BASE, "length": 4, "burst": AxiBurstType.WRAP},
+           {"addr": BASE + 4096 - DMA_BYTES, "length": 2},
+           {"addr": BASE + 4096 - 1, "length": 2, "size": 0}]
     if full < 6:
-        bad.append(dict(addr=BASE, length=2, size=full + 1))
+        bad.append({"addr": BASE, "length": 2, "size": full + 1})
     for n, case in enumerate(bad):
         addr, length = case.pop("addr"), case.pop("length")
         await raw.read(addr, length, ident=n, **case)
@@ -882,7 +906,7 @@ def traffic(host, master):
     for part in (master.write_if, master.read_if):
         part.log.setLevel("ERROR")
     tasks = [cocotb.start_soon(t()) for t in (reads, reads, writes, writes)]
-    for n in range(30):
+    for _ in range(30):
         length = random.randrange(1, 9)
         if random.randrange(2):
             host.push_write(random.randrange(200), length, random.getrandbits(8 * length))
@@ -891,8 +915,8 @@ def traffic(host, master):
     return tasks
 
 
-ROUGH = dict(delay_max=60, reorder=1, again_percent=10)
-SMOOTH = dict(delay_max=0, reorder=0, again_percent=0)
+ROUGH = {"delay_max": 60, "reorder": 1, "again_percent": 10}
+SMOOTH = {"delay_max": 0, "reorder": 0, "again_percent": 0}
 
 
 async def works(host, bench, master):
@@ -945,7 +969,8 @@ async def link_down_in_full_flight(dut):
     for _ in range(8):
         host.set(**ROUGH)
         bench.stall_slave(40)
-        tasks = [cocotb.start_soon(master.read(BASE + 8192 * n, random.randrange(1, min(LONG, 4096))))
+        longest = min(LONG, 4096)
+        tasks = [cocotb.start_soon(master.read(BASE + 8192 * n, random.randrange(1, longest)))
                  for n in range(12)]
         tasks += [cocotb.start_soon(master.write(BASE + 8192 * n,
                                                  random_bytes(
@@ -1060,7 +1085,8 @@ async def aresetn_with_full_windows(dut):
             else:
                 host.push_read(8 * n, 4)
         await clocks(dut, 20 * most + 100)
-        assert host.outstanding()[3] == 0 and not answers(host)
+        assert host.outstanding()[3] == 0
+        assert not answers(host)
         dut.aresetn.value = 0
         await clocks(dut, 4)
         assert list(answers(host).values()) == [1] * most
@@ -1089,7 +1115,7 @@ def function(dut):
 @test()
 async def config_space_is_shown(dut):
     """The cfg_ ports follow what the guest sets, through resets and the loss of the link."""
-    host, bench = await start(dut)
+    host, _ = await start(dut)
     assert function(dut) == (0xC0, 0, 128, 512, 0, 1, 1, 1, 0)
     for bit in range(9):
         state = (1 << bit, 3 * (bit & 1), 128 << bit % 6, 4096 >> bit % 6, 0xA5A5 >> bit,

@@ -4,10 +4,9 @@ the host and its netdev."""
 
 import functools
 
+import common
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
-
-import common
 from common import PARAMETERS, clocks, pauses, random_bytes, start_clock
 from standin import Host
 
@@ -65,7 +64,8 @@ async def both_ways(dut, many, stall, **settings):
         assert bytes((await sink.recv()).tdata) == frame
     assert await drained(host, len(up)) == up
     await clocks(dut, 50)
-    assert sink.empty() and host.nic_take() is None
+    assert sink.empty()
+    assert host.nic_take() is None
     host.check()
 
 
@@ -121,7 +121,8 @@ async def nothing_is_sent_without_room(dut):
         source.send_nowait(AxiStreamFrame(frame))
     await clocks(dut, 8 * 106 // BEAT + 300)
     assert host.nic_counts().sent == 3
-    assert int(dut.s_axis_tvalid.value) and not int(dut.s_axis_tready.value)
+    assert int(dut.s_axis_tvalid.value)
+    assert not int(dut.s_axis_tready.value)
     assert [host.nic_take() for _ in range(3)] == frames[:3]
     assert await drained(host, 3) == frames[3:]
     host.check()
@@ -166,7 +167,8 @@ async def keep_and_last(dut):
             if int(dut.m_axis_tlast.value):
                 break
             assert bytes_ == BEAT
-        assert got == frame and beats == -(-length // BEAT)
+        assert got == frame
+        assert beats == -(-length // BEAT)
         assert bytes((await sink.recv()).tdata) == frame
     host.check()
 
@@ -174,17 +176,21 @@ async def keep_and_last(dut):
 @test()
 async def link_and_address(dut):
     host, _, _ = await start(dut)
-    assert not int(dut.link_up.value) and int(dut.mac.value) == 0
+    assert not int(dut.link_up.value)
+    assert int(dut.mac.value) == 0
     host.nic_link(True, 0x525400123456)
     await clocks(dut, 3)
-    assert int(dut.link_up.value) and int(dut.mac.value) == 0x525400123456
+    assert int(dut.link_up.value)
+    assert int(dut.mac.value) == 0x525400123456
     dut.aresetn.value = 0
     await clocks(dut, 3)
-    assert int(dut.link_up.value) and int(dut.mac.value) == 0x525400123456
+    assert int(dut.link_up.value)
+    assert int(dut.mac.value) == 0x525400123456
     dut.aresetn.value = 1
     host.nic_link(False, 0x525400123457)
     await clocks(dut, 3)
-    assert not int(dut.link_up.value) and int(dut.mac.value) == 0x525400123457
+    assert not int(dut.link_up.value)
+    assert int(dut.mac.value) == 0x525400123457
     for up in (0, 1, 0, 1):
         dut.link_i.value = up
         await clocks(dut, 3)

@@ -37,8 +37,8 @@ CODES = {128: 0, 256: 1, 512: 2, 1024: 3, 2048: 4, 4096: 5}
 INPUTS = ("s_axis_cc_tvalid", "s_axis_rq_tvalid", "m_axis_cq_tready", "m_axis_rc_tready",
           "cfg_interrupt_int", "cfg_interrupt_msi_int", "cfg_interrupt_msix_int",
           "cfg_interrupt_msix_vec_pending", "cfg_mgmt_read", "cfg_mgmt_write", "cfg_flr_done",
-          "cfg_msg_transmit", "cfg_power_state_change_ack", "cfg_fc_sel", "cfg_interrupt_msi_select",
-          "cfg_mgmt_function_number", "cfg_mgmt_addr")
+          "cfg_msg_transmit", "cfg_power_state_change_ack", "cfg_fc_sel",
+          "cfg_interrupt_msi_select", "cfg_mgmt_function_number", "cfg_mgmt_addr")
 
 
 class Bench:
@@ -109,8 +109,8 @@ async def start(dut, *, payload=256, read_request=512, flags=MEMORY | MASTER | M
 
 @test(skip="StallClocks" not in PARAMETERS)
 async def stalls(dut):
-    """What nothing moves for is told; run.py looks for it in the log. First of all, since such lines
-    are limited and other tests wait for long, too."""
+    """What nothing moves for is told; run.py looks for it in the log. First of all, since such
+    lines are limited and other tests wait for long, too."""
     host, bench = await start(dut)
     host.set(hold=1)
     read = await bench.requester.ask(BASE, 4)
@@ -138,9 +138,12 @@ async def configuration(dut):
     assert list(config.ids) == [0x10EE, 0x9038, 0x10EE, 0x0007, 0x058000, 0]
     assert list(config.bar_size) == [SIZES.get(bar, 0) for bar in range(6)]
     assert list(config.bar_flags) == [0, 0, 0, 0, 3, 0]
-    assert config.msix[0] == MSIX_VECTORS and config.msi[0] == MSI_VECTORS
-    assert list(config.link) == [3, 8] and config.intx_pin == PIN
-    assert int(dut.user_lnk_up.value) == 1 and int(dut.phy_rdy_out.value) == 1
+    assert config.msix[0] == MSIX_VECTORS
+    assert config.msi[0] == MSI_VECTORS
+    assert list(config.link) == [3, 8]
+    assert config.intx_pin == PIN
+    assert int(dut.user_lnk_up.value) == 1
+    assert int(dut.phy_rdy_out.value) == 1
     host.check()
 
 
@@ -169,7 +172,8 @@ async def guest_accesses(dut):
     async def answered():
         for tag, value in reads:
             (done,) = await host.until(lambda t=tag: host.find(READ_DONE, t))
-            assert done.status == 0 and done.value == value
+            assert done.status == 0
+            assert done.value == value
         reads.clear()
 
     for stall, shuffle in ((0, False), (60, True), (30, False)):
@@ -228,7 +232,8 @@ async def address_and_credits(dut):
     tag = host.push_read(0xFFC, 8, bar=2)
     await bench.pulse("pcie_cq_np_req")
     await bench.clocks(50)
-    assert len(bench.completer.seen) == 5 and not host.find(READ_DONE, tag)
+    assert len(bench.completer.seen) == 5
+    assert not host.find(READ_DONE, tag)
     await bench.pulse("pcie_cq_np_req")
     await host.until(lambda: host.find(READ_DONE, tag))
     dut.pcie_cq_np_req.value = 2
@@ -294,11 +299,13 @@ async def completions_that_fail(dut):
     right, cpl.tag = cpl.tag, 77
     await bench.streams.cc.send(cpl.pack_us_cc())
     await bench.clocks(30)
-    assert errors == [0b10101] and not host.find(READ_DONE, tag)
+    assert errors == [0b10101]
+    assert not host.find(READ_DONE, tag)
     cpl.tag = right
     await bench.streams.cc.send(cpl.pack_us_cc())
     (done,) = await host.until(lambda: host.find(READ_DONE, tag))
-    assert done.status == 0 and done.value == want
+    assert done.status == 0
+    assert done.value == want
     host.check()
 
 
@@ -352,7 +359,8 @@ async def traffic(dut):
     await host.quiet()
     await bench.clocks(20)
     assert host.read_memory(BASE + half, half) == bytes(shadow)
-    assert done > REQUESTS // 3 and bench.requester.pieces >= done
+    assert done > REQUESTS // 3
+    assert bench.requester.pieces >= done
     dut._log.info("%d requests, %d completions", REQUESTS, bench.requester.pieces)
     host.check()
 
@@ -374,14 +382,15 @@ async def every_length_and_alignment(dut):
             where += 1024
             if where > 0x80000:
                 where = 0x10000
-            read, offset, addr = reads.pop()
+            read, begin, addr = reads.pop()
             await read.done.wait()
-            assert read.data == data[0x100 + offset:0x100 + offset + length]
+            assert read.data == data[0x100 + begin:0x100 + begin + length]
             await host.quiet()
             got = host.read_memory(BASE + addr - 8, length + 16)
             assert got[8:8 + length] == data[:length], f"{length} at {addr:#x}"
             host.write_memory(BASE + addr - 8, bytes(length + 16))
-            assert got[:8] == bytes(8) and got[8 + length:] == bytes(8)
+            assert got[:8] == bytes(8)
+            assert got[8 + length:] == bytes(8)
     for length in (4096, 4095, 4093, 2048, 1):
         assert await bench.requester.read(BASE, length) == data[:length]
     assert await bench.requester.read(BASE + 4095, 1) == data[4095:4096]
@@ -467,14 +476,16 @@ async def refused_requests(dut):
     await bench.streams.rq.wait()
     await bench.clocks(30)
     # Two that end in one beat are one error.
-    assert set(errors) == {0b10100} and (len(errors) == 13 or PARAMETERS.get("RqStraddle"))
+    assert set(errors) == {0b10100}
+    assert (len(errors) == 13 or PARAMETERS.get("RqStraddle"))
     errors.clear()
     for addr, length in ((BASE, 260), (BASE + 0xFFC, 8), (BASE + 0xF80, 256)):
         read = await requester.ask(addr, length)
         await read.done.wait()
         assert read.code == ErrorCode.TIMEOUT
     await bench.clocks(5)
-    assert set(errors) == {0b10100} and (len(errors) == 3 or PARAMETERS.get("RqStraddle"))
+    assert set(errors) == {0b10100}
+    assert (len(errors) == 3 or PARAMETERS.get("RqStraddle"))
     # All of that has left nothing behind.
     await host.quiet()
     assert host.read_memory(BASE, 8192) == bytes(8192)
@@ -509,7 +520,8 @@ async def all_tags(dut):
     host.write_memory(BASE, bytes(range(256)) * 16)
     assert int(dut.pcie_rq_tag_av.value) == 15
     reads = [await bench.requester.ask(BASE + n, 8) for n in range(256)]
-    assert not bench.requester.free and not any(r.done.is_set() for r in reads)
+    assert not bench.requester.free
+    assert not any(r.done.is_set() for r in reads)
     await host.until(lambda: int(dut.pcie_rq_tag_av.value) == 0)
     for n, read in enumerate(reads):
         await read.done.wait()
@@ -543,7 +555,8 @@ async def tags_of_the_block(dut):
     await host.until(lambda: len(requester.open) == 32)
     await requester.write(BASE + 0x1000, b"behind")
     await bench.clocks(200)
-    assert len(requester.untold) == 1 and not host.find(DMA_WRITE)
+    assert len(requester.untold) == 1
+    assert not host.find(DMA_WRITE)
     assert int(dut.pcie_rq_tag_av.value) == 0
     for n, read in enumerate(reads):
         await read.done.wait()
@@ -594,7 +607,8 @@ async def a_read_does_not_overtake(dut):
     await bench.clocks(20)
     read = await bench.requester.ask(BASE, 8)
     await bench.clocks(100)
-    assert not read.done.is_set() and not bench.completer.seen
+    assert not read.done.is_set()
+    assert not bench.completer.seen
     bench.streams.cq.pause = False
     await read.done.wait()
     assert len(bench.completer.seen) == 1
@@ -672,15 +686,19 @@ async def intx(dut):
 @test()
 async def status(dut):
     host, bench = await start(dut, payload=512, read_request=1024)
-    assert int(dut.cfg_max_payload.value) == 2 and int(dut.cfg_max_read_req.value) == 3
+    assert int(dut.cfg_max_payload.value) == 2
+    assert int(dut.cfg_max_read_req.value) == 3
     assert int(dut.cfg_function_status.value) == 6
     assert int(dut.cfg_function_power_state.value) == 1
-    assert int(dut.cfg_current_speed.value) == 2 and int(dut.cfg_negotiated_width.value) == 3
-    assert int(dut.cfg_phy_link_status.value) == 3 and int(dut.cfg_phy_link_down.value) == 0
+    assert int(dut.cfg_current_speed.value) == 2
+    assert int(dut.cfg_negotiated_width.value) == 3
+    assert int(dut.cfg_phy_link_status.value) == 3
+    assert int(dut.cfg_phy_link_down.value) == 0
     assert int(dut.cfg_ltssm_state.value) == 0x10
     assert int(dut.cfg_bus_number.value) == 0x42
     assert int(dut.cfg_rcb_status.value) == int(RCB == 128)
-    assert int(dut.cfg_fc_ph.value) == 0x40 and int(dut.cfg_fc_npd.value) == 0x400
+    assert int(dut.cfg_fc_ph.value) == 0x40
+    assert int(dut.cfg_fc_npd.value) == 0x400
 
     async def register(number):
         dut.cfg_mgmt_addr.value = number
@@ -797,7 +815,8 @@ async def function_level_reset(dut):
     await read.done.wait()
     assert read.code == ErrorCode.FLR
     await bench.clocks(300)
-    assert not host.find(RESET_DONE) and int(dut.user_reset.value) == 0
+    assert not host.find(RESET_DONE)
+    assert int(dut.user_reset.value) == 0
     await bench.pulse("cfg_flr_done")
     await host.until(lambda: host.find(RESET_DONE))
     await bench.clocks(2)
@@ -818,7 +837,8 @@ async def link_lost_and_found(dut):
     for read in reads:
         await read.done.wait()
         assert read.code == ErrorCode.TIMEOUT
-    assert int(dut.user_lnk_up.value) == 0 and int(dut.user_reset.value) == 0
+    assert int(dut.user_lnk_up.value) == 0
+    assert int(dut.user_reset.value) == 0
     read = await bench.requester.ask(BASE, 4)
     await read.done.wait()
     assert read.code == ErrorCode.TIMEOUT

@@ -12,8 +12,21 @@ from cocotbext.axi import AxiStreamBus
 from cocotbext.pcie.core import RootComplex
 from cocotbext.pcie.xilinx.us import UltraScalePlusPcieDevice
 from common import pauses, test
-from test_sort import (BASE_HI, BASE_LO, BLOCKS, CONTROL, DONE, ERR_INFO, FAILED, IRQ_ENABLE, IRQS,
-                       LOG2, STATUS, TAIL, random_keys)
+from test_sort import (
+    BASE_HI,
+    BASE_LO,
+    BLOCKS,
+    CONTROL,
+    DONE,
+    ERR_INFO,
+    FAILED,
+    IRQ_ENABLE,
+    IRQS,
+    LOG2,
+    STATUS,
+    TAIL,
+    random_keys,
+)
 
 
 class Bench:

@@ -40,7 +40,8 @@ async def config_space(dut):
     host = await start(dut)
     assert await host.read(CFG, 8) == 0x101_0000_40C0
     for n in range(30):
-        host.push_function(n, 3 * (n & 1), 128 << n % 6, 4096 >> n % 6, n << 8, 1 + n % 6, 1 << n % 6)
+        host.push_function(n, 3 * (n & 1), 128 << n % 6, 4096 >> n % 6, n << 8, 1 + n % 6,
+                           1 << n % 6)
         assert await host.read(CFG, 4) == (
             n << 24 | (5 - n % 6) << 13 | n % 6 << 10 | 3 * (n & 1) << 8 | n)
         assert await host.read(CFG + 4, 4) == 1 << n % 6 + 8 | 1 + n % 6
@@ -140,7 +141,8 @@ async def rounds(dut, control, **settings):
         seen = done
         memory = host.read_memory(BASE + 0x40, 8 * words)
         numbers = {int.from_bytes(memory[i:i + 4], "little") for i in range(0, 8 * words, 4)}
-        assert len(numbers) == 1 and min(numbers) >= done, f"{numbers} after {done}"
+        assert len(numbers) == 1, f"{numbers} after {done}"
+        assert min(numbers) >= done, f"{numbers} after {done}"
     assert await host.read(LIT_ROUNDS, 4) == 100
     await host.quiet()
     return host

@@ -45,9 +45,9 @@ async def bytes_of_every_access(dut):
             data = host.random.getrandbits(8 * length)
             host.push_write(0x10 + offset, length, data)
             model[offset:offset + length] = data.to_bytes(length, "little")
-            offset = host.random.randrange(128 - length)
-            want = int.from_bytes(model[offset:offset + length], "little")
-            assert await host.read(0x10 + offset, length) == want
+            other = host.random.randrange(128 - length)
+            want = int.from_bytes(model[other:other + length], "little")
+            assert await host.read(0x10 + other, length) == want
     await host.write(0x4, 4, 0x11223344)
     await host.write(0x5, 1, 0xAA)
     await host.write(0x6, 2, 0xBBCC)

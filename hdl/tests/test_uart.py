@@ -73,7 +73,8 @@ async def editing(dut):
 async def guest_and_monitor_share_the_registers(dut):
     host, monitor = await start(dut)
     config = host.config()
-    assert list(config.ids)[:2] == [0x10EE, 0x7012] and config.ids[4] == 0x078000
+    assert list(config.ids)[:2] == [0x10EE, 0x7012]
+    assert config.ids[4] == 0x078000
     await monitor.shows(BANNER)
     assert await host.read(0, 4) == int.from_bytes(b"UART", "little")
     await host.write(0x20, 4, 0x11223344)

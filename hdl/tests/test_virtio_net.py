@@ -159,7 +159,7 @@ class Card:
         """Lengths of up to `most` parts."""
         rng = self.host.random
         cuts = sorted(rng.sample(range(1, length), min(rng.randrange(most), length - 1)))
-        return [b - a for a, b in zip([0, *cuts], [*cuts, length])]
+        return [b - a for a, b in zip([0, *cuts], [*cuts, length], strict=True)]
 
     def give(self, length=1526, most=1):
         """A receive buffer."""
@@ -209,7 +209,7 @@ class Card:
         assert got == [down]
         await self.host.until(lambda: self.host.nic_counts().sent, text="the frame sent")
         assert self.host.nic_take() == up
-        await self.host.until(lambda: self.tx.collect(), text="the chain")
+        await self.host.until(self.tx.collect, text="the chain")
 
 
 async def start(dut, link=True, **settings):
@@ -228,9 +228,12 @@ async def identity(dut):
     assert list(config.ids) == [0x1AF4, 0x1041, 0x1AF4, 0x1100, 0x020000, 1]
     caps = {}
     for cap_id, place, body in config.capabilities():
-        assert cap_id == 9 and place == 0
+        assert cap_id == 9
+        assert place == 0
         length, kind, bar, _, _, offset, size = struct.unpack_from("<BBBBHII", body)
-        assert length == len(body) + 2 and bar == 0 and offset + size <= config.bar_size[0]
+        assert length == len(body) + 2
+        assert bar == 0
+        assert offset + size <= config.bar_size[0]
         caps[kind] = (offset, size, body[14:])
     assert caps == {1: (0, 0x1000, b""), 2: (0x3000, 0x1000, b"\4\0\0\0"),
                     3: (0x1000, 0x1000, b""), 4: (0x2000, 0x1000, b"")}
@@ -280,7 +283,8 @@ async def negotiation_and_registers(dut):
     await card.reset()
     assert await host.read(CFG_VEC, 2) == NO_VECTOR
     host.push_write(Q_SEL, 2, 1)
-    assert await host.read(Q_ENABLE, 2) == 0 and await host.read(Q_SIZE, 2) == 256
+    assert await host.read(Q_ENABLE, 2) == 0
+    assert await host.read(Q_SIZE, 2) == 256
     assert await host.read(Q_DESC, 8) == 0
     host.check()
 
@@ -321,7 +325,9 @@ async def traffic(dut, frames, size, most, longest=1514, **settings):
         if kick:
             card.tx.kick()
         await clocks(dut, rng.randrange(1, 60))
-    assert received == down and sent == up and returned == up
+    assert received == down
+    assert sent == up
+    assert returned == up
     assert await host.read(STATUS, 1) == ACK | DRIVER | FEATURES_OK | DRIVER_OK
     await host.quiet()
     assert {r.tag for r in host.find(MSIX)} == {1, 2}

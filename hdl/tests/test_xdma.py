@@ -10,11 +10,76 @@ import cocotbext.axi.axi_slave as slave_model
 from cocotb.clock import Clock
 from cocotb.handle import Immediate
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import (AxiBus, AxiLiteBus, AxiLiteSlave, AxiResp, AxiSlave, AxiStreamBus,
-                           AxiStreamFrame, AxiStreamSink, AxiStreamSource, MemoryRegion)
+from cocotbext.axi import (
+    AxiBus,
+    AxiLiteBus,
+    AxiLiteSlave,
+    AxiResp,
+    AxiSlave,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+    MemoryRegion,
+)
 from common import PARAMETERS, pauses, random_bytes, test
 from standin import DMA_READ, DMA_WRITE, INTX, MSIX, Host
-from xdma_host import *  # pylint: disable=wildcard-import,unused-wildcard-import
+from xdma_host import (
+    ADJACENT,
+    ALIGN,
+    ALIGNMENTS,
+    BUSY,
+    C2H,
+    C2H_SG,
+    CARD_READ_DECODE,
+    CARD_READ_SLAVE,
+    CARD_WRITE_DECODE,
+    CARD_WRITE_SLAVE,
+    COMPLETED,
+    CONFIG,
+    CONTROL,
+    CONTROL_CLEAR,
+    CONTROL_SET,
+    CREDITS,
+    D_COMPLETED,
+    D_EOP,
+    D_STOP,
+    DESC_COMPLETED,
+    DESC_ERROR,
+    DESC_UNSUPPORTED,
+    FIRST_HIGH,
+    FIRST_LOW,
+    H2C,
+    H2C_SG,
+    IDLE,
+    IRQ,
+    LENGTH,
+    LOG_ALL,
+    MAGIC,
+    MASK,
+    MASK_CLEAR,
+    MASK_SET,
+    NO_META,
+    NON_INC,
+    PERF,
+    PERF_BEATS,
+    PERF_CLOCKS,
+    POLL_HIGH,
+    POLL_LOW,
+    POLL_MODE,
+    READ_ERROR,
+    RUN,
+    SGDMA,
+    STATUS,
+    STATUS_CLEAR,
+    STOPPED,
+    UNSUPPORTED,
+    WRITE_ERROR,
+    Allocator,
+    Channel,
+    descriptor,
+    write_list,
+)
 
 WORD = PARAMETERS["DataWidth"] // 8
 H2CS = PARAMETERS.get("H2cChannels", 1)
@@ -193,7 +258,8 @@ async def configuration(dut):
     assert list(config.msix) == [32, DMA_BAR, 0x8000, DMA_BAR, 0x8FE0]
     assert list(config.link) == [3, 8]
     assert config.intx_pin == PIN
-    assert int(dut.user_lnk_up.value) == 1 and int(dut.msi_enable.value) == 0
+    assert int(dut.user_lnk_up.value) == 1
+    assert int(dut.msi_enable.value) == 0
     host.check()
 
 
@@ -325,10 +391,11 @@ async def every_register(dut):
     for addr, value in values.items():
         if addr & 0xFF in (PERF_CLOCKS, PERF_CLOCKS + 4) and addr < IRQ:
             continue
+        want = value
         if addr & 0xFF == ALIGNMENTS and addr < IRQ:
             unit = WORD if values[addr - ALIGNMENTS + CONTROL] & NON_INC else 1
-            value = unit << 16 | unit << 8 | 64
-        assert await bench.reg(addr) == value, f"{addr:#x} after a write"
+            want = unit << 16 | unit << 8 | 64
+        assert await bench.reg(addr) == want, f"{addr:#x} after a write"
     # Bytes, halves, and two at once.
     for addr in (H2C + POLL_LOW, C2H + POLL_HIGH, H2C_SG + FIRST_LOW):
         data = random.getrandbits(32)
@@ -349,7 +416,8 @@ async def every_register(dut):
             bench.set_reg(addr + 4, data)
             value |= data & bits[addr]
             assert await bench.reg(addr) == value, f"{addr:#x} after set"
-            assert await bench.reg(addr + 4) == value and await bench.reg(addr + 8) == value
+            assert await bench.reg(addr + 4) == value
+            assert await bench.reg(addr + 8) == value
             data = random.getrandbits(32)
             bench.set_reg(addr + 8, data)
             value &= ~data
@@ -382,7 +450,8 @@ async def config_block(dut):
     assert await bench.reg(CONFIG + 0x44) == 0x22
     host.push_function(2)
     await host.quiet()
-    assert await bench.reg(CONFIG + 0x14) == 0 and int(dut.msix_enable.value) == 0
+    assert await bench.reg(CONFIG + 0x14) == 0
+    assert int(dut.msix_enable.value) == 0
     host.check()
 
 
@@ -527,7 +596,7 @@ async def all_channels_at_once(dut):
     memory = bytearray(bench.memory.get(0, CARD_BYTES))
     lists = []
     for channel, moves in jobs["h2c"] + jobs["c2h"]:
-        for length, src, dst, _ in moves:
+        for length, src, _, _ in moves:
             if not channel.c2h:
                 host.write_memory(src, host.random.randbytes(length))
         lists.append((channel, write_list(host, bench.alloc, moves, rng=bench.rng)))
@@ -732,9 +801,11 @@ async def run_is_cleared(dut):
         await bench.clocks(wait)
         status = await channel.stop()
         done = await channel.read(COMPLETED)
-        assert status == IDLE and done < 60, f"{status:#x}, {done} completed"
+        assert status == IDLE, f"{status:#x}, {done} completed"
+        assert done < 60, f"{status:#x}, {done} completed"
         assert bench.memory.get(0, 0x8000) == (b"\x77" * 512 * done).ljust(0x8000, b"\0")
-        assert await channel.read(STATUS_CLEAR) == IDLE and await channel.read(STATUS) == 0
+        assert await channel.read(STATUS_CLEAR) == IDLE
+        assert await channel.read(STATUS) == 0
     # Set anew while the old list is at work: from the first one on.
     channel.start(*first)
     await bench.clocks(500)
@@ -744,7 +815,8 @@ async def run_is_cleared(dut):
     assert await channel.read(COMPLETED) == 60
     # After the end of a list nothing goes on, with Run still set.
     await bench.clocks(500)
-    assert await channel.read(COMPLETED) == 60 and await channel.read(CONTROL) & RUN
+    assert await channel.read(COMPLETED) == 60
+    assert await channel.read(CONTROL) & RUN
     # Without ie_idle_stopped nobody is told.
     await channel.stop()
     channel.start(*first, LOG_ALL & ~IDLE)
@@ -785,14 +857,15 @@ async def halt_and_credits(dut):
         bench.set_reg(SGDMA + 0x24, 1 << bit)
         channel.start(*first)
         total = 0
-        for credits in (1, 2, 13, 5):
+        for given in (1, 2, 13, 5):
             await bench.clocks(1500)
             assert await channel.read(COMPLETED) == total
             assert await channel.read_list(CREDITS) == 0
-            channel.write_list(CREDITS, credits)
-            total += credits
+            channel.write_list(CREDITS, given)
+            total += given
         await bench.clocks(1500)
-        assert await channel.read(COMPLETED) == total and await channel.read(STATUS) == BUSY
+        assert await channel.read(COMPLETED) == total
+        assert await channel.read(STATUS) == BUSY
         channel.write_list(CREDITS, 1000)
         assert await channel.idle() == STOPPED
         assert await channel.read(COMPLETED) == 40
@@ -806,7 +879,8 @@ async def halt_and_credits(dut):
         reads = len(host.find(DMA_READ))
         channel.start(*first)
         await bench.clocks(400)
-        assert await channel.read(STATUS) == BUSY and len(host.find(DMA_READ)) == reads
+        assert await channel.read(STATUS) == BUSY
+        assert len(host.find(DMA_READ)) == reads
         bench.set_reg(SGDMA + 0x18, 1 << bit)
         assert await channel.idle() == STOPPED
         assert await channel.read(COMPLETED) == 40
@@ -827,7 +901,8 @@ async def endless_list(dut):
     await bench.clocks(4000)
     status = await channel.stop()
     done = await channel.read(COMPLETED)
-    assert status == IDLE | DESC_COMPLETED and done > 20, f"{status:#x}, {done}"
+    assert status == IDLE | DESC_COMPLETED, f"{status:#x}, {done}"
+    assert done > 20, f"{status:#x}, {done}"
     host.check()
 
 
@@ -915,9 +990,11 @@ async def channel_interrupts(dut):
                 (interrupt,) = [i for i, r in enumerate(host.log) if r is host.find(MSIX)[-1]]
                 assert writes[-1] < interrupt
             bit = 1 << vector
-            assert await bench.reg(IRQ + 0x44) == bit and await bench.reg(IRQ + 0x4C) == bit
+            assert await bench.reg(IRQ + 0x44) == bit
+            assert await bench.reg(IRQ + 0x4C) == bit
             assert await channel.read(STATUS_CLEAR) == STOPPED
-            assert await bench.reg(IRQ + 0x44) == 0 and await bench.reg(IRQ + 0x4C) == 0
+            assert await bench.reg(IRQ + 0x44) == 0
+            assert await bench.reg(IRQ + 0x4C) == 0
             await channel.stop()
             await channel.read(STATUS_CLEAR)
             await host.quiet()
@@ -1051,7 +1128,8 @@ async def user_interrupts(dut):
     before = len(host.find(MSIX))
     dut.usr_irq_req.value = 1
     await not_acknowledged(bench)
-    assert await bench.reg(IRQ + 0x40) == 0 and len(host.find(MSIX)) == before
+    assert await bench.reg(IRQ + 0x40) == 0
+    assert len(host.find(MSIX)) == before
     bench.set_reg(IRQ + 0x08, 1)
     await host.until(lambda: len(host.find(MSIX)) == before + 1)
     # And so does what comes before the guest has enabled MSI-X.
@@ -1155,7 +1233,7 @@ async def c2h_stream(dut):
         await source.send(AxiStreamFrame(one))
     assert await channel.idle(20000) == STOPPED
     await host.quiet()
-    for n, ((piece, eop), (_, _, dst, _)) in enumerate(zip(pieces, moves)):
+    for n, ((piece, eop), (_, _, dst, _)) in enumerate(zip(pieces, moves, strict=True)):
         assert metas(host, results, n + 1)[n] == (0x52B4 << 16 | int(eop), len(piece)), n
         assert host.read_memory(results + 32 * n + 8, 24) == b"\xCC" * 24
         assert host.read_memory(dst, size) == piece + b"\xEE" * (size - len(piece)), n
@@ -1276,7 +1354,8 @@ async def function_reset_at_any_time(dut):
         host.push_reset()
         for channel in bench.h2c + bench.c2h:
             assert await channel.read(CONTROL) == 0
-            assert await channel.read(STATUS) == 0 and await channel.read(COMPLETED) == 0
+            assert await channel.read(STATUS) == 0
+            assert await channel.read(COMPLETED) == 0
         # What the model of the card has begun is over as well.
         await host.quiet()
     for channel in bench.h2c + bench.c2h:

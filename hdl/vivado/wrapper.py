@@ -73,8 +73,8 @@ def number(text):
 
 def parameters(lines):
     for text, comment in statements(lines):
-        match = re.fullmatch(r"parameter (string|int unsigned|bit (?:\[[^]]*\])+)\s+(\w+)\s*=\s*(.*)",
-                             text)
+        match = re.fullmatch(
+            r"parameter (string|int unsigned|bit (?:\[[^]]*\])+)\s+(\w+)\s*=\s*(.*)", text)
         if not match:
             fail(f"'{text}' is no parameter that is understood")
         kind, name, value = match.groups()
@@ -149,7 +149,8 @@ def main():
     pathlib.Path(sys.argv[2]).write_text("\n".join(out) + "\n")
 
     if len(sys.argv) == 4:
-        quote = lambda t: "{" + str(t).replace("{", "(").replace("}", ")") + "}"
+        def quote(t):
+            return "{" + str(t).replace("{", "(").replace("}", ")") + "}"
         pathlib.Path(sys.argv[3]).write_text("".join(
             f"{p[0]} {p[1]} {p[2]} {quote(p[4])} {quote(p[5])}\n" for p in found))
 

@@ -6,10 +6,10 @@ usage: elaborate.py [NAME...]
        elaborate.py --analyse TOP FILE...
 
 Every example under the test bench, every supported width of the bridge, and the parts for
-Vivado: no error and no warning, its analysis of who drives what included, and nothing in the imports that
-Vivado's simulator does not take. A line for each; the last is: N passed, N failed. NAMEs choose by
-their beginning. --scan tells only what is wrong with the constructs in a file, --analyse tells
-only whether a design is taken.
+Vivado: no error and no warning, its analysis of who drives what included, and nothing in the
+imports that Vivado's simulator does not take. A line for each; the last is: N passed, N failed.
+NAMEs choose by their beginning. --scan tells only what is wrong with the constructs in a file,
+--analyse tells only whether a design is taken.
 """
 
 import pathlib
@@ -19,7 +19,6 @@ import sys
 import tempfile
 
 from pyslang.driver import Driver
-
 from writers import Writers
 
 HDL = pathlib.Path(__file__).resolve().parents[2]
@@ -200,8 +199,8 @@ def run(everything):
         print(f"{'ok' if good else 'FAILED'}: slang: {name}", flush=True)
         passed, failed = passed + good, failed + (not good)
     if not names:
-        files = sorted(f for pattern in ("rtl/*.sv", "sim/*.sv", "examples/*/*.sv", "vivado/**/*.*v")
-                       for f in HDL.glob(pattern))
+        patterns = ("rtl/*.sv", "sim/*.sv", "examples/*/*.sv", "vivado/**/*.*v")
+        files = sorted(f for pattern in patterns for f in HDL.glob(pattern))
         wrong = [line for file in files for line in scan(file)]
         print(*wrong, sep="\n", end="\n" if wrong else "")
         print(f"{'FAILED' if wrong else 'ok'}: constructs in {len(files)} files", flush=True)

@@ -61,7 +61,8 @@ class Writers:
                 case ast.UnaryExpression() if node.op in STEPS:
                     add(node.operand)
                 case ast.CallExpression() if not node.isSystemCall:
-                    for argument, formal in zip(node.arguments, node.subroutine.arguments):
+                    for argument, formal in zip(node.arguments, node.subroutine.arguments,
+                                                strict=False):
                         if formal.direction == ast.ArgumentDirection.Ref:
                             add(argument)
                     found.update(self.by_task(node.subroutine))
