@@ -33,6 +33,8 @@ pub struct End {
     done: usize,
     /// Parts of a message that is not whole yet.
     begun: Vec<u8>,
+    /// What was told of the crowd last.
+    told: u64,
 }
 
 /// Looks for messages from any thread.
@@ -62,6 +64,7 @@ impl End {
             rest: Vec::new(),
             done: 0,
             begun: Vec::new(),
+            told: 0,
         }
     }
 
@@ -197,6 +200,20 @@ impl End {
     /// Whether all was received that was sent when [`Self::sent_so_far`] gave `position`.
     pub fn has_received(&self, position: u64) -> bool {
         self.receive.has_read(position)
+    }
+
+    /// Tells the other end how many like it this one has to do with: advice, which may be
+    /// told again and again.
+    pub fn tell_crowd(&mut self, crowd: u64) {
+        if self.told != crowd {
+            self.told = crowd;
+            self.send.tell_crowd(crowd);
+        }
+    }
+
+    /// What the other end has said so; 0 if nothing.
+    pub fn crowd(&self) -> u64 {
+        self.receive.crowd()
     }
 
     /// Whether there is nothing to receive.

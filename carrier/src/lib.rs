@@ -15,7 +15,8 @@
 //! * [`end`](mod@end) is what a process uses: both rings and the bell;
 //! * [`permit`] is the permission to use the host's memory without asking, which the host
 //!   takes back; [`reach`] is what the device does with it, and [`copy`](mod@copy) how;
-//! * [`patience`] is how long it is worth while to look before one sleeps.
+//! * [`patience`] is how long it is worth while to look before one sleeps, [`courtesy`] how
+//!   others get to run meanwhile where there are too few processors.
 //!
 //! Beside that, what both processes need whatever carries their messages:
 //!
@@ -34,6 +35,8 @@ pub mod ring;
 
 #[cfg(not(loom))]
 pub mod copy;
+#[cfg(not(loom))]
+pub mod courtesy;
 #[cfg(not(loom))]
 pub mod end;
 #[cfg(not(loom))]

@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! [`Lines`], four cache lines with one word each, and the data, a power of two of words. A
+//! [`Lines`], five cache lines with one word each, and the data, a power of two of words. A
 //! message is written as one part or several, each a word with its length in bytes (bit 63
 //! tells that another part follows) and its bytes, filled up to a whole word. Positions count
 //! words since the beginning and never turn back.
@@ -49,6 +49,9 @@ pub struct Lines {
     sleeps: Line,
     /// The producer waits until something is read.
     waits: Line,
+    /// Advice of the producer: how many threads like the consumer it has to do with. Not known
+    /// if 0.
+    crowd: Line,
 }
 
 impl Lines {
@@ -204,6 +207,11 @@ impl<M: Memory> Producer<M> {
         Ok(true)
     }
 
+    /// Tells the other side how many like it there are.
+    pub fn tell_crowd(&self, crowd: u64) {
+        self.memory.lines().crowd.0.store(crowd, Ordering::Relaxed);
+    }
+
     /// After something was pushed: whether the other side sleeps and has to be woken. Says so
     /// once for each sleep.
     pub fn must_wake(&self) -> bool {
@@ -329,6 +337,11 @@ impl<M: Memory> Consumer<M> {
         } else {
             Popped::Last
         })
+    }
+
+    /// How many like this one the other side says that it has to do with.
+    pub fn crowd(&self) -> u64 {
+        self.memory.lines().crowd.0.load(Ordering::Relaxed)
     }
 
     /// After something was popped: whether the other side waits for room and has to be

@@ -215,7 +215,7 @@ impl Connection {
         }
         let mut patience = self.patience.clone();
         let mut looked = Ok(false);
-        patience.look(|| {
+        patience.look(1, || {
             // It may be asked again after it was there.
             if matches!(looked, Ok(false)) {
                 looked = self.receive();

@@ -15,6 +15,7 @@ use log::error;
 
 use super::{
     descriptors::{drain, epoll, signal, ALL, END, LATE, MEMORY, WAKE},
+    memory::simulators,
     serving::{Served, BATCH},
     Link, Shared,
 };
@@ -124,7 +125,7 @@ impl Link {
         if let Some(look) = look {
             // Nobody else looks.
             let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-            if patience.look(|| look.may_have()) {
+            if patience.look(simulators(), || look.may_have()) {
                 return MEMORY;
             }
         }

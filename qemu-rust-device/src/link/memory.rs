@@ -8,7 +8,10 @@ use std::{
     fmt, io,
     ops::Deref,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    sync::Arc,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
     time::{Duration, Instant},
 };
 
@@ -48,6 +51,31 @@ pub enum Wanted {
 /// a debugger stops with the others.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// Sessions of this process that go through shared memory, each with a simulator that looks for
+/// what comes.
+static SIMULATORS: AtomicU64 = AtomicU64::new(0);
+
+/// How many simulators look for what this process sends.
+pub(super) fn simulators() -> u64 {
+    SIMULATORS.load(Ordering::Relaxed)
+}
+
+/// One of them.
+struct Simulator(());
+
+impl Simulator {
+    fn new() -> Self {
+        SIMULATORS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        SIMULATORS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What carries the frames of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Carrier {
@@ -86,6 +114,8 @@ pub(super) struct Memory {
     ready: Option<(Box<End>, Arc<Segment>)>,
     /// The session goes through it.
     end: Option<Box<End>>,
+    /// And so its simulator is one of those that look.
+    simulator: Option<Simulator>,
     /// Messages that found no room.
     backlog: VecDeque<Vec<u8>>,
     /// The other end of the bell is closed.
@@ -167,6 +197,7 @@ impl Memory {
     /// Sends, or keeps for later. `None` if the session goes through the socket.
     pub(super) fn send(&mut self, message: &[u8]) -> Option<Result<(), Broken>> {
         let end = self.end.as_mut()?;
+        end.tell_crowd(simulators());
         if self.backlog.is_empty() {
             match end.send(message) {
                 Ok(true) if end.rest() == 0 => return Some(Ok(())),
@@ -349,6 +380,7 @@ impl Link {
     pub(super) fn switch(&self, shared: &mut Shared) {
         if let Some((end, segment)) = shared.memory.ready.take() {
             shared.memory.end = Some(end);
+            shared.memory.simulator = Some(Simulator::new());
             self.begin_gate(shared, &segment);
         }
         let text = if shared.memory.is_used() {
