@@ -581,7 +581,9 @@ int acc_set_faults(void *h,
 
 /**
  * Takes in what the host sent and says what comes next. To be called at every
- * clock; costs a few nanoseconds and makes no system call if nothing is there.
+ * clock; costs a few nanoseconds and makes no system call if nothing is there,
+ * but lets others run for a while after the host was heard of where there are
+ * too few processors for all.
  *
  * `ready`: which events can be taken, the sum of ACC_READY_ values. RESET,
  * LINK_UP and LINK_DOWN always can. Among the others the ordering rules of PCI

@@ -362,12 +362,15 @@ impl Bridge {
 
     /// `acc_stat`.
     pub fn stat(&self, which: i32) -> Result<u64> {
+        if which == Stat::Transaction as i32 {
+            return Ok(self.words.transaction.load(Ordering::Relaxed));
+        }
         match usize::try_from(which).ok().and_then(|i| self.stats.get(i)) {
             Some(&value) => Ok(value),
             None => fail!(
                 Invalid,
                 "which is {which}, expected 0 to {}",
-                self.stats.len() - 1
+                Stat::Transaction as i32
             ),
         }
     }
@@ -386,6 +389,8 @@ impl Bridge {
             warn: self.warn,
             attention: &self.words.attention,
             timing: &self.words.timing,
+            rests: &self.words.rests,
+            transaction: &self.words.transaction,
             observer: self.observer.as_mut(),
         };
         let result = f(run, &mut context);
@@ -500,7 +505,7 @@ impl Bridge {
 
 impl Behind for Bridge {
     const WHAT: &'static str = "bridge";
-    const KIND: usize = 0;
+    const KIND: usize = 3;
 
     fn endpoint(&self) -> &str {
         &self.endpoint

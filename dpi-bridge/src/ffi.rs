@@ -20,6 +20,7 @@ use crate::{
     error::{fail, within, Code, Error, Result},
     logger,
     registry::{self, Behind, Left},
+    run::Stat,
     security::Security,
     vfio,
     words::Words,
@@ -617,7 +618,9 @@ pub unsafe extern "C" fn acc_set_faults(h: *mut c_void, file: *const c_char) -> 
 }
 
 /// Takes in what the host sent and says what comes next. To be called at every
-/// clock; costs a few nanoseconds and makes no system call if nothing is there.
+/// clock; costs a few nanoseconds and makes no system call if nothing is there,
+/// but lets others run for a while after the host was heard of where there are
+/// too few processors for all.
 ///
 /// `ready`: which events can be taken, the sum of ACC_READY_ values. RESET,
 /// LINK_UP and LINK_DOWN always can. Among the others the ordering rules of PCI
@@ -633,6 +636,16 @@ pub unsafe extern "C" fn acc_set_faults(h: *mut c_void, file: *const c_char) -> 
 #[no_mangle]
 pub extern "C" fn acc_poll(h: *mut c_void, ready: c_int) -> c_int {
     if registry::quiet::<Bridge>(h) {
+        return ACC_EVENT_NONE;
+    }
+    poll_on(h, ready)
+}
+
+/// Out of line, so that a poll with nothing to do keeps no registers for it.
+#[cold]
+#[inline(never)]
+fn poll_on(h: *mut c_void, ready: c_int) -> c_int {
+    if registry::rests::<Bridge>(h, ready as u32) {
         return ACC_EVENT_NONE;
     }
     call(h, "acc_poll", |b| b.poll(ready).map(|event| event as c_int))
@@ -996,6 +1009,12 @@ pub unsafe extern "C" fn acc_get_link(h: *mut c_void, up: *mut c_int) -> c_int {
 /// Returns it, or -ACC_EINVAL.
 #[no_mangle]
 pub extern "C" fn acc_stat(h: *mut c_void, which: c_int) -> c_longlong {
+    // Asked with each transaction, by bridges that put it into waveforms.
+    if which == Stat::Transaction as c_int {
+        if let Some(number) = registry::transaction::<Bridge>(h) {
+            return c_longlong::try_from(number).unwrap_or(c_longlong::MAX);
+        }
+    }
     barrier("acc_stat", || {
         registry::with(h, "acc_stat", |b: &mut Bridge| {
             b.stat(which)

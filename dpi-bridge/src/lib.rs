@@ -20,7 +20,8 @@
 //! * [`vfio`] serves a QEMU without our device, through a [`pipe`] with an [`eventfd`] each way;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
 //!   of one that has a path;
-//! * [`tries`] is when the simulator's thread looks at the socket itself;
+//! * [`tries`] is when the simulator's thread looks at the socket itself, [`turns`] when it lets
+//!   others run;
 //! * [`security`] is who may connect;
 //! * `faults` reads the plan of what is to go wrong;
 //! * [`record`] writes down what crosses, where the user wants that;
@@ -55,6 +56,7 @@ pub mod security;
 mod socket_file;
 mod transport;
 pub mod tries;
+pub mod turns;
 pub mod uart;
 pub mod vfio;
 pub mod watcher;

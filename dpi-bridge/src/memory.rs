@@ -196,6 +196,19 @@ impl Memory {
         matches!(self.state, State::Attached(_))
     }
 
+    /// How many simulators the host says that it has to do with; 0 if it says nothing.
+    pub fn crowd(&self) -> u64 {
+        match &self.state {
+            State::Attached(attached) => attached.end.crowd(),
+            _ => 0,
+        }
+    }
+
+    /// Whether there is something to receive.
+    pub fn has_message(&self) -> bool {
+        matches!(&self.state, State::Attached(attached) if !attached.end.is_empty())
+    }
+
     /// Whether part of a message waits for room.
     pub fn has_rest(&self) -> bool {
         matches!(&self.state, State::Attached(attached) if attached.end.rest() != 0)

@@ -120,6 +120,14 @@ impl<T> Queue<T> {
         self.queues.iter().all(VecDeque::is_empty)
     }
 
+    /// Whether writes wait, and nothing else.
+    pub fn has_only_writes(&self) -> bool {
+        let waits = |kind: Kind| !self.queues[kind as usize].is_empty();
+        Kind::ALL
+            .into_iter()
+            .all(|kind| waits(kind) == (kind == Kind::Write))
+    }
+
     /// Whether an event of this kind waits.
     pub fn has(&self, kind: Kind) -> bool {
         self.head(kind).is_some()

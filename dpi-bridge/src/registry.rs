@@ -29,7 +29,7 @@ pub trait Behind: Any + Send + Sized {
     /// Its name, for messages.
     const WHAT: &'static str;
 
-    /// Its number in handles, below 4, which no other has.
+    /// Its number in handles, 1 to 3, which no other has.
     const KIND: usize;
 
     /// Where QEMU connects to.
@@ -143,7 +143,30 @@ fn find(handle: *mut c_void) -> Option<(&'static Slot, usize)> {
 /// Whether a bridge, which a `T` is, has nothing at all to do.
 #[inline]
 pub fn quiet<T: Behind>(handle: *mut c_void) -> bool {
-    find(handle).is_some_and(|(slot, kind)| is_kind::<T>(kind) && slot.words.quiet())
+    // At each clock: as [`find`], but a number beyond the slots is that of another slot here,
+    // which has another generation. That of a bridge is not 0, which is that of nothing.
+    let number = handle as usize;
+    let generation = number >> SLOT_BITS;
+    let slot = &SLOTS[number.wrapping_sub(1) % MAX_BRIDGES];
+    is_kind::<T>(generation)
+        && slot.generation.load(Ordering::Acquire) == generation
+        && slot.words.quiet()
+}
+
+/// Whether a bridge, which a `T` is, has nothing for RTL that is ready for this, and need not
+/// look for more now.
+#[inline]
+pub fn rests<T: Behind>(handle: *mut c_void, ready: u32) -> bool {
+    find(handle).is_some_and(|(slot, kind)| is_kind::<T>(kind) && slot.words.rests(ready))
+}
+
+/// The number of the transaction that the RTL of a bridge, which a `T` is, has fetched or begun
+/// last.
+#[inline]
+pub fn transaction<T: Behind>(handle: *mut c_void) -> Option<u64> {
+    find(handle)
+        .filter(|(_, kind)| is_kind::<T>(*kind))
+        .map(|(slot, _)| slot.words.transaction.load(Ordering::Relaxed))
 }
 
 /// What the poll of a channel returns if it has nothing to do.
@@ -200,7 +223,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> String {
 ///
 /// `Code::Again` if all slots are taken, or the error of `make`.
 pub fn open<T: Behind>(make: impl FnOnce(&'static Words) -> Result<T>) -> Result<*mut c_void> {
-    const { assert!(T::KIND < 1 << KIND_BITS) };
+    const { assert!(T::KIND != 0 && T::KIND < 1 << KIND_BITS) };
     let free = |slot: &&Slot| {
         slot.taken
             .compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed)
@@ -415,7 +438,7 @@ mod tests {
     struct Thing<const KIND: usize>;
 
     impl<const KIND: usize> Behind for Thing<KIND> {
-        const WHAT: &'static str = ["bridge", "NIC channel"][KIND];
+        const WHAT: &'static str = ["bridge", "NIC channel"][KIND - 1];
         const KIND: usize = KIND;
 
         fn endpoint(&self) -> &str {
@@ -429,8 +452,8 @@ mod tests {
         fn close(self) {}
     }
 
-    type Bridge = Thing<0>;
-    type Nic = Thing<1>;
+    type Bridge = Thing<1>;
+    type Nic = Thing<2>;
 
     fn bridge(_: &'static Words) -> Result<Bridge> {
         Ok(Thing)

@@ -20,7 +20,7 @@ mod rtl;
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,8 +39,9 @@ use crate::{
     record::Observer,
     transport::{Sent, Transport, CLOSE_LIMIT, GATHER},
     tries::Tries,
+    turns::Turns,
     watcher::Waiting,
-    words::{Timing, LOCAL, PEER_GONE, SOCKET},
+    words::{Timing, CROWDED, LOCAL, PEER_GONE, SOCKET},
 };
 
 /// Bytes of one DMA request. An AXI burst never crosses a 4 KiB boundary.
@@ -51,6 +52,10 @@ pub const MAX_DMA_BYTES: u32 = 4096;
 /// the next.
 const REPORT_WRITES: u32 = 64;
 const REPORT_POLLS: u32 = 16;
+
+/// While there are only writes for the RTL, so many polls in which it takes none need not look
+/// for more: what comes behind a write waits for it, but for what may pass it.
+const RESTS: u32 = 4;
 
 /// A DMA request is sent at once, unless at least so many are under way. Then up
 /// to so many requests, and about so many bytes of them, share a message, which
@@ -120,12 +125,13 @@ pub enum Stat {
     Sessions = 5,
     /// Polls that received or handed out something.
     BusyPolls = 6,
-    /// Number of the transaction that the RTL has fetched or begun last.
+    /// Number of the transaction that the RTL has fetched or begun last. It is in
+    /// [`Words`](crate::words::Words), and no counter.
     Transaction = 7,
 }
 
-/// How many there are.
-pub const STATS: usize = 8;
+/// How many counters there are.
+pub const STATS: usize = Stat::Transaction as usize;
 
 /// An MMIO request, as the RTL sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +252,16 @@ struct Candidate {
     probe: Instant,
 }
 
+/// What is waited for longest, of each kind: numbers of transactions, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Oldest {
+    read: Option<u64>,
+    write: Option<u64>,
+    dma: Option<u64>,
+    reset: Option<(u32, Instant)>,
+    host: Option<Instant>,
+}
+
 /// Events about the link as a whole, in the order in which they are told. All
 /// else that waits came after them.
 #[derive(Debug, Default)]
@@ -307,6 +323,8 @@ pub struct Run {
     /// Writes that are done and not reported, and polls since the last.
     held_writes: u32,
     held_polls: u32,
+    /// Polls that were given rest by the last call.
+    rested: u32,
     /// In the order in which they were requested.
     dma: Vec<Dma>,
     /// DMA reads that were carried out here: their tags, and what has to be received of the
@@ -321,6 +339,9 @@ pub struct Run {
     out: Vec<u8>,
     held: Held,
     tries: Tries,
+    turns: Turns,
+    /// What the watcher was told of.
+    oldest: Oldest,
     /// Clocks from one TIME to the next, while the host wants to know.
     time_clocks: u64,
     /// Nothing before there is a plan of faults.
@@ -342,6 +363,10 @@ pub struct Context<'a> {
     pub attention: &'static AtomicU32,
     /// The simulated time.
     pub timing: &'static Timing,
+    /// Polls that need not look for more while the RTL takes no write.
+    pub rests: &'static AtomicU32,
+    /// The number of the transaction that the RTL has fetched or begun last.
+    pub transaction: &'static AtomicU64,
     /// Who writes down what crosses, if anybody does.
     pub observer: Option<&'a mut Observer>,
 }
@@ -352,8 +377,8 @@ impl Context<'_> {
     }
 
     /// The RTL has fetched or begun this transaction.
-    fn at(&mut self, number: u64) {
-        self.stats[Stat::Transaction as usize] = number;
+    fn at(&self, number: u64) {
+        self.transaction.store(number, Ordering::Relaxed);
     }
 
     /// Has it written down, where there is a record.
@@ -387,6 +412,7 @@ impl Run {
             writes: VecDeque::new(),
             held_writes: 0,
             held_polls: 0,
+            rested: 0,
             dma: Vec::with_capacity(MAX_DMA),
             done_here: VecDeque::new(),
             assembly: None,
@@ -399,6 +425,8 @@ impl Run {
                 since: Instant::now(),
             },
             tries: Tries::default(),
+            turns: Turns::default(),
+            oldest: Oldest::default(),
             time_clocks: 0,
             faults: None,
             limits: Limits::default(),
@@ -435,42 +463,61 @@ impl Run {
         self.transport.close();
     }
 
+    /// What is waited for longest.
+    fn oldest(&self) -> Oldest {
+        let waiting = |d: &&Dma| matches!(d.state, DmaState::Waiting);
+        Oldest {
+            read: self.reads.first().map(|r| r.mmio.number),
+            write: self.writes.front().map(|w| w.mmio.number),
+            dma: self.dma.iter().find(waiting).map(|d| d.number),
+            reset: self.in_reset,
+            host: self.peer.as_ref().and_then(|p| p.backlog_since),
+        }
+    }
+
+    /// Tells the watcher what that is.
+    fn tell_waits(&mut self) {
+        let dma = self
+            .dma
+            .iter()
+            .find(|d| matches!(d.state, DmaState::Waiting));
+        let waits = [
+            self.reads.first().map(|r| {
+                let Mmio { tag, addr, len, .. } = r.mmio;
+                (Waiting::Read { tag, addr, len }, r.since)
+            }),
+            self.writes.front().map(|w| {
+                let Mmio { tag, addr, len, .. } = w.mmio;
+                (Waiting::Write { tag, addr, len }, w.since)
+            }),
+            dma.map(|d| {
+                (
+                    Waiting::Dma {
+                        tag: d.tag,
+                        write: d.write,
+                        addr: d.addr,
+                        bytes: d.bytes,
+                    },
+                    d.since,
+                )
+            }),
+            self.in_reset
+                .map(|(tag, since)| (Waiting::Reset { tag }, since)),
+            self.peer
+                .as_ref()
+                .and_then(|p| p.backlog_since)
+                .map(|since| (Waiting::Host, since)),
+        ];
+        self.transport.watcher().waits(waits);
+    }
+
     /// Tells the watcher what is waited for, and the next poll whether it has
     /// work.
     pub fn publish(&mut self, c: &Context<'_>) {
-        if c.warn.is_some() {
-            let dma = self
-                .dma
-                .iter()
-                .find(|d| matches!(d.state, DmaState::Waiting));
-            let waits = [
-                self.reads.first().map(|r| {
-                    let Mmio { tag, addr, len, .. } = r.mmio;
-                    (Waiting::Read { tag, addr, len }, r.since)
-                }),
-                self.writes.front().map(|w| {
-                    let Mmio { tag, addr, len, .. } = w.mmio;
-                    (Waiting::Write { tag, addr, len }, w.since)
-                }),
-                dma.map(|d| {
-                    (
-                        Waiting::Dma {
-                            tag: d.tag,
-                            write: d.write,
-                            addr: d.addr,
-                            bytes: d.bytes,
-                        },
-                        d.since,
-                    )
-                }),
-                self.in_reset
-                    .map(|(tag, since)| (Waiting::Reset { tag }, since)),
-                self.peer
-                    .as_ref()
-                    .and_then(|p| p.backlog_since)
-                    .map(|since| (Waiting::Host, since)),
-            ];
-            self.transport.watcher().waits(waits);
+        let oldest = self.oldest();
+        if c.warn.is_some() && self.oldest != oldest {
+            self.oldest = oldest;
+            self.tell_waits();
         }
         let work = self.lost
             || !self.tries.watched()
@@ -485,13 +532,49 @@ impl Run {
             || self.memory.has_rest()
             || !self.done_here.is_empty()
             || self.has_faults_to_do();
-        let known = c.attention.load(Ordering::Relaxed) & LOCAL != 0;
-        if work != known {
-            if work {
-                c.attention.fetch_or(LOCAL, Ordering::AcqRel);
-            } else {
-                c.attention.fetch_and(!LOCAL, Ordering::AcqRel);
+        let known = c.attention.load(Ordering::Relaxed);
+        let rests = self.rests();
+        self.rested = rests;
+        c.rests.store(rests, Ordering::Relaxed);
+        for (bit, now) in [(LOCAL, work), (CROWDED, self.turns.on())] {
+            if now != (known & bit != 0) {
+                if now {
+                    c.attention.fetch_or(bit, Ordering::AcqRel);
+                } else {
+                    c.attention.fetch_and(!bit, Ordering::AcqRel);
+                }
             }
+        }
+    }
+
+    /// How many polls need not look for more while the RTL takes no write.
+    fn rests(&self) -> u32 {
+        let only_writes = self.queue.has_only_writes()
+            && self.memory.is_attached()
+            && self.tries.watched()
+            && self.out.is_empty()
+            && !(self.lost || self.control.down || self.control.up)
+            && self.control.reset.is_none()
+            && self.in_reset.is_none()
+            && !self.reset_goes_on()
+            && self.candidate.is_none()
+            && self.done_here.is_empty()
+            && self.faults.is_none();
+        if only_writes {
+            RESTS
+        } else {
+            0
+        }
+    }
+
+    /// Lets others run, if they want to and there is nothing to do.
+    fn take_turns(&mut self) {
+        if self.turns.on()
+            && self.writes.is_empty()
+            && !self.is_busy()
+            && !self.memory.has_message()
+        {
+            self.turns.give_way();
         }
     }
 
@@ -504,6 +587,7 @@ impl Run {
         self.transport.watcher().polled();
         self.announced = None;
         self.function_wanted(ready);
+        self.take_turns();
         let received = self.service(c)?;
         if self.faults.is_some() {
             self.faults_due(c)?;
@@ -511,7 +595,8 @@ impl Run {
         self.tell_intx();
         self.tell_time(c);
         if self.session.unreported() {
-            self.held_polls += 1;
+            let rested = self.rested.saturating_sub(c.rests.load(Ordering::Relaxed));
+            self.held_polls += 1 + rested;
             if self.held_polls >= REPORT_POLLS {
                 self.session.report_writes(&mut self.out);
             }
@@ -590,6 +675,9 @@ impl Run {
         let hint = attention & PEER_GONE != 0;
         let busy = self.is_busy();
         let mut received = self.receive_memory(MESSAGES_PER_POLL, c);
+        if received {
+            self.turns.heard(self.memory.crowd());
+        }
         if flagged || hint || self.lost || self.tries.due(busy) {
             let (count, drained) = self.receive(c)?;
             received |= count != 0;

@@ -13,6 +13,8 @@ use std::{
 
 use accelerator_carrier::segment::Window;
 
+use crate::order::READY_WRITE;
+
 /// Attention: the ROUTER socket has something to process.
 pub const SOCKET: u32 = 1;
 /// Attention: a connection was lost, the peer may be gone.
@@ -23,6 +25,9 @@ pub const LOCAL: u32 = 4;
 pub const TIMED: u32 = 8;
 /// There is a record: polls are counted. Set for as long as the bridge or channel is there.
 pub const COUNTED: u32 = 16;
+
+/// A poll with nothing to do lets others run: there are too few processors.
+pub const CROWDED: u32 = 32;
 
 /// Bits that are no work.
 const COUNTING: u32 = TIMED | COUNTED;
@@ -82,6 +87,11 @@ pub struct Words {
     pub status: AtomicU32,
     /// Of a bridge: the simulated time, if the host wants to know it.
     pub timing: Timing,
+    /// Of a bridge that has nothing but writes for the RTL: polls that need not look for more
+    /// while it takes none.
+    pub rests: AtomicU32,
+    /// Of a bridge: the number of the transaction that the RTL has fetched or begun last.
+    pub transaction: AtomicU64,
     /// A poll has come that did not take the fast path.
     pub polled: AtomicBool,
     /// Of a bridge: where shared memory is while a session goes through it. There for good
@@ -102,6 +112,8 @@ impl Words {
             attention: AtomicU32::new(0),
             status: AtomicU32::new(0),
             timing: Timing::new(),
+            rests: AtomicU32::new(0),
+            transaction: AtomicU64::new(0),
             polled: AtomicBool::new(false),
             window: OnceLock::new(),
         }
@@ -128,6 +140,21 @@ impl Words {
         attention & !COUNTING == 0
             && !(attention & TIMED != 0 && self.timing.is_due())
             && !self.has_memory()
+    }
+
+    /// Whether a bridge that is not quiet has nothing for the RTL all the same: this poll need
+    /// not look for more. Only the thread that polls calls it.
+    #[inline]
+    pub fn rests(&self, ready: u32) -> bool {
+        let left = self.rests.load(Ordering::Relaxed);
+        if left == 0
+            || ready & READY_WRITE != 0
+            || self.attention.load(Ordering::Acquire) & !(LOCAL | COUNTED) != 0
+        {
+            return false;
+        }
+        self.rests.store(left - 1, Ordering::Relaxed);
+        true
     }
 
     /// Whether a channel has nothing to do, the same for its poll.
@@ -157,7 +184,7 @@ impl Words {
 
     /// Whether there is something for the next poll. For a simulator that is about to sleep.
     pub fn woken(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) & !COUNTING != 0 || self.has_memory()
+        self.attention.load(Ordering::SeqCst) & !(COUNTING | CROWDED) != 0 || self.has_memory()
     }
 
     /// As of a slot in which nothing ever was, but for an empty window. Whoever was there
@@ -165,6 +192,8 @@ impl Words {
     pub fn reset(&self) {
         self.attention.store(0, Ordering::Release);
         self.status.store(0, Ordering::Release);
+        self.rests.store(0, Ordering::Release);
+        self.transaction.store(0, Ordering::Release);
         self.polled.store(false, Ordering::Release);
         self.timing.reset();
     }
@@ -220,6 +249,26 @@ mod tests {
         words.reset();
         assert!(words.quiet() && words.idle());
         assert_eq!(words.timing.clocks(), 0);
+    }
+
+    #[test]
+    fn a_few_polls_rest_while_the_rtl_takes_no_write() {
+        let words = Words::new();
+        let other = !READY_WRITE;
+        assert!(!words.rests(other));
+        words.attention.store(LOCAL | COUNTED, Ordering::Release);
+        words.rests.store(3, Ordering::Release);
+        assert!(!words.rests(READY_WRITE));
+        assert!(words.rests(other) && words.rests(0));
+        for bit in [SOCKET, PEER_GONE, TIMED, CROWDED] {
+            words.attention.store(LOCAL | bit, Ordering::Release);
+            assert!(!words.rests(other), "{bit}");
+        }
+        words.attention.store(LOCAL, Ordering::Release);
+        assert!(words.rests(other) && !words.rests(other));
+        words.rests.store(3, Ordering::Release);
+        words.reset();
+        assert!(!words.rests(other));
     }
 
     #[test]
