@@ -18,6 +18,11 @@
 //!   client computes, as with a vCPU that spins.
 //! * `link KIND`: the device's link against the DPI library, which a loop
 //!   polls in place of a simulator: MMIO reads, and posted writes in a long run.
+//! * `rtl PROGRAM N`: the device's links, in shared memory, against N simulators of
+//!   `hdl/bench`, told to sleep, from one thread: reads of all of them in turn, and posted
+//!   writes to the first. What is left of a figure of the guest without QEMU.
+//! * `turns N`: the floor of that: N threads on one CPU that look at a word each and yield, and
+//!   one on another CPU that writes these in turn and looks for the answers.
 //! * `nic OURS THEIRS`, `serial PATH`: see `wire.rs`. The sockets are those of a
 //!   QEMU that somebody else starts.
 //!
@@ -32,7 +37,10 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitCode, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -70,6 +78,21 @@ impl Server {
                 .stdin(Stdio::piped())
                 .spawn()?,
         ))
+    }
+}
+
+impl Server {
+    /// Ends a simulator as its user does.
+    fn end(mut self) -> Result<(), Failure> {
+        let pid = libc::pid_t::try_from(self.0.id())?;
+        // SAFETY: no memory is involved, and the process was not waited for.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        let status = self.0.wait()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("the simulator ended with {status}").into())
+        }
     }
 }
 
@@ -412,12 +435,15 @@ impl Root for Nobody {
     }
 }
 
-fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
-    let folder = Folder::new()?;
-    let endpoint = folder.endpoint(kind)?;
-    let _server = Server::start(&["link-server", &endpoint])?;
-    let link = Link::new(
-        Settings {
+/// A link to whoever is at this endpoint, and its thread, which QEMU has too.
+struct Linked {
+    link: Arc<Link>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Linked {
+    fn new(endpoint: String, shared_memory: Wanted) -> Result<Self, Failure> {
+        let settings = Settings {
             name: "bench".into(),
             endpoint,
             keys: None,
@@ -425,33 +451,36 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             posted_writes: true,
             completion_timeout: Some(Duration::from_secs(30)),
             other_timeout: Duration::from_secs(1),
-            shared_memory: if kind == "shm" {
-                Wanted::On
-            } else {
-                Wanted::Off
-            },
+            shared_memory,
             look: Duration::from_micros(50),
             warn_after: Duration::from_secs(5),
-        },
-        Box::new(Nobody),
-    )?;
-    let config = link.handshake(Duration::from_secs(30))?;
-    link.accept(config);
-    // What the link's thread does in QEMU.
-    let server = {
-        let link = link.clone();
-        thread::spawn(move || {
-            while link.wait_ready() {
-                link.service();
-            }
-        })
-    };
-    measure(&format!("link_{kind}_read"), repeats, count, || {
-        black_box(link.read(0, 0, 4));
-        Ok(())
-    })?;
+        };
+        let link = Link::new(settings, Box::new(Nobody))?;
+        let config = link.handshake(Duration::from_secs(30))?;
+        link.accept(config);
+        let thread = {
+            let link = link.clone();
+            thread::spawn(move || {
+                while link.wait_ready() {
+                    link.service();
+                }
+            })
+        };
+        Ok(Self { link, thread })
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        self.link.close();
+        Ok(self
+            .thread
+            .join()
+            .map_err(|_| "the link's thread panicked")?)
+    }
+}
+
+/// Posted writes to a register that keeps what is written, in a long run.
+fn writes(name: &str, link: &Link, repeats: usize, n: usize) -> Result<(), Failure> {
     for repeat in 0..repeats {
-        let n = count * 20;
         let begin = Instant::now();
         for i in 0..n {
             link.write(0, 8, 8, i as u64);
@@ -460,13 +489,122 @@ fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
             return Err("the last write did not arrive".into());
         }
         println!(
-            "link_{kind}_writes_per_s repeat={repeat} n={n} value={:.0}",
+            "{name} repeat={repeat} n={n} value={:.0}",
             n as f64 / begin.elapsed().as_secs_f64()
         );
     }
-    link.close();
-    server.join().map_err(|_| "the link's thread panicked")?;
     Ok(())
+}
+
+fn link(kind: &str, repeats: usize, count: usize) -> Result<(), Failure> {
+    let folder = Folder::new()?;
+    let endpoint = folder.endpoint(kind)?;
+    let _server = Server::start(&["link-server", &endpoint])?;
+    let shared_memory = if kind == "shm" {
+        Wanted::On
+    } else {
+        Wanted::Off
+    };
+    let linked = Linked::new(endpoint, shared_memory)?;
+    let link = &linked.link;
+    measure(&format!("link_{kind}_read"), repeats, count, || {
+        black_box(link.read(0, 0, 4));
+        Ok(())
+    })?;
+    writes(
+        &format!("link_{kind}_writes_per_s"),
+        link,
+        repeats,
+        count * 20,
+    )?;
+    linked.close()
+}
+
+/// Simulators of hdl/bench, each behind a link.
+fn rtl(program: &str, n: usize, repeats: usize, count: usize) -> Result<(), Failure> {
+    const SCRATCH: u64 = 0x8;
+    const CLOCKS: u64 = 0x10;
+    let folder = Folder::new()?;
+    let mut servers = Vec::new();
+    let mut cards = Vec::new();
+    for i in 0..n {
+        let endpoint = format!("ipc://{}", folder.0.join(format!("card{i}")).display());
+        let child = Command::new(program)
+            .arg(format!("+accelerator_endpoint={endpoint}"))
+            .arg("+accelerator_idle=1000")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        servers.push(Server(child));
+        cards.push(Linked::new(endpoint, Wanted::On)?);
+    }
+    let mut turn = (0..n).cycle();
+    measure(&format!("rtl{n}_read"), repeats, count, || {
+        let i = turn.next().unwrap_or(0);
+        black_box(cards[i].link.read(0, SCRATCH, 4));
+        Ok(())
+    })?;
+    let link = &cards[0].link;
+    let name = format!("rtl{n}_writes_per_s");
+    for repeat in 0..repeats {
+        let (begin, clocks) = (Instant::now(), link.read(0, CLOCKS, 8));
+        writes(&name, link, 1, count * 20)?;
+        // Those of the reads count, too; they are few.
+        let clocks = link.read(0, CLOCKS, 8) - clocks;
+        println!(
+            "rtl{n}_clocks_per_write repeat={repeat} n={} value={:.3}",
+            count * 20,
+            clocks as f64 / (count * 20) as f64
+        );
+        println!(
+            "rtl{n}_ns_per_clock repeat={repeat} n={clocks} value={:.1}",
+            begin.elapsed().as_secs_f64() * 1e9 / clocks as f64
+        );
+    }
+    cards.into_iter().try_for_each(Linked::close)?;
+    servers.into_iter().try_for_each(Server::end)
+}
+
+/// What reads of several cards in turn cannot do without, where all simulators share a CPU: a
+/// change of threads for each.
+fn turns(n: usize, repeats: usize, count: usize) -> Result<(), Failure> {
+    let all = cpus()?;
+    let words: Vec<[AtomicU64; 2]> = (0..n).map(|_| Default::default()).collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for [asked, answer] in &words {
+            let (stop, all) = (&stop, &all);
+            scope.spawn(move || {
+                // It is told by the time that the other thread needs, if not.
+                let _ = stay_on(&all[all.len() - 1..]);
+                while !stop.load(Ordering::Relaxed) {
+                    let now = asked.load(Ordering::Acquire);
+                    if now == answer.load(Ordering::Relaxed) {
+                        thread::yield_now();
+                    } else {
+                        answer.store(now, Ordering::Release);
+                    }
+                }
+            });
+        }
+        stay_on(&all[..1])?;
+        let mut turn = words.iter().cycle();
+        let mut number = 0;
+        let result = measure(&format!("turns{n}"), repeats, count, || {
+            let Some([asked, answer]) = turn.next() else {
+                return Err("turns of no threads".into());
+            };
+            number += 1;
+            asked.store(number, Ordering::Release);
+            while answer.load(Ordering::Acquire) != number {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        stay_on(&all)?;
+        result
+    })
 }
 
 fn good(status: c_int) -> Result<c_int, Failure> {
@@ -553,12 +691,14 @@ fn run(args: &[String]) -> Result<(), Failure> {
         ["way", kind] => way(kind, repeats, count)?,
         ["way-server", endpoint, how] => way_server(endpoint, how)?,
         ["link", kind] => link(kind, repeats, count)?,
+        ["rtl", program, n] => rtl(program, n.parse()?, repeats, count)?,
+        ["turns", n] => turns(n.parse()?, repeats, count)?,
         ["link-server", endpoint] => link_server(endpoint)?,
         ["nic", ours, theirs] => wire::nic(ours, theirs, repeats, count)?,
         ["serial", path] => wire::serial(path, repeats, count)?,
         _ => return Err(
-            "usage: accelerator-transport ticks|unix|zmq KIND|way KIND|link KIND|nic OURS THEIRS|\
-                 serial PATH [--repeats N] [--count N]"
+            "usage: accelerator-transport ticks|unix|zmq KIND|way KIND|link KIND|rtl PROGRAM N|\
+                 turns N|nic OURS THEIRS|serial PATH [--repeats N] [--count N]"
                 .into(),
         ),
     }
