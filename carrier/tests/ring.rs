@@ -68,6 +68,16 @@ fn messages_go_both_ways_whole_and_in_order() {
 }
 
 #[test]
+fn a_host_tells_how_many_devices_it_has() {
+    let (mut host, device) = pair();
+    assert_eq!(device.crowd(), 0);
+    for crowd in [4, 4, 1] {
+        host.tell_crowd(crowd);
+        assert_eq!(device.crowd(), crowd);
+    }
+}
+
+#[test]
 fn a_full_ring_takes_no_more_until_something_is_read() {
     let (mut host, mut device) = pair();
     let mut sent = 0_u64;
