@@ -14,6 +14,10 @@ rtl/accelerator_interrupts.sv
 rtl/accelerator_function.sv
 rtl/accelerator_pcie_bridge.sv
 rtl/accelerator_axi_regs.sv
+rtl/accelerator_cdc_sync.sv
+rtl/accelerator_cdc_reset.sv
+rtl/accelerator_cdc_fifo.sv
+rtl/accelerator_axi_cdc.sv
 rtl/accelerator_xdma_pkg.sv
 rtl/accelerator_xdma_fifo.sv
 rtl/accelerator_xdma_align.sv

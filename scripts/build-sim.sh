@@ -20,11 +20,11 @@ usage: scripts/build-sim.sh EXAMPLE [option...]
 
 Builds a simulation with Verilator and prints where it is.
 
-  EXAMPLE        regs, sort, probe, twin, uart, virtio_net, xdma or pcie4: a folder
-                 of hdl/examples
+  EXAMPLE        regs, sort, probe, twin, uart, virtio_net, xdma, pcie4 or clocks: a
+                 folder of hdl/examples; vhdl is for the other simulators
   --top MODULE   top module of a design of your own. Its inputs are aclk and
-                 aresetn, and no other: nothing would drive it. It instantiates
-                 accelerator_pcie_bridge (hdl/README.md)
+                 aresetn, user_clk if it has a second clock, and no other: nothing would
+                 drive it. It instantiates accelerator_pcie_bridge (hdl/README.md)
   --files LIST   its file list. Paths in it are relative to the list itself; it
                  takes the bridge in with: -F <path to>/hdl/bridge.f. It may have
                  further lists (-F, -f), +incdir+, +define+, -y, +libext+ and -v
@@ -42,6 +42,8 @@ The simulation takes:
   +accelerator_endpoint=E   where QEMU connects: a port, tcp://..., ipc://...;
                             default $NPU_COSIM_PORT or 7557
   +max_clocks=N             ends after N clocks; otherwise SIGTERM and SIGINT end it
+  +user_clk_ps=N            period of user_clk, 3001 unless given; that of aclk is +clock_ps=N,
+                            4000 unless given
   +max_clocks_per_second=N  sleeps, so that N clocks take a second on the wall at least: to see
                             what slow RTL does
   +waves[=FILE]             (--waves builds) writes FST, as does ACCELERATOR_WAVES=FILE
@@ -170,7 +172,7 @@ if ! "$verilator" -E -P --preproc-resolve -Wno-fatal "${design[@]}" >"$source" 2
   die "Verilator cannot read the design; the whole log is $LOG_FILE"
 fi
 # C++ beside it, for its own DPI functions, is not in that text.
-key=$(content_key "$source" "${LIST_NATIVE[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,waves.h} \
+key=$(content_key "$source" "${LIST_NATIVE[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,user_clock.h,waves.h} \
   "$REPO_DIR/hdl/sim/sim.mk" "$REPO_DIR/scripts/sim-compile.sh" \
   "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "$level" "${design[*]//$files/}" \
   "${flags[*]//$library/} ${strict[*]}")
@@ -189,12 +191,12 @@ if [[ ! -x $folder/program ]]; then
     cat "$folder/verilator.log" >>"$LOG_FILE"
     ((status == 0)) ||
       { tail -n 40 "$folder/verilator.log" >&2; die "Verilator refuses the design; the whole log is $LOG_FILE"; }
-    # The main program drives these two, and does not know of another.
+    # The main program drives these, and does not know of another.
     inputs=$(sed -nE 's/^ *VL_IN[0-9W]*\(&([A-Za-z0-9_]+),.*/\1/p' "$folder/Vsim.h" |
-      grep -vxE 'aclk|aresetn' | paste -sd' ' || true)
+      grep -vxE 'aclk|aresetn|user_clk' | paste -sd' ' || true)
     if [[ -n $inputs ]]; then
       rm -rf "$folder"
-      die "the top module $top has inputs that nothing drives: $inputs. A simulation has aclk and aresetn; put the design into a top module that makes the others from these"
+      die "the top module $top has inputs that nothing drives: $inputs. A simulation has aclk, aresetn and user_clk; put the design into a top module that makes the others from these"
     fi
     # A warning and the lines that belong to it.
     awk '/^%Warning/ { on = 1 } /^(%Error|- )/ { on = 0 } on' "$folder/verilator.log" >"$folder/warnings"

@@ -28,6 +28,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     with the driver of sort
                     litepcie: LitePCIe from PyPI with its own generator, driver and
                     programs, on the same block (docs/front-ends.md#litepcie)
+                    clocks: the sorter with a clock that is not the bridge's, likewise
                     virtio_net: a network card in RTL; a second VM is pinged through
                     it, and 1 MiB goes each way by TCP (scripts/run-cosim.sh has more)
   --blocks N        blocks to sort (default 64)
@@ -200,7 +201,7 @@ fi
 
 ARGS=''
 case $EXAMPLE in
-  sort | pcie4) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
+  sort | pcie4 | clocks) ARGS="--blocks,$BLOCKS,--seed,$SEED" ;;
   # It holds reads back for milliseconds on purpose; one that stays out is a failure.
   probe)
     ARGS="--rounds,$ROUNDS,--seed,$SEED"
@@ -219,7 +220,7 @@ case $EXAMPLE in
     ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
-    die "no example $EXAMPLE: sort, pcie4, regs, probe, vfio, xdma, virtio_net and litepcie have a program in the guest; use --shell or --run" ;;
+    die "no example $EXAMPLE: sort, pcie4, clocks, regs, probe, vfio, xdma, virtio_net and litepcie have a program in the guest; use --shell or --run" ;;
 esac
 
 # ---- whatever happens, nothing is left behind -------------------------------------
@@ -307,7 +308,7 @@ QEMU=${QEMU:-$QEMU_DIR/bin/qemu-system-x86_64}
 PROGRAM=$EXAMPLE
 case $EXAMPLE in
   vfio) DESIGN=probe ;;
-  pcie4) DESIGN=pcie4 PROGRAM=sort ;;
+  pcie4 | clocks) DESIGN=$EXAMPLE PROGRAM=sort ;;
   *) DESIGN=$EXAMPLE ;;
 esac
 REGISTER_FILE=hdl/examples/$DESIGN/registers.toml

@@ -11,7 +11,7 @@ SCRIPT_NAME=run-vcs.sh
 . "$(dirname "${BASH_SOURCE[0]}")/sim-flow.sh"
 
 usage() {
-  flow_help vcs 'Simulates with VCS: vcs, then the program that it makes.' \
+  flow_help vcs 'Simulates with VCS: vcs, then the program that it makes; vhdlan and vlogan before, where there is VHDL.' \
     "  --library F    shared (default): loaded by the program with -sv_lib; static:
                  libaccelerator_dpi.a and the files of --c are linked into the program
   --c FILE       C code with further DPI functions of yours; may be given more than once
@@ -28,11 +28,27 @@ if [[ $LIBRARY == static ]]; then
   loaded=()
 fi
 if ((GUI)); then linked+=(-debug_access+all) loaded+=(-gui); fi
-tops=(-top accelerator_tb)
-[[ -z $GLBL ]] || tops+=(-top glbl)
-flow_run vcs -full64 -sverilog -timescale=1ns/1ps "${tops[@]}" -o simv \
-  "${INCLUDES[@]/#/+incdir+}" "${DEFINES[@]/#/+define+}" "${SEARCH[@]}" "${SOURCES[@]}" \
-  ${GLBL:+"$GLBL"} "${linked[@]}"
+if ((${#VHDL[@]} == 0)); then
+  tops=(-top accelerator_tb)
+  [[ -z $GLBL ]] || tops+=(-top glbl)
+  flow_run vcs -full64 -sverilog -timescale=1ns/1ps "${tops[@]}" -o simv \
+    "${INCLUDES[@]/#/+incdir+}" "${DEFINES[@]/#/+define+}" "${SEARCH[@]}" "${SOURCES[@]}" \
+    ${GLBL:+"$GLBL"} "${linked[@]}"
+else
+  # With VHDL it takes three steps: each language into a library, which a file names, and then the
+  # units of it.
+  mkdir -p work
+  printf '%s\n' 'WORK > DEFAULT' 'DEFAULT : ./work' >synopsys_sim.setup
+  flow_run vhdlan -full64 -vhdl08 "${VHDL[@]}"
+  flow_run vlogan -full64 -sverilog -timescale=1ns/1ps "${INCLUDES[@]/#/+incdir+}" \
+    "${DEFINES[@]/#/+define+}" "${SEARCH[@]}" "${SOURCES[@]}"
+  tops=(accelerator_tb)
+  if [[ -n $GLBL ]]; then
+    flow_run vlogan -full64 "$GLBL"
+    tops+=(glbl)
+  fi
+  flow_run vcs -full64 "${tops[@]}" -o simv "${linked[@]}"
+fi
 ((!BUILD_ONLY)) || exit 0
 
 flow_run ./simv "${loaded[@]}" "${PLUSARGS[@]/#/+}"

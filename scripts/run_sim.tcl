@@ -107,7 +107,7 @@ if {$project ne {}} {
   create_project sim $out -part $part -force
   add_files -fileset sim_1 -norecurse [read_list $list]
   set_property include_dirs $hdl/rtl [get_filesets sim_1]
-  platform_simulation ${example}_top $dpi
+  platform_simulation ${example}_top $dpi [read_defines $list]
 }
 
 set options {}

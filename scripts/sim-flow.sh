@@ -32,7 +32,8 @@ usage: scripts/run-$1.sh EXAMPLE [option...] [+PLUSARG...]
 $2
 
   EXAMPLE        $(cd "$REPO_DIR/hdl/examples" && echo *): a folder of hdl/examples
-  --top MODULE   top module of a design of your own, with the inputs aclk and aresetn
+  --top MODULE   top module of a design of your own, with the inputs aclk and aresetn;
+                 in Verilog or VHDL. -D ACCELERATOR_USER_CLK, if it has user_clk as well
   --files LIST   its file list, as scripts/build-sim.sh takes it
   -D NAME[=V]    defines a macro; may be given more than once
   -L LIB[=DIR]   library that was compiled before, for example unisims_ver, in which modules
@@ -51,6 +52,7 @@ The simulation takes the arguments of hdl/sim/accelerator_tb.sv:
                             default \$NPU_COSIM_PORT or 7557
   +max_clocks=N             ends after N clocks
   +stop_file=FILE           ends when FILE is there
+  +clock_ps=N, +user_clk_ps=N  periods of aclk and user_clk
   +waves=FILE               writes VCD
 HELP
 }
@@ -138,8 +140,6 @@ flow_arguments() {
   flow_list "$files"
   ((${#C_SOURCES[@]} == 0)) || [[ $LIBRARY == static ]] ||
     die "C files need --library static: they and the library become one"
-  [[ $tool != vcs || ${#VHDL[@]} == 0 ]] ||
-    die "${VHDL[0]} is VHDL: run-vcs.sh compiles in one step, which takes none"
   [[ $tool != vcs || ${#LIBRARIES[@]} == 0 ]] ||
     die "run-vcs.sh compiles in one step, which takes no compiled library: name the sources in the list, with -y or -v"
   SOURCES+=("$REPO_DIR/hdl/sim/accelerator_tb.sv")

@@ -7,6 +7,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/file-list.sh
+. "$(dirname "${BASH_SOURCE[0]}")/file-list.sh"
 # shellcheck source=scripts/python-env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/python-env.sh"
 
@@ -20,7 +22,8 @@ Tests the SystemVerilog. The last line is: N passed, N failed.
   --seed N   random seed of the cocotb suites, to repeat a run; each prints its own
   --requests N  of random traffic on each width of the UltraScale+ block (default 150)
   SUITE      cocotb suites by name or its beginning, and nothing else: bridge, nic,
-             uart, regs, sort, probe, virtio_net, xdma, pcie4; hdl/tests/run.py lists them
+             uart, regs, sort, probe, virtio_net, xdma, pcie4, clocks, axi_cdc, vhdl;
+             hdl/tests/run.py lists them
 
 environment:
   ACCELERATOR_CACHE   folder for what is built (default ~/.cache/accelerator-pcie)
@@ -52,6 +55,8 @@ while (($#)); do
 done
 
 need_packages g++ make perl iverilog
+# Another form of it will do, too.
+have ghdl || need_packages ghdl-mcode
 compiler_cache
 python_env
 export PATH=$PYTHON_ENV/bin:$PATH
@@ -99,6 +104,28 @@ refuses_in() {
   fi
   echo "$output"
   grep -qF -- "$text" <<<"$output"
+}
+
+# vhdl_files: the VHDL of the example, in order.
+vhdl_files() {
+  read_list "$hdl/examples/vhdl/vhdl.f"
+  mapfile -t VHDL_FILES < <(printf '%s\n' "${LIST_VHDL[@]}")
+}
+
+# The components, the card and the top, elaborated: nothing but the bridge is not bound.
+standards() {
+  local standard text
+  vhdl_files
+  for standard in 93 08; do
+    rm -rf "$out/ghdl-$standard"
+    mkdir "$out/ghdl-$standard"
+    (cd "$out/ghdl-$standard" && ghdl -a "--std=$standard" "${VHDL_FILES[@]}" &&
+      ghdl -e "--std=$standard" vhdl_top) >"$out/ghdl.out" 2>&1 || return 1
+    cat "$out/ghdl.out"
+    text=$(grep -E 'warning|error' "$out/ghdl.out" | grep -v 'default configuration of vhdl_top')
+    [[ $text == *'component "accelerator_pcie_bridge" is not bound'* && $(wc -l <<<"$text") == 1 ]] ||
+      return 1
+  done
 }
 
 # The card of the example pcie4 at another width than the example's.
@@ -318,7 +345,23 @@ waves_design() {
   grep -qE 'waves go to .* from clock 10[0-2] on$' "$out/sim.out" && [[ -s $file ]]
 }
 
-# A second clock of a top would never tick.
+# The clock of a design that is not the bridge's: so many edges as its period says, those that fall on
+# an edge of aclk together with it. Without such a clock there is no such argument.
+ticks() {
+  local folder=$out/user_clk
+  scripts/build-sim.sh --top trigger_top --files hdl/tests/main/trigger.f -D USER_CLK \
+    --out "$folder" || return 1
+  timeout 60 "$folder/trigger_top" +max_clocks=3000 | tee "$out/sim.out"
+  # The last rises 11,999,498.5 ps after the start, of 12 us.
+  grep -q '^user clocks 3999, ' "$out/sim.out" || return 1
+  timeout 60 "$folder/trigger_top" +max_clocks=1000 +user_clk_ps=4000 | tee "$out/sim.out"
+  grep -q '^user clocks 1000, 1000 of them with aclk$' "$out/sim.out" || return 1
+  timeout 60 "$folder/trigger_top" +max_clocks=1000 +user_clk_ps=104000 | tee "$out/sim.out"
+  # It rises where the other falls.
+  grep -q '^user clocks 38, 0 of them with aclk$' "$out/sim.out"
+}
+
+# An input that nothing drives would never tick.
 refuses_inputs() {
   local output
   if output=$(scripts/build-sim.sh --top trigger_top --files hdl/tests/main/trigger.f \
@@ -383,8 +426,16 @@ if ((${#suites[@]} == 0)); then
   check 'lint of the example xdma with streams' lint examples/xdma/xdma.f xdma_top Stream=1
   for folder in "$hdl"/examples/*/; do
     example=$(basename "$folder")
+    # That one is GHDL's.
+    [[ $example != vhdl ]] || continue
     check "lint of $example" lint "examples/$example/$example.f" "${example}_top"
   done
+  check 'GHDL takes vhdl as VHDL-93 and VHDL-2008' standards
+  for width in 32 512; do
+    check "lint of the crossing of clocks, $width bits" lint bridge.f accelerator_axi_cdc \
+      "DataWidth=$width" LogDepth=2
+  done
+  check 'refuses a queue of one word' refuses_in accelerator_cdc_fifo 'LogDepth is 0;' LogDepth=0
   check 'lint of the bench design' lint bench/bench.f bench_top
   check 'lint of the bench design of the channels' lint bench/channels.f channels_top
   for width in 32 64 256 512; do
@@ -500,6 +551,8 @@ if ((${#suites[@]} == 0)); then
       "$endpoint" max_clocks=5
     check 'refuses a part of waves without waves' refuses_to_run 'is for a simulation with' \
       "$endpoint" +waves_from=5
+    check 'refuses the period of a clock that is not there' refuses_to_run \
+      'user_clk_ps is for a top module with the input user_clk' "$endpoint" +user_clk_ps=5
     check "leaves the user's own arguments alone" takes_the_users +wavelength=5 +mine
   else
     failed=$((failed + 1))
@@ -516,7 +569,8 @@ if ((${#suites[@]} == 0)); then
     say "FAILED: the regs simulation with waves cannot be built; see $LOG_FILE"
   fi
   check 'waves from when the design says so' waves_design
-  check 'refuses a top with a second clock' refuses_inputs
+  check 'a clock beside aclk ticks' ticks
+  check 'refuses a top with an input that nothing drives' refuses_inputs
 fi
 
 if ((!quick)); then

@@ -82,7 +82,7 @@ core_of() { # NAME
 expected() { # NAME
   read_list "$(list_of "$1")"
   printf '+incdir+%s\n' "${LIST_INCLUDES[@]}" | LC_ALL=C sort -u
-  printf '%s\n' "${LIST_SOURCES[@]}"
+  printf '%s\n' "${LIST_SOURCES[@]}" "${LIST_VHDL[@]}"
 }
 
 # The same of what a tool writes, whose paths are relative to a folder.
@@ -91,7 +91,7 @@ named() { # FOLDER <FILE
   while read -r line; do
     case $line in
       +incdir+*) printf '+incdir+%s\n' "$(list_path "$1" "${line#+incdir+}")" ;;
-      *.sv | *.v) list_path "$1" "$line" ;;
+      *.sv | *.v | *.vhd) list_path "$1" "$line" ;;
     esac
   done
 }
@@ -111,8 +111,31 @@ linted() { # NAME STATUS
   diff -u <(expected "$1") <(named "$OUT/lint-$1" <"$(echo "$OUT/lint-$1"/*.vc)")
 }
 
+# FuseSoC has no way from VHDL to Verilator: of that one it is asked for the files alone, as it would
+# give them to Vivado's simulator.
+set_up() { # NAME
+  local work=$OUT/setup-$1
+  "$FUSESOC" --cores-root hdl run --setup --no-export --target sim --work-root "$work" "$(core_of "$1")" \
+    >"$work.log" 2>&1 </dev/null || { cat "$work.log"; return 1; }
+  cat "$work.log"
+  ! grep -qE 'WARNING|ERROR' "$work.log" || return 1
+  diff -u <(expected "$1" | grep -v '^+') <("$PYTHON_ENV/bin/python" - "$work"/*.eda.yml <<'PYTHON' | named "$work"
+import sys
+
+import yaml
+
+with open(sys.argv[1]) as file:
+    for entry in yaml.safe_load(file)["files"]:
+        if not entry.get("is_include_file"):
+            print(entry["name"])
+PYTHON
+  )
+}
+check 'FuseSoC has the files of vhdl' set_up vhdl
+
 # Two at a time: each waits for Verilator.
 for name in "${NAMES[@]}"; do
+  [[ $name != vhdl ]] || continue
   while mapfile -t RUNNING < <(jobs -rp) && ((${#RUNNING[@]} >= 2)); do
     wait -n || true
   done
@@ -120,6 +143,7 @@ for name in "${NAMES[@]}"; do
 done
 wait
 for name in "${NAMES[@]}"; do
+  [[ $name != vhdl ]] || continue
   check "FuseSoC lints $name, and has the files of its list" linted "$name" "$(<"$OUT/lint-$name.status")"
 done
 

@@ -17,6 +17,8 @@
 // A design that has no use for the cfg_ ports need not name them.
 `verilator_config
 lint_off -rule PINMISSING -file "*" -match "*missing pin: 'cfg_*"
+// user_resetn goes into other clock domains, where it is asynchronous.
+lint_off -rule SYNCASYNCNET -file "*/accelerator_pcie_bridge.sv"
 `verilog
 `endif
 

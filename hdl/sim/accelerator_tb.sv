@@ -14,6 +14,9 @@
 //                             another continuous assignment, as a clock that a block puts out.
 //                             RTL behind the bridge does the same in all of them
 //
+//   +user_clk_ps=N            period of user_clk, which a top has beside aclk where the macro
+//                             ACCELERATOR_USER_CLK is defined; 3001 unless given
+//
 // Every way ends with $finish, so that the bridge says goodbye to QEMU in its final block.
 
 `ifndef ACCELERATOR_TOP
@@ -41,7 +44,27 @@ module accelerator_tb;
   assign behind = clock;
   assign aclk   = (clock_style == 1) ? later : (clock_style == 2) ? behind : clock;
 
+`ifdef ACCELERATOR_USER_CLK
+  int unsigned     user_clk_ps = 3001;
+  logic            user_clk    = 1'b0;
+
+  initial begin : p_user_clock
+    void'($value$plusargs("user_clk_ps=%d", user_clk_ps));
+    if (user_clk_ps < 2) begin
+      $fatal(1, "+user_clk_ps=%0d; at least 2 is needed", user_clk_ps);
+    end
+    while (1) begin
+      #(user_clk_ps / 2);
+      user_clk = 1'b1;
+      #(user_clk_ps - user_clk_ps / 2);
+      user_clk = 1'b0;
+    end
+  end
+
+  `ACCELERATOR_TOP u_top (.aclk(aclk), .aresetn(aresetn), .user_clk(user_clk));
+`else
   `ACCELERATOR_TOP u_top (.aclk(aclk), .aresetn(aresetn));
+`endif
 
   // Whether a file is there.
   function automatic bit is_there(input string name);

@@ -61,6 +61,7 @@ private:
         {"max_clocks", Known::kNumber},
         {"max_clocks_per_second", Known::kNumber},
         {"clock_ps", Known::kNumber},
+        {"user_clk_ps", Known::kNumber},
         {"waves", Known::kTextOrFlag},
         {"waves_from", Known::kNumber},
         {"waves_clocks", Known::kNumber},
@@ -79,7 +80,7 @@ private:
         {"accelerator_uart_endpoint", Known::kTextByName},
     };
     // What begins so is ours. "wave" alone is a slip; "wavelength" may be the user's.
-    static constexpr const char *kOurs[] = {"accelerator", "max_clock", "clock_ps", "waves"};
+    static constexpr const char *kOurs[] = {"accelerator", "max_clock", "clock_ps", "user_clk_", "waves"};
 
     static bool parse(const char *text, int base, unsigned long long &value) {
         if (*text != '=' || text[1] == '\0' || text[1] == '-') return false;

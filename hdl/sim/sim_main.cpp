@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Main program of a Verilator simulation: drives aclk and aresetn of the top module until
-// SIGTERM, SIGINT or SIGHUP, $finish, or the limit of clocks.
+// SIGTERM, SIGINT or SIGHUP, $finish, or the limit of clocks; and user_clk, where the top has it.
 //
 //   +accelerator_endpoint=E   where QEMU connects (read by the bridge)
 //   +max_clocks=N             ends the simulation after N clocks
 //   +clock_ps=N               period of aclk in waves and $time, 4000 unless given
+//   +user_clk_ps=N            period of user_clk, 3001 unless given; clocks are those of aclk
 //   +max_clocks_per_second=N  sleeps now and then, so that no more than N clocks go by in a second
 //                             on the wall: what slow RTL does, with RTL that is not
 //   +waves...                 waves.h
@@ -23,6 +24,7 @@
 
 #include "Vsim.h"
 #include "plusargs.h"
+#include "user_clock.h"
 #include "verilated.h"
 #include "waves.h"
 
@@ -48,6 +50,7 @@ int main(int argc, char **argv) {
     const Plusargs arguments{argc, argv, SIM_NAME};
     const unsigned long long max_clocks = arguments.number("max_clocks", ~0ULL);
     const unsigned long long clock_ps = arguments.number("clock_ps", 4000);
+    UserClock<Vsim> user_clock{arguments};
     const unsigned long long rate = arguments.number("max_clocks_per_second", 0);
 
     struct sigaction action {};
@@ -74,11 +77,11 @@ int main(int argc, char **argv) {
     waves.dump();
     while (stop_signal == 0 && !context->gotFinish() && clocks < max_clocks) {
         waves.clock(clocks, *top);
-        context->timeInc(clock_ps / 2);
+        user_clock.advance(*context, *top, waves, clock_ps / 2);
         top->aclk = 1;
         top->eval();
         waves.dump();
-        context->timeInc(clock_ps - clock_ps / 2);
+        user_clock.advance(*context, *top, waves, clock_ps - clock_ps / 2);
         top->aclk = 0;
         if (++clocks == kResetClocks) top->aresetn = 1;
         top->eval();

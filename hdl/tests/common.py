@@ -27,12 +27,21 @@ def begin_in_reset(clock, reset):
     cocotb.start_soon(Clock(clock, 4, unit="ns").start())
 
 
-async def start_clock(dut, inputs=()):
+def start_other_clock(clock, period):
+    """One that has nothing to do with any other, of so many picoseconds."""
+    clock.value = Immediate(0)
+    clock._log.info("the period is %d ps", period)  # pylint: disable=protected-access
+    cocotb.start_soon(Clock(clock, period, unit="ps", period_high=period // 2).start())
+
+
+async def start_clock(dut, inputs=(), user_clk_ps=None):
     """Clock and power-on reset. Each test has its own, since cocotb ends tasks with a test.
 
     The inputs, on which an earlier test may have left anything, become 0 in reset.
     """
     begin_in_reset(dut.aclk, dut.aresetn)
+    if "user_clk_ps" in PARAMETERS:
+        start_other_clock(dut.user_clk, user_clk_ps or random.choice(PARAMETERS["user_clk_ps"]))
     for _ in range(2):
         await RisingEdge(dut.aclk)
     for name in inputs:

@@ -91,6 +91,12 @@ def pcie4_model(width):
             "plusargs": ["+verilator+rand+reset+0"]}
 
 
+def axi_cdc(**parameters):
+    """The crossing of AXI on its own."""
+    return {"list": "bridge.f", "top": "accelerator_axi_cdc", "module": "test_axi_cdc",
+            "parameters": parameters}
+
+
 # Completions in any legal places, and those of several reads in any order.
 ANY_ORDER = "+accelerator_completion_seed=77"
 
@@ -158,6 +164,12 @@ SUITES = {
     "probe": example("probe"),
     "uart": example("uart"),
     "virtio_net": example("virtio_net"),
+    "clocks": example("clocks") | {"told": {"user_clk_ps": (2701, 4003, 9203)}},
+    "axi_cdc-32": axi_cdc(),
+    "axi_cdc-256": axi_cdc(DataWidth=256, IdWidth=5, AddrWidth=40, LogDepth=3),
+    # The card of the example, in GHDL.
+    "vhdl_card": {"list": "examples/vhdl/vhdl.f", "top": "vhdl_card", "module": "test_vhdl_card",
+                  "parameters": {}, "simulator": "ghdl"},
 }
 
 
@@ -176,13 +188,19 @@ def sources(name):
 def run(name, args):
     suite = SUITES[name]
     files = sources(suite["list"])
+    simulator = suite.get("simulator", "verilator")
+    if simulator == "ghdl":
+        # What is Verilog, and the top that has it in it, is not for this one.
+        files = [file for file in files if file.suffix == ".vhd" and file.name != "vhdl_top.vhd"]
     files += [TESTS / file for file in suite.get("sources", ())]
     # Whatever has a PCIe bridge has both of its buses watched.
-    if suite["module"] not in ("test_nic", "test_uart_bridge") and "pcie4" not in suite["list"] + \
+    if simulator == "verilator" and suite["module"] not in ("test_nic", "test_uart_bridge", "test_axi_cdc") and "pcie4" not in suite["list"] + \
             suite["top"]:
         files += [TESTS / "axi_checker.sv", TESTS / "axi_watch.sv"]
     if suite["module"] == "test_xdma":
         files += [TESTS / "axi_watch_xdma.sv"]
+    if suite["module"] == "test_axi_cdc":
+        files += [TESTS / "axi_checker.sv", TESTS / "axi_watch_cdc.sv"]
     # The bridge's configuration that test_bridge checks.
     verilator = subprocess.run(["verilator", "--version"], check=True, capture_output=True)
     key = hashlib.sha256(repr((suite["parameters"], args.waves, 5)).encode() + verilator.stdout)
@@ -198,9 +216,12 @@ def run(name, args):
         shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True, exist_ok=True)
 
-    runner = get_runner("verilator")
+    runner = get_runner(simulator)
     started = time.monotonic()
-    if not (build / "complete").exists():
+    if simulator == "ghdl":
+        runner.build(sources=files, hdl_toplevel=suite["top"], build_dir=build, always=True,
+                     build_args=["--std=08"], log_file=build / "build.log")
+    elif not (build / "complete").exists():
         runner.build(
             sources=files,
             includes=[HDL / "rtl"],
@@ -225,7 +246,7 @@ def run(name, args):
     seed = int(args.seed) if args.seed else random.randrange(1, 1 << 31)
     results = runner.test(
         hdl_toplevel=suite["top"],
-        hdl_toplevel_lang="verilog",
+        hdl_toplevel_lang="vhdl" if simulator == "ghdl" else "verilog",
         test_module=suite["module"],
         build_dir=build,
         test_dir=build,
@@ -233,8 +254,10 @@ def run(name, args):
         results_xml="results.xml",
         log_file=log,
         seed=seed,
-        plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}",
-                  *suite.get("plusargs", ())],
+        # At the very start nothing of VHDL is known yet.
+        plusargs=["--ieee-asserts=disable-at-0"] if simulator == "ghdl" else [
+            "+verilator+rand+reset+2", f"+verilator+seed+{seed}", *suite.get("plusargs", ())],
+        test_args=["--std=08"] if simulator == "ghdl" else [],
         test_filter=args.filter,
         extra_env={"PYTHONPATH": str(TESTS), "PCIE4_REQUESTS": str(args.requests),
                    "SUITE_PARAMETERS": repr(suite["parameters"] | suite.get("told", {}))},

@@ -45,6 +45,23 @@ proc read_list {list} {
   return $files
 }
 
+# The macros that a list defines, and the lists in it.
+proc read_defines {list} {
+  set macros {}
+  set folder [file dirname [file normalize $list]]
+  set handle [open $list]
+  set text [read $handle]
+  close $handle
+  foreach line [split $text \n] {
+    regsub {//.*$} $line {} line
+    if {[regexp {^\s*-F\s+(\S+)} $line - inner]} {
+      lappend macros {*}[read_defines [file join $folder $inner]]
+    }
+    foreach {- name} [regexp -all -inline {\+define\+(\S+)} $line] { lappend macros $name }
+  }
+  return $macros
+}
+
 # What card.vh says, as a dictionary: CARD_NAME and so on, numbers in decimal.
 proc read_card {file} {
   set card {}
@@ -146,11 +163,11 @@ proc finish_design {name master identity} {
 }
 
 # The simulation set: test bench, and the DPI library where xelab looks for it.
-proc platform_simulation {top dpi} {
+proc platform_simulation {top dpi {macros {}}} {
   global platform_folder
   add_files -fileset sim_1 -norecurse [file normalize $platform_folder/../sim/accelerator_tb.sv]
   set_property top accelerator_tb [get_filesets sim_1]
-  set_property verilog_define ACCELERATOR_TOP=$top [get_filesets sim_1]
+  set_property verilog_define [concat ACCELERATOR_TOP=$top $macros] [get_filesets sim_1]
   set_property xsim.elaborate.xelab.more_options \
     "-sv_root $dpi -sv_lib libaccelerator_dpi -dpi_absolute" [get_filesets sim_1]
   set_property xsim.simulate.runtime all [get_filesets sim_1]

@@ -21,7 +21,7 @@ import sys
 # "xelab, xvhdl, and xvlog xsim Command Options", "Binding Compiled C Code to SystemVerilog Using
 # xelab", "xsim Executable Options", "xsc Compiler"; UG835, "xsim".
 # vivado: UG835, "Vivado Command Line Options"; what it would run is run by recorder.tcl.
-# vlib, vcom, vlog, vsim: Questa and ModelSim command reference. vcs, simv: VCS user guide. xrun:
+# vlib, vcom, vlog, vsim: Questa and ModelSim command reference. vcs, vhdlan, vlogan, simv: VCS user guide. xrun:
 # Xcelium xrun user guide. -sv_lib, -sv_root: IEEE 1800-2017, annex J.4.
 OPTIONS = {
     "xvlog": {"-sv": 0, "-work": 1, "-d": 1, "-i": 1, "-f": 1, "-L": 1, "-log": 1, "-relax": 0,
@@ -40,13 +40,15 @@ OPTIONS = {
     "vsim": {"-c": 0, "-gui": 0, "-do": 1, "-sv_lib": 1, "-L": 1},
     "vcs": {"-full64": 0, "-sverilog": 0, "-top": 1, "-o": 1, "-LDFLAGS": 1,
             "-debug_access+all": 0, "-y": 1, "-v": 1},
+    "vhdlan": {"-full64": 0, "-vhdl08": 0, "-work": 1},
+    "vlogan": {"-full64": 0, "-sverilog": 0, "-work": 1, "-y": 1, "-v": 1},
     "simv": {"-sv_lib": 1, "-gui": 0},
     "xrun": {"-64bit": 0, "-sv": 0, "-timescale": 1, "-top": 1, "-sv_lib": 1, "-incdir": 1,
              "-define": 1, "-gui": 0, "-access": 1, "-elaborate": 0,
              "-y": 1, "-v": 1, "-reflib": 1, "-v200x": 0},
 }
 # Those that take a value behind an equals sign.
-EQUALS = {"vcs": ("-timescale=",)}
+EQUALS = {"vcs": ("-timescale=",), "vlogan": ("-timescale=",)}
 
 TOOL = pathlib.Path(sys.argv[0]).name
 
@@ -116,11 +118,29 @@ def compiled(macros, files):
         refuse("no file imports a DPI function")
     for macro in macros:
         name, _, value = macro.partition("=")
+        known = [pathlib.Path(f).read_text() for f in files if f.endswith(".sv")]
+        known += [f"module {entity}" for entity in entities()]
         if name == "ACCELERATOR_TOP" and not any(
-                re.search(rf"^module\s+{value}\b", pathlib.Path(f).read_text(), re.M)
-                for f in files if f.endswith(".sv")):
+                re.search(rf"^module\s+{value}\b", text, re.M) for text in known):
             refuse(f"no module {value}")
     pathlib.Path("compiled").write_text("\n".join(files))
+
+
+def entities():
+    """The entities that were compiled, or are in the call itself."""
+    return pathlib.Path("entities").read_text().split() if os.path.exists("entities") else []
+
+
+def compiled_vhdl(files):
+    """Packages are compiled before their use, and entities before those that have them in them."""
+    there = []
+    for file in files:
+        text = re.sub(r"--.*", "", pathlib.Path(file).read_text())
+        for unit in re.findall(r"(?:^use|:\s*entity)\s+work\.(\w+)", text, re.M):
+            if unit not in there:
+                refuse(f"{file} is compiled before {unit}, which it uses")
+        there += re.findall(r"^(?:entity|package)\s+(\w+)\s+is", text, re.M)
+    pathlib.Path("entities").write_text("\n".join(there))
 
 
 def check_units(units):
@@ -159,7 +179,8 @@ def main():
         words = [f"'{a}'" if " " in a else "FILES" if a in files else a for a in sys.argv[1:]]
         text = re.sub(r"FILES( FILES)*", "FILES", " ".join([TOOL, *words]))
         log.write(text.replace(out, "OUT").replace(root, "ROOT") + "\n")
-        wanted = pathlib.Path(os.environ["FLOW_FILES"]).read_text().split()
+        wanted = [f for f in pathlib.Path(os.environ["FLOW_FILES"]).read_text().split()
+                  if not f.endswith(".vhd")]
         if files and files != wanted:
             refuse(f"the files are {files}, expected {wanted}")
 
@@ -170,9 +191,14 @@ def main():
     for file in values(options, "-v") + values(options, "-sourcelibfile"):
         if not os.path.isfile(file):
             refuse(f"no file {file}")
-    if TOOL in ("xvhdl", "vcom"):
+    if TOOL in ("xvhdl", "vcom", "vhdlan"):
+        if TOOL == "vcom":
+            before("work", "vlib")
+        if TOOL == "vhdlan":
+            before("synopsys_sim.setup", "the setup of libraries")
         check_sources(rest, (".vhd",))
-    elif TOOL in ("xvlog", "vlog") and [pathlib.Path(f).name for f in rest] == ["glbl.v"]:
+        compiled_vhdl(rest)
+    elif TOOL in ("xvlog", "vlog", "vlogan") and [pathlib.Path(f).name for f in rest] == ["glbl.v"]:
         check_sources(rest)
         pathlib.Path("glbl").touch()
     elif TOOL == "xvlog":
@@ -210,6 +236,18 @@ def main():
         check_units(rest)
         for name in values(options, "-sv_lib"):
             check_library(f"{name}.so", imports(pathlib.Path("compiled").read_text().split()))
+    elif TOOL == "vlogan":
+        check_sources(rest)
+        compiled([p[len("+define+"):] for p in pluses if p.startswith("+define+")], rest)
+    elif TOOL == "vcs" and rest[:1] == ["accelerator_tb"]:
+        # What was compiled before.
+        before("compiled", "vlogan")
+        tops = 1 + os.path.exists("glbl")
+        if rest[1:tops] != ["glbl"][:tops - 1]:
+            refuse(f"the tops are {rest}")
+        check_sources(rest[tops:])
+        pathlib.Path("static").write_text("\n".join(f for f in rest if f.endswith(".a")))
+        os.symlink(os.path.realpath(sys.argv[0]), values(options, "-o")[0])
     elif TOOL == "vcs":
         check_sources(rest)
         compiled([p[len("+define+"):] for p in pluses if p.startswith("+define+")],
@@ -226,6 +264,7 @@ def main():
             refuse("the DPI library is given once: when it is linked or when it is run")
     elif TOOL == "xrun":
         check_sources(rest, (".v", ".sv", ".vhd"))
+        compiled_vhdl([f for f in rest if f.endswith(".vhd")])
         compiled(values(options, "-define"), rest)
         for name in values(options, "-sv_lib"):
             check_library(f"{name}.so", imports(rest))
