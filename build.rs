@@ -21,6 +21,9 @@ use std::{
     process::Command,
 };
 
+/// The releases of QEMU, whose lines are simple: the file says so.
+const RELEASES: &str = include_str!("patches/releases.toml");
+
 const VARIABLE: &str = "ACCELERATOR_QEMU_BUILD";
 
 /// Where `scripts/build-qemus.sh` puts the device in QEMU's tree.
@@ -29,7 +32,9 @@ const DEVICE_DIR: &str = "rust/hw/misc/accelerator-pcie";
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed={VARIABLE}");
-    for cfg in ["qemu", "qemu_10_1", "qemu_10_2", "MESON"] {
+    println!("cargo:rerun-if-changed=patches/releases.toml");
+    let releases: Vec<&str> = values("cfg").collect();
+    for cfg in ["qemu", "MESON"].iter().chain(&releases) {
         println!("cargo:rustc-check-cfg=cfg({cfg})");
     }
     let Some(build) = env::var_os(VARIABLE).filter(|v| !v.is_empty()) else {
@@ -49,17 +54,18 @@ fn use_qemu(build: &Path) -> Result<(), String> {
     let source = source_dir(build)?;
     let version = fs::read_to_string(source.join("VERSION"))
         .map_err(|e| format!("no VERSION in {}: {e}", source.display()))?;
-    let release: Vec<&str> = version.trim().split('.').take(2).collect();
-    let cfg = match release.as_slice() {
-        ["10", "1"] => "qemu_10_1",
-        ["10", "2"] => "qemu_10_2",
-        _ => {
-            return Err(format!(
-                "QEMU {} has no glue, expected 10.1.x or 10.2.x",
-                version.trim()
-            ))
-        }
-    };
+    let version = version.trim();
+    let cfg = values("versions")
+        .zip(values("cfg"))
+        .find(|(patterns, _)| patterns.split(['"', ',', ' ']).any(|p| fits(version, p)))
+        .map(|(_, cfg)| cfg)
+        .ok_or_else(|| {
+            let known: Vec<String> = values("versions").map(|v| v.replace('"', "")).collect();
+            format!(
+                "QEMU {version} has no glue, expected one of {}",
+                known.join(", ")
+            )
+        })?;
 
     // Libraries, and the procedural macros that they name.
     let mut crates = Vec::new();
@@ -103,6 +109,23 @@ fn use_qemu(build: &Path) -> Result<(), String> {
     println!("cargo:rustc-cfg=qemu");
     println!("cargo:rustc-cfg={cfg}");
     Ok(())
+}
+
+/// What each release has for a key, without the quotes or brackets around it. A key of theirs that
+/// is read here is in one line, and in every release.
+fn values(key: &'static str) -> impl Iterator<Item = &'static str> {
+    RELEASES.lines().filter_map(move |line| {
+        let value = line.strip_prefix(key)?.strip_prefix(" = ")?;
+        Some(value.trim_matches(|c| "[]\"".contains(c)))
+    })
+}
+
+/// Whether a version is the one of a pattern, which may end in a star.
+fn fits(version: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => version.starts_with(start),
+        None => version == pattern,
+    }
 }
 
 /// The source tree that a build tree was configured from, which Meson notes.

@@ -6,32 +6,16 @@
 set -euo pipefail
 SCRIPT_NAME='build-qemus.sh'
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-
-# ---- the releases that we carry a series for -------------------------------------
-#
-# One line per folder of patches/: the versions that it is for, as a pattern, and
-# the oldest Rust that QEMU of that release takes.
-RELEASES=(
-  '10.1.3  10.1.*  1.77.0'
-  '10.2    10.2.*  1.83.0'
-)
-
-# What is fetched when nothing else is said. The checksum is that of the signed
-# tarball, as distributions have it that check the signature.
-UPSTREAM_VERSION=10.1.3
-UPSTREAM_SHA256=fbaa7a0d7a9a1deb5695b125916746ec28fe0de6275d4454f3e3bbaf8b339b53
-UPSTREAM_URL=https://download.qemu.org/qemu-$UPSTREAM_VERSION.tar.xz
-
-# Where a Debian release may have a QEMU that we carry a series for.
-DEBIAN_SUITES=(forky sid trixie-backports)
+# Which releases, packages, crates: patches/releases.toml.
+. "$(dirname "${BASH_SOURCE[0]}")/releases.sh"
 
 # Part of the key of a built QEMU: raise it when the layout of a result changes.
 RESULT_FORMAT=2
 
 DEVICE_DIR=$REPO_DIR/qemu-rust-device
 CRATE_DIR=rust/hw/misc/accelerator-pcie
-# Crates of ours that the device needs: folders of the repository, subprojects of QEMU.
-OUR_CRATES=(carrier protocol)
+data_list crates.ours OUR_CRATES
+data_list debian.suites DEBIAN_SUITES
 
 usage() {
   cat <<EOF
@@ -45,8 +29,9 @@ it (baseline). The results are in the cache, and these links lead to them:
 
 The same links for each version are in build/qemu/VERSION/.
 
-Source (default: QEMU $UPSTREAM_VERSION from upstream; where that cannot be reached,
+Source (default: QEMU $(upstream_version) from upstream; where that cannot be reached,
 Debian's source package of the nearest release that has a series in patches/):
+  --release NAME        of this release: one of $(printf '%s, ' "${RELEASES[@]}" | sed 's/, $//')
   --source PATH         a QEMU source tree or tarball; it is copied, never changed
   --sha256 HEX          refuse the tarball given by --source if its sha256 is another
   --upstream            from upstream or not at all
@@ -74,18 +59,19 @@ The cache is \$ACCELERATOR_CACHE, or accelerator-pcie in \$XDG_CACHE_HOME or ~/.
 EOF
 }
 
-SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR=''
+SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' ASKED=''
 FLAVOURS=(patched baseline)
 FULL=no DEBUG=no ASAN=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
 parse_arguments() {
   while (($#)); do
     case $1 in
-      --source | --sha256 | --debian-package | --debian-mirror | --jobs)
+      --source | --sha256 | --release | --debian-package | --debian-mirror | --jobs)
         (($# >= 2)) || die "$1 needs a value; see --help"
         ;;&
       --source) SOURCE=$2 FROM=local; shift ;;
       --sha256) SHA256=${2,,}; shift ;;
+      --release) ASKED=$2; shift ;;
       --upstream) FROM=upstream ;;
       --debian) FROM=debian ;;
       --debian-package) DEBIAN_PACKAGE=$2 FROM=debian; shift ;;
@@ -106,6 +92,8 @@ parse_arguments() {
   done
   [[ $ASAN == no ]] || FLAVOURS=(asan)
   [[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "--jobs must be a number from 1, not '$JOBS'"
+  [[ -z $ASKED || " ${RELEASES[*]} " == *" $ASKED "* ]] ||
+    die "--release must be one of ${RELEASES[*]}, not '$ASKED'"
   [[ -z $SHA256 || $SHA256 =~ ^[0-9a-f]{64}$ ]] || die "--sha256 must be 64 hex digits, not '$SHA256'"
 }
 
@@ -113,14 +101,11 @@ parse_arguments() {
 
 # Fills PACKAGES.
 find_packages() {
-  PACKAGES=(build-essential ninja-build pkg-config patch rsync xz-utils curl
-    python3-venv libglib2.0-dev zlib1g-dev libzmq3-dev libseccomp-dev clang libclang-dev)
+  local full
+  data_list packages.build PACKAGES
   if [[ $FULL == yes ]]; then
-    PACKAGES+=(libpixman-1-dev libslirp-dev libsdl2-dev libgtk-3-dev libncurses-dev
-      libspice-server-dev libspice-protocol-dev libpng-dev libjpeg-dev libpulse-dev
-      libasound2-dev libusb-1.0-0-dev libusbredirparser-dev libepoxy-dev libgbm-dev
-      libcap-ng-dev libattr1-dev libaio-dev liburing-dev libcurl4-gnutls-dev
-      libgnutls28-dev libssh-dev libzstd-dev)
+    data_list packages.full full
+    PACKAGES+=("${full[@]}")
   fi
   have python3 || PACKAGES+=(python3)
   have python3 && ! python3 -c 'import tomllib' 2>/dev/null && PACKAGES+=(python3-tomli)
@@ -138,7 +123,7 @@ check_rust() {
 }
 
 find_bindgen() {
-  local found=''
+  local found='' oldest=${DATA[bindgen.oldest]}
   BINDGEN=bindgen
   if ! have bindgen && [[ -x $CACHE/cargo/bin/bindgen ]]; then
     BINDGEN=$CACHE/cargo/bin/bindgen
@@ -148,10 +133,10 @@ find_bindgen() {
     (need_packages bindgen) || true
   fi
   have "$BINDGEN" && found=$("$BINDGEN" --version | cut -d' ' -f2)
-  if [[ -z $found ]] || ! version_ge "$found" 0.60.0; then
-    say "bindgen ${found:-is not installed}${found:+ is older than 0.60.0}: building bindgen-cli with cargo"
+  if [[ -z $found ]] || ! version_ge "$found" "$oldest"; then
+    say "bindgen ${found:-is not installed}${found:+ is older than $oldest}: building bindgen-cli with cargo"
     run_logged "cargo install bindgen-cli" \
-      cargo install --locked --root "$CACHE/cargo" --version '^0.72' bindgen-cli
+      cargo install --locked --root "$CACHE/cargo" --version "${DATA[bindgen.cargo]}" bindgen-cli
     BINDGEN=$CACHE/cargo/bin/bindgen
   fi
 }
@@ -191,38 +176,50 @@ from_local() {
   SOURCE_TEXT=$SOURCE
 }
 
+# The version that upstream's tarball is fetched of; nothing if its checksum is not known here.
+upstream_version() {
+  printf '%s\n' "${DATA[release.${ASKED:-${RELEASES[0]}}.upstream]-}"
+}
+
 # Whether upstream can be reached is asked at most once a day, so that a machine
 # behind a firewall that drops packets does not wait each time.
 from_upstream() {
-  local tarball=$CACHE/download/qemu-$UPSTREAM_VERSION.tar.xz
-  local unreachable=$CACHE/download/upstream-unreachable sum
+  local version tarball url known unreachable=$CACHE/download/upstream-unreachable sum
+  version=$(upstream_version)
+  if [[ -z $version ]]; then
+    REASON="patches/releases.toml has no checksum of a tarball of upstream's for release $ASKED"
+    return 1
+  fi
+  tarball=$CACHE/download/qemu-$version.tar.xz
+  url=${DATA[upstream.url]//VERSION/$version}
+  known=${DATA[release.${ASKED:-${RELEASES[0]}}.sha256]}
   mkdir -p "$CACHE/download"
   if [[ ! -f $tarball ]]; then
     if [[ $FROM == auto && -n $(find "$unreachable" -mtime -1 2>/dev/null) ]]; then
       REASON="upstream could not be reached within the last day ($(<"$unreachable")); --upstream tries again"
       return 1
     fi
-    if ! REASON=$(curl -fsSIL -o /dev/null --connect-timeout 5 --max-time 15 "$UPSTREAM_URL" 2>&1); then
+    if ! REASON=$(curl -fsSIL -o /dev/null --connect-timeout 5 --max-time 15 "$url" 2>&1); then
       REASON=${REASON:-curl gave no reason}
       printf '%s\n' "$REASON" >"$unreachable"
       REASON="upstream cannot be reached ($REASON)"
       return 1
     fi
     rm -f "$unreachable"
-    say "fetching QEMU $UPSTREAM_VERSION from upstream"
+    say "fetching QEMU $version from upstream"
     if ! REASON=$(curl -fsSL --retry 2 --connect-timeout 10 --speed-limit 10000 --speed-time 60 \
-      -o "$tarball.part" "$UPSTREAM_URL" 2>&1); then
+      -o "$tarball.part" "$url" 2>&1); then
       REASON="the download from upstream broke off ($REASON)"
       return 1
     fi
     sum=$(sha256_of "$tarball.part")
-    if [[ $sum != "$UPSTREAM_SHA256" ]]; then
+    if [[ $sum != "$known" ]]; then
       rm -f "$tarball.part"
-      die "qemu-$UPSTREAM_VERSION.tar.xz from upstream has sha256 $sum, expected $UPSTREAM_SHA256"
+      die "qemu-$version.tar.xz from upstream has sha256 $sum, expected $known"
     fi
     mv "$tarball.part" "$tarball"
   fi
-  SOURCE_PATH=$tarball SOURCE_ID=$UPSTREAM_SHA256 SOURCE_TEXT="upstream's tarball"
+  SOURCE_PATH=$tarball SOURCE_ID=$known SOURCE_TEXT="upstream's tarball"
 }
 
 # Prints the .orig.tar.xz that the .dsc in the folder names, checked against it.
@@ -244,8 +241,8 @@ debian_tarball() {
 # Fetches Debian's source package with apt, signatures checked, with package lists
 # and a source list of our own: the machine's are left alone.
 fetch_debian_package() {
-  local dir=$1 mirror=$DEBIAN_MIRROR keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  local suite version best='' apt
+  local dir=$1 asked=$2 mirror=$DEBIAN_MIRROR keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  local suite version versions release best='' apt
   have apt-get || die "apt-get is missing, so Debian's source package cannot be fetched; use --source"
   need_packages debian-archive-keyring
   if [[ -z $mirror ]]; then
@@ -269,17 +266,21 @@ fetch_debian_package() {
     apt-get -qq "${apt[@]}" update >"$dir/apt/update.log" 2>&1 || true
     cat "$dir/apt/update.log" >>"$LOG_FILE"
   fi
-  for version in $(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
-    sed -n 's/^Version: //p' | sort -Vru); do
-    suite=${version#*:}
-    if series_for "${suite%%+*}"; then
-      best=$version
-      break
-    fi
+  versions=$(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
+    sed -n 's/^Version: //p' | sort -Vru)
+  # The nearest release is that which comes first in the list; of that the newest version.
+  for release in ${asked:-"${RELEASES[@]}"}; do
+    for version in $versions; do
+      suite=${version#*:}
+      if series_for "${suite%%+*}" && [[ $RELEASE == "$release" ]]; then
+        best=$version
+        break 2
+      fi
+    done
   done
   if [[ -z $best ]]; then
     cat "$dir/apt/update.log" >&2
-    die "none of ${DEBIAN_SUITES[*]} at $mirror has a QEMU that patches/ has a series for; use --source or --debian-package"
+    die "none of ${DEBIAN_SUITES[*]} at $mirror has a QEMU that patches/$asked has a series for; use --source or --debian-package"
   fi
   say "fetching Debian's source package qemu $best"
   (cd "$dir" && run_logged "apt-get source qemu=$best" \
@@ -287,12 +288,13 @@ fetch_debian_package() {
   rm -rf "$dir/apt"
 }
 
+# from_debian RELEASE: of that release, or of the nearest if none is given.
 from_debian() {
-  local dir=${DEBIAN_PACKAGE:-$CACHE/debian}
-  mkdir -p "$CACHE/debian"
+  local dir=${DEBIAN_PACKAGE:-$CACHE/debian${1:+-$1}}
+  [[ -n $DEBIAN_PACKAGE ]] || mkdir -p "$dir"
   if ! SOURCE_PATH=$(debian_tarball "$dir"); then
     [[ -z $DEBIAN_PACKAGE ]] || die "$dir holds no whole source package: a qemu_*.dsc and the .orig.tar.xz that it names"
-    fetch_debian_package "$dir"
+    fetch_debian_package "$dir" "$1"
     SOURCE_PATH=$(debian_tarball "$dir") ||
       die "Debian's source package in $dir is not whole"
   fi
@@ -300,28 +302,21 @@ from_debian() {
   SOURCE_TEXT="Debian's source package ($(basename "$SOURCE_PATH"))"
 }
 
-# Sets RELEASE and MIN_RUST for a QEMU version; false if there is no series for it.
-series_for() {
-  local line pattern
-  for line in "${RELEASES[@]}"; do
-    read -r RELEASE pattern MIN_RUST <<<"$line"
-    # shellcheck disable=SC2053 # a pattern on purpose
-    [[ $1 == $pattern ]] && return 0
-  done
-  return 1
-}
-
 find_source() {
   REASON=''
   case $FROM in
     local) from_local ;;
-    debian) from_debian ;;
+    debian) from_debian "$ASKED" ;;
     upstream) from_upstream || die "$REASON" ;;
     auto)
       if ! from_upstream; then
         say "$REASON"
-        say "so not QEMU $UPSTREAM_VERSION, but Debian's source package of the nearest release with a series"
-        from_debian
+        if [[ -n $ASKED ]]; then
+          say "so Debian's source package of release $ASKED"
+        else
+          say "so not QEMU $(upstream_version), but Debian's source package of the nearest release with a series"
+        fi
+        from_debian "$ASKED"
       fi
       ;;
   esac
@@ -476,8 +471,9 @@ place_wheels() {
 # Subprojects that QEMU's build clones, which a plain git tree has not and released
 # tarballs and Debian's have.
 place_git_subprojects() {
-  local subprojects=$1 name url revision store missing=()
-  for name in keycodemapdb berkeley-softfloat-3 berkeley-testfloat-3; do
+  local subprojects=$1 name url revision store cloned missing=()
+  data_list crates.cloned cloned
+  for name in "${cloned[@]}"; do
     [[ -f $subprojects/$name.wrap && -z $(compgen -G "$subprojects/$name/*") ]] || continue
     url=$(wrap_value "$subprojects/$name.wrap" url)
     revision=$(wrap_value "$subprojects/$name.wrap" revision)
@@ -505,7 +501,8 @@ place_git_subprojects() {
   local tarball
   tarball=$(
     DEBIAN_PACKAGE=''
-    from_debian >&2
+    # Of any release: they are older than all.
+    from_debian '' >&2
     printf '%s\n' "$SOURCE_PATH"
   )
   for name in "${missing[@]}"; do
@@ -557,14 +554,15 @@ prepare_tree() {
   fi
   VERSION=$(<"$TREE/VERSION")
   series_for "$VERSION" || die "$(no_series)"
+  [[ -z $ASKED || $RELEASE == "$ASKED" ]] ||
+    die "--release says $ASKED, but $SOURCE_TEXT is QEMU $VERSION, for which the series is $RELEASE"
 }
 
 no_series() {
-  local line
+  local release
   printf 'there is no patch series for QEMU %s; patches/ has:' "$VERSION"
-  for line in "${RELEASES[@]}"; do
-    read -r _ line _ <<<"$line"
-    printf ' %s' "$line"
+  for release in "${RELEASES[@]}"; do
+    printf ' %s' "${DATA[release.$release.versions]//$'\n'/ }"
   done
   printf '. docs/building-qemu.md says how to add a release.'
 }
@@ -720,19 +718,20 @@ compile_option_roms() {
 
 # Firmware that QEMU's source may lack: Debian's packages, unpacked into the cache.
 debian_firmware() {
-  local store=$CACHE/firmware package
+  local store=$CACHE/firmware package packages
+  data_list debian.firmware packages
   if [[ ! -d $store ]]; then
     have apt-get || die "this QEMU source has no firmware, and there is no apt-get to fetch Debian's"
-    say "fetching firmware: seabios, ipxe-qemu"
+    say "fetching firmware: ${DATA[debian.firmware]//$'\n'/, }"
     rm -rf "$store.part"
     mkdir -p "$store.part"
     (
       cd "$store.part"
       # An image may have come without package lists.
-      apt-get -qq -o APT::Sandbox::User=root download seabios ipxe-qemu >>"$LOG_FILE" 2>&1 ||
+      apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}" >>"$LOG_FILE" 2>&1 ||
         apt_as_root update >>"$LOG_FILE" 2>&1 || true
-      run_logged "apt-get download seabios ipxe-qemu" \
-        apt-get -qq -o APT::Sandbox::User=root download seabios ipxe-qemu
+      run_logged "apt-get download ${packages[*]}" \
+        apt-get -qq -o APT::Sandbox::User=root download "${packages[@]}"
     )
     for package in "$store.part"/*.deb; do
       run_logged "dpkg-deb -x" dpkg-deb -x "$package" "$store.part"
@@ -741,7 +740,7 @@ debian_firmware() {
   fi
   # Releases of Debian and Ubuntu put the ROMs into different folders.
   mapfile -t FIRMWARE < <(find "$store" -path '*/seabios/*.bin' -o -name 'efi-*.rom' -o -name 'pxe-*.rom')
-  ((${#FIRMWARE[@]})) || die "Debian's packages seabios and ipxe-qemu hold no firmware that is known here"
+  ((${#FIRMWARE[@]})) || die "Debian's packages ${DATA[debian.firmware]//$'\n'/ and } hold no firmware that is known here"
 }
 
 # The patched QEMU has the device, the baseline has not.

@@ -17,7 +17,7 @@ SUITES=(
   'lint:Python: ruff, and mypy but for that of hdl/'
   'licences:of every file, and of all crates in the library that simulators load'
   'clippy:the workspace without QEMU'
-  'docs:spelling, dead links, files that no README names; those of the crates: no warning'
+  'docs:spelling, dead links, files that no README names, releases; those of the crates: no warning'
   'rust:unit, property, ABI and hostile-peer tests of the crates'
   'report:the page of a record of a million transactions in Chromium, its markers in GTKWave'
   'fuzz:random and damaged frames of every type against both halves of the protocol'
@@ -135,7 +135,7 @@ suite_shellcheck() {
   done < <(git ls-files -- ':!patches')
   shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" \
     scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/file-list.sh scripts/sim-flow.sh \
-    scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
+    scripts/releases.sh scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
 }
 
@@ -170,6 +170,7 @@ suite_docs() {
   git ls-files -z | xargs -0 "$PYTHON_ENV/bin/codespell"
   python3 tests/docs/links.py
   python3 tests/docs/readmes.py
+  python3 tests/docs/releases.py
   RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked \
     --workspace --exclude accelerator-qtest --no-deps --document-private-items
 }
