@@ -242,7 +242,7 @@ debian_tarball() {
 # and a source list of our own: the machine's are left alone.
 fetch_debian_package() {
   local dir=$1 asked=$2 mirror=$DEBIAN_MIRROR keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  local suite version versions release best='' apt
+  local suite versions best apt
   have apt-get || die "apt-get is missing, so Debian's source package cannot be fetched; use --source"
   need_packages debian-archive-keyring
   if [[ -z $mirror ]]; then
@@ -268,16 +268,8 @@ fetch_debian_package() {
   fi
   versions=$(apt-cache "${apt[@]}" showsrc --only-source qemu 2>/dev/null |
     sed -n 's/^Version: //p' | sort -Vru)
-  # The nearest release is that which comes first in the list; of that the newest version.
-  for release in ${asked:-"${RELEASES[@]}"}; do
-    for version in $versions; do
-      suite=${version#*:}
-      if series_for "${suite%%+*}" && [[ $RELEASE == "$release" ]]; then
-        best=$version
-        break 2
-      fi
-    done
-  done
+  # shellcheck disable=SC2086 # words
+  best=$(nearest_version "$asked" $versions) || true
   if [[ -z $best ]]; then
     cat "$dir/apt/update.log" >&2
     die "none of ${DEBIAN_SUITES[*]} at $mirror has a QEMU that patches/$asked has a series for; use --source or --debian-package"

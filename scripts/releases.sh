@@ -10,6 +10,10 @@
 #   data_list KEY NAME   sets the array NAME to the texts of a list
 #   series_for VERSION   sets RELEASE to the name of the one for a version of QEMU, and MIN_RUST to
 #                        its oldest Rust; false if there is none
+#   nearest_version RELEASE VERSION...
+#                        prints which of these versions of Debian's package, the newest first, is of
+#                        that release, or of the first in order that has one if RELEASE is empty;
+#                        false if none is
 
 RELEASES_FILE=${RELEASES_FILE:-$REPO_DIR/patches/releases.toml}
 declare -A DATA=()
@@ -68,6 +72,21 @@ series_for() {
     for pattern in "${patterns[@]}"; do
       # shellcheck disable=SC2053 # a pattern on purpose
       [[ $1 == $pattern ]] && return 0
+    done
+  done
+  return 1
+}
+
+nearest_version() {
+  local asked=$1 wanted version upstream
+  shift
+  for wanted in ${asked:-"${RELEASES[@]}"}; do
+    for version in "$@"; do
+      upstream=${version#*:}
+      if series_for "${upstream%%[+-]*}" && [[ $RELEASE == "$wanted" ]]; then
+        printf '%s\n' "$version"
+        return 0
+      fi
     done
   done
   return 1

@@ -35,6 +35,11 @@ for version in "$@"; do
   printf 'for %s=%s %s\n\0' "$version" "$RELEASE" "$MIN_RUST"
 done
 """
+# Debian's packages, and which of them is taken: with the name of a release, and without.
+DEBIAN = ["1:11.1.3+ds-1", "1:11.1.2+ds-3", "1:10.2.2+ds-1", "1:10.2.1+ds-1~bpo13+1",
+          "1:10.0.13+ds-0"]
+TAKEN = {"": "1:10.2.2+ds-1", "10.2": "1:10.2.2+ds-1", "10.1.3": ""}
+
 # Lines that are not to be taken, and what is said of them.
 DAMAGED = {
     "key = value": "no line as its head tells of",
@@ -51,6 +56,14 @@ def bash(versions: list[str], file: Path | None = None) -> subprocess.CompletedP
     environment = os.environ | ({"RELEASES_FILE": str(file)} if file else {})
     return subprocess.run(["bash", "-c", READ, "bash", *versions], cwd=ROOT, env=environment,
                           capture_output=True, text=True, check=False)
+
+
+def nearest(release: str, versions: list[str]) -> str:
+    """The version of Debian's package that scripts/releases.sh takes for a release."""
+    code = 'set -euo pipefail; . scripts/lib.sh; . scripts/releases.sh; nearest_version "$@"'
+    done = subprocess.run(["bash", "-c", code, "bash", release, *versions], cwd=ROOT,
+                          stdout=subprocess.PIPE, text=True, check=False)
+    return done.stdout.strip()
 
 
 def flat(data: Mapping[str, Any]) -> dict[str, str]:
@@ -93,6 +106,10 @@ def read_alike(data: Mapping[str, Any]) -> Iterator[str]:
         parts[0 if each[0] == "releases" else 2 if each[0].startswith("for ") else 1].append(each)
     if parts[0] + sorted(parts[1]) + parts[2] != wanted:
         yield f"{LIST}: bash reads otherwise than TOML: {sorted(set(found) ^ set(wanted))}"
+    for name, version in TAKEN.items():
+        # A mirror has what it has: of a release that is not there, nothing is taken.
+        if nearest(name, DEBIAN) != version:
+            yield f"scripts/releases.sh: {nearest(name, DEBIAN)!r} is the nearest for {name!r}"
     good = (ROOT / LIST).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "releases.toml"
