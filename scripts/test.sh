@@ -40,6 +40,7 @@ SUITES=(
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'xdma:the card behind the ports of XDMA, with memory and with streams, by a program of the guest'
   'pcie4:the sorter behind the ports of the UltraScale+ block, by the driver of the sorter'
+  'litepcie:LitePCIe from PyPI on that block, with its own generator, driver and test of DMA, at two widths'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
   'virtio_net:two VMs again, one with the network card in RTL and the kernel'"'"'s driver'
   'serial:1 MiB each way through the UART bridge in RTL, with pauses at both ends'
@@ -96,7 +97,8 @@ options:
   --long        the long form of fuzz (ten million inputs), guest_os (64,000 interrupts,
                 200 resets), soak (ten minutes) and restarts (a thousand by each signal
                 on each carrier), as many of what stands in for a simulator in rust and
-                qtest, python (20 harnesses that are killed), manifests (Bender itself), and ${LONG_SUITES[*]}
+                qtest, python (20 harnesses that are killed), manifests (Bender itself), litepcie
+                (each width in each way), and ${LONG_SUITES[*]}
   --carrier C   what sessions of the suites with a guest go through: memory, or socket
                 (default: memory, where both ends are on one machine)
   --junit FILE  also writes a report as JUnit XML, with a test case for each suite. It is
@@ -325,6 +327,12 @@ suite_xdma() {
 
 suite_pcie4() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example pcie4 --blocks 16
+}
+
+suite_litepcie() {
+  local long=()
+  [[ -z ${TEST_LONG:-} ]] || long=(--long)
+  scripts/test-litepcie.sh --qemu "$QEMU_DIR" "${long[@]}"
 }
 
 suite_network() {
