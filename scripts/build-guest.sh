@@ -35,8 +35,12 @@ Your own driver and programs, for scripts/demo.sh --shell and --run:
 The kernel's own modules ${KERNEL_MODULES[*]}
 are in it as well, for modprobe.
 
+  --arch ARCH       x86_64 (default) or aarch64: a guest for scripts/demo.sh --arch
+                    aarch64, of Debian's packages for arm64, with modules and programs
+                    that are cross-compiled here; into build/guest-aarch64
   --kernel PACKAGE  kernel image package, for example linux-image-6.1.0-56-amd64
-                    (default: what linux-image-amd64 or linux-image-generic needs)
+                    (default: what linux-image-amd64 or linux-image-generic needs; for
+                    aarch64 what linux-image-arm64 needs)
   --out DIR         where the two files go (default: build/guest)
   --list-packages   only name the Debian packages that this needs
   --help            this text
@@ -45,13 +49,13 @@ The cache is \$ACCELERATOR_CACHE, or accelerator-pcie in \$XDG_CACHE_HOME or ~/.
 EOF
 }
 
-KERNEL='' OUT=$REPO_DIR/build/guest RUN='' LIST_PACKAGES=no
+KERNEL='' OUT='' RUN='' LIST_PACKAGES=no ARCH=x86_64
 MODULES=() PROGRAMS=() LIBRARY_FILES=()
 # shellcheck disable=SC2016 # dpkg expands the fields
 SOURCE_FORMAT='${source:Package} ${source:Version}\n'
 while (($#)); do
   case $1 in
-    --module | --program | --run | --kernel | --out)
+    --module | --program | --run | --kernel | --out | --arch)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --module)
@@ -67,6 +71,7 @@ while (($#)); do
           RUN=$(realpath "$2")
           ;;
         --kernel) KERNEL=$2 ;;
+        --arch) ARCH=$2 ;;
         --out) OUT=$(realpath -m "$2") ;;
       esac
       shift
@@ -82,21 +87,87 @@ while (($#)); do
 done
 
 CACHE=$(cache_dir)/guest
-mkdir -p "$CACHE/packages" "$(cache_dir)/log"
+mkdir -p "$(cache_dir)/log"
 LOG_FILE=$(cache_dir)/log/build-guest-$(date +%Y%m%d-%H%M%S)-$$.log
 
 have apt-get || die "the guest is made of Debian or Ubuntu packages: apt-get is missing"
 
+# What the architectures differ in: where packages are kept, meta packages of the kernel, what the
+# compiler's name begins with, what the kernel's makefiles want to know of it, which packages have
+# it, and the machine in the head of an ELF file.
+case $ARCH in
+  x86_64)
+    OUT=${OUT:-$REPO_DIR/build/guest}
+    STORE=$CACHE/packages
+    KERNELS=(linux-image-amd64 linux-image-generic)
+    CROSS='' CROSS_MAKE=() COMPILER_PACKAGES=(gcc libc6-dev) MACHINE=3e00
+    ;;
+  aarch64)
+    OUT=${OUT:-$REPO_DIR/build/guest-aarch64}
+    STORE=$CACHE/packages-$ARCH
+    KERNELS=(linux-image-arm64)
+    CROSS=aarch64-linux-gnu- CROSS_MAKE=(ARCH=arm64 "CROSS_COMPILE=$CROSS")
+    COMPILER_PACKAGES=(gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross) MACHINE=b700
+    ;;
+  *) die "--arch is $ARCH, expected x86_64 or aarch64" ;;
+esac
+mkdir -p "$STORE"
+# Programs of the guest; whoever has set CC means this machine's.
+COMPILER=${CROSS}gcc
+[[ $ARCH != x86_64 ]] || COMPILER=${CC:-gcc}
+
 # ---- what to take ----------------------------------------------------------------
+
+# Packages for another architecture than this machine's: apt with package lists and a source list
+# of our own, which asks the mirrors of Debian that apt has here. The machine's are left alone.
+foreign_apt() {
+  local dir=$CACHE/apt-$ARCH keyring=/usr/share/keyrings/debian-archive-keyring.gpg sources
+  # shellcheck disable=SC2016 # apt expands the fields
+  sources=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(CODENAME) $(COMPONENT)' \
+    'Created-By: Packages' 2>/dev/null |
+    awk -v keyring="$keyring" '$1 == "Debian" && $4 == "main" && !seen[$2 $3]++ {
+      printf "deb [arch=arm64,amd64 signed-by=%s] %s %s main\n", keyring, $2, $3 }')
+  [[ -n $sources ]] || die "a guest for $ARCH is made of Debian's packages, and apt here knows no mirror of Debian"
+  mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+  printf '%s\n' "$sources" >"$dir/sources.list"
+  : >"$dir/status"
+  cat >"$dir/apt.conf" <<EOF
+Dir::Etc::sourcelist "$dir/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::State "$dir";
+Dir::State::lists "$dir/lists";
+Dir::State::status "$dir/status";
+Dir::Cache "$dir/cache";
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; "amd64"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+EOF
+  FOREIGN=$dir/apt.conf
+}
+
+# apt's programs as they are to be asked here.
+FOREIGN=''
+guest_apt() {
+  if [[ -n $FOREIGN ]]; then
+    local tool=$1
+    shift
+    # Images of containers have apt keep no index, with which each question reads all the lists.
+    APT_CONFIG=$FOREIGN "$tool" -o Dir::Cache::pkgcache=pkgcache.bin \
+      -o Dir::Cache::srcpkgcache=srcpkgcache.bin "$@"
+  else
+    "$@"
+  fi
+}
 
 # Packages that a package depends on, by name.
 depends() {
-  apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
-    --no-enhances "$1" 2>/dev/null | sed -n 's/^ *|\{0,1\}Depends: //p'
+  guest_apt apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+    --no-enhances "$@" 2>/dev/null | sed -n 's/^ *|\{0,1\}Depends: //p'
 }
 
 candidate() {
-  apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'
+  guest_apt apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'
 }
 
 # Fills VERSION, the candidate of each of the packages.
@@ -108,7 +179,7 @@ find_versions() {
       [!\ ]*:) name=${line%:} ;;
       *Candidate:*) VERSION[$name]=${line#*Candidate: } ;;
     esac
-  done < <(apt-cache policy "$@" 2>/dev/null)
+  done < <(guest_apt apt-cache policy "$@" 2>/dev/null)
   for name in "$@"; do
     [[ ${VERSION[$name]:-(none)} != '(none)' ]] ||
       die "the package $name is not to be had from the sources of apt"
@@ -117,7 +188,8 @@ find_versions() {
 
 # The file of a package in the cache, as apt-get download names it.
 package_file() {
-  compgen -G "$CACHE/packages/${1}_${VERSION[$1]//:/%3a}_*.deb" | head -n 1
+  # A name may have the architecture with it, where that is not the guest's.
+  compgen -G "$STORE/${1%:*}_${VERSION[$1]//:/%3a}_*.deb" | head -n 1
 }
 
 known() {
@@ -127,6 +199,12 @@ known() {
 }
 
 need_lists() {
+  if [[ -n $FOREIGN ]]; then
+    say "reading Debian's package lists for $ARCH"
+    run_logged "apt-get update" guest_apt apt-get -q update
+    known busybox-static || die "the package busybox-static is not to be had for $ARCH"
+    return 0
+  fi
   known busybox-static && return 0
   say "reading the package lists"
   local as_root=()
@@ -146,14 +224,20 @@ find_kernel() {
     known "$KERNEL" || die "the package $KERNEL is not to be had from the sources of apt"
     return
   fi
-  for meta in linux-image-amd64 linux-image-generic; do
+  for meta in "${KERNELS[@]}"; do
     name=$(depends "$meta" | grep -E '^linux-image-[0-9]' | head -n 1 || true)
     if [[ -n $name ]] && known "$name"; then
       KERNEL=$name
       return
     fi
   done
-  die "no kernel package found (looked for linux-image-amd64 and linux-image-generic)"
+  die "no kernel package found (looked for ${KERNELS[*]})"
+}
+
+# These packages, and the libraries that they need and those that these need.
+with_libraries() {
+  printf '%s\n' "$@"
+  depends --recurse "$@" | sort -u | grep -E '^(lib[^:]*|zlib1g)$' | grep -vxF "$(printf '%s\n' "$@")"
 }
 
 # The headers of a kernel are several packages that need each other.
@@ -165,6 +249,8 @@ header_packages() {
     [[ " ${done[*]} " == *" $name "* ]] && continue
     done+=("$name")
     while read -r next; do
+      # The kernel's build programs run here.
+      [[ $ARCH == x86_64 || $next != linux-kbuild-* ]] || next=${next%:*}:amd64
       [[ $next =~ ^linux-(headers|kbuild)- ]] && todo+=("$next")
     done < <(depends "$name")
   done
@@ -178,12 +264,12 @@ fetch() {
     [[ -z $(package_file "$name") ]] || continue
     say "downloading $name ${VERSION[$name]}"
     (
-      cd "$CACHE/packages"
-      run_logged "download of $name" apt-get -q -o APT::Sandbox::User=root \
+      cd "$STORE"
+      run_logged "download of $name" guest_apt apt-get -q -o APT::Sandbox::User=root \
         download "$name=${VERSION[$name]}"
     )
     [[ -n $(package_file "$name") ]] ||
-      die "the package $name ${VERSION[$name]} did not arrive in $CACHE/packages"
+      die "the package $name ${VERSION[$name]} did not arrive in $STORE"
   done
 }
 
@@ -233,7 +319,7 @@ pick_modules() {
 # versions. Of the kernel's packages the kernel itself is wanted, and a few modules.
 distribution() {
   local name file
-  ROOT=$CACHE/distribution-$(content_key "$1" "${KERNEL_MODULES[*]}" 5)
+  ROOT=$CACHE/distribution-$(content_key "$1" "${KERNEL_MODULES[*]}" 5 "${CROSS_MAKE[@]}")
   [[ -f $ROOT/complete ]] && return
   fetch "${PACKAGES[@]}"
   say "unpacking kernel $RELEASE"
@@ -268,43 +354,64 @@ distribution() {
 # A module is built by the major version of GCC that built the kernel: another one
 # may not know the kernel's options. Sets KERNEL_CC.
 find_compiler() {
-  local want
+  local want package
   want=$(sed -n 's/^CONFIG_GCC_VERSION=\([0-9]*\)[0-9]\{4\}$/\1/p' \
     "$ROOT/usr/src/linux-headers-$RELEASE/.config")
-  KERNEL_CC=${CC:-gcc}
-  [[ -z ${CC:-} && -n $want ]] || return 0
-  [[ $(gcc -dumpversion | cut -d. -f1) != "$want" ]] || return 0
-  if ! have "gcc-$want"; then
-    if ! known "gcc-$want"; then
-      warn "kernel $RELEASE was built by gcc $want, which is not to be had; taking $(gcc -dumpversion)"
+  KERNEL_CC=$COMPILER
+  [[ $COMPILER == "${CROSS}gcc" && -n $want ]] || return 0
+  [[ $("$COMPILER" -dumpversion | cut -d. -f1) != "$want" ]] || return 0
+  package=gcc-$want
+  [[ -z $CROSS ]] || package+=-${CROSS%-}
+  if ! have "${CROSS}gcc-$want"; then
+    # A package of this machine's, whatever the guest is.
+    if ! FOREIGN='' known "$package"; then
+      warn "kernel $RELEASE was built by gcc $want, which is not to be had; taking $("$COMPILER" -dumpversion)"
       return 0
     fi
-    need_packages "gcc-$want"
+    need_packages "$package"
   fi
-  KERNEL_CC=gcc-$want
+  KERNEL_CC=${CROSS}gcc-$want
 }
 
 # Builds the module in a folder, which is a copy already, and takes its .ko files.
 build_module() {
   local source=$1 work=$2 to=$3
   run_logged "kernel module in $source" make -C "$ROOT/usr/src/linux-headers-$RELEASE" \
-    M="$work" CC="$KERNEL_CC" HOSTCC="$KERNEL_CC" -j "$(nproc)" modules
+    M="$work" "${CROSS_MAKE[@]}" CC="$KERNEL_CC" HOSTCC="${KERNEL_CC#"$CROSS"}" -j "$(nproc)" modules
   local found=("$work"/*.ko)
   [[ -f ${found[0]} ]] || die "$source made no .ko file; see $LOG_FILE"
   install -m 644 "${found[@]}" "$to/"
 }
 
-# The source packages of the libraries, which are this machine's.
+# The source packages of the libraries that are this machine's.
 library_sources() {
   local packages=()
+  ((${#LIBRARY_FILES[@]})) || return 0
   mapfile -t packages < <(owners_of "${LIBRARY_FILES[@]##*/}")
   dpkg-query --show --showformat "$SOURCE_FORMAT" "${packages[@]}"
+}
+
+# What the program or library needs of another architecture's libraries, from its packages.
+add_foreign_libraries() {
+  local program=$1 root=$2 name library
+  while IFS= read -r name; do
+    [[ ! -e $root/lib/${name##*/} ]] || continue
+    library=$(find -L "$ROOT/lib" "$ROOT/usr/lib" -name "${name##*/}" -print -quit 2>/dev/null)
+    [[ -n $library ]] || die "${program##*/} needs ${name##*/}, which none of the packages for $ARCH holds"
+    install -D -m 755 "$(realpath "$library")" "$root/lib/${name##*/}"
+    add_foreign_libraries "$library" "$root"
+  done < <(LC_ALL=C readelf --wide --program-headers --dynamic "$program" |
+    sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p; s/.*program interpreter: (.*)\]/\1/p')
 }
 
 # Copies a program of the distribution with the libraries that it needs.
 add_dynamic() {
   local program=$1 to=$2 root=$3 path line library
   install -D -m 755 "$program" "$root$to"
+  if [[ $ARCH != x86_64 ]]; then
+    add_foreign_libraries "$program" "$root"
+    return 0
+  fi
   path=$(find "$ROOT/usr/lib" "$ROOT/lib" -maxdepth 1 -type d -name '*-linux-gnu' 2>/dev/null |
     paste -sd:)
   while IFS= read -r line; do
@@ -344,9 +451,14 @@ initramfs() {
   mkdir -p "$root"/{bin,dev,etc,lib,modules,proc,root,run,sys,tmp,usr/share/misc}
   install -m 755 guest/init "$root/init"
   install -m 755 "$(first_file "$ROOT"/bin/busybox "$ROOT"/usr/bin/busybox)" "$root/bin/busybox"
-  for program in $("$root/bin/busybox" --list); do
-    [[ -e $root/bin/$program ]] || ln -s busybox "$root/bin/$program"
-  done
+  if [[ $ARCH == x86_64 ]]; then
+    for program in $("$root/bin/busybox" --list); do
+      [[ -e $root/bin/$program ]] || ln -s busybox "$root/bin/$program"
+    done
+  else
+    # It does not run here; init has it make its names.
+    ln -s busybox "$root/bin/sh"
+  fi
   add_dynamic "$(first_file "$ROOT"/usr/bin/lspci "$ROOT"/bin/lspci)" /bin/lspci "$root"
   add_dynamic "$(first_file "$ROOT"/usr/bin/setpci "$ROOT"/bin/setpci)" /bin/setpci "$root"
   add_dynamic "$(first_file "$ROOT"/usr/sbin/ethtool "$ROOT"/sbin/ethtool)" /bin/ethtool "$root"
@@ -359,7 +471,7 @@ initramfs() {
   cp -r guest "$WORK/guest"
   build_module guest/driver "$WORK/guest/driver" "$root/modules"
   say "building guest/tools"
-  run_logged "guest/tools" make -C "$WORK/guest/tools" OUT="$WORK/tools" CC="${CC:-gcc}"
+  run_logged "guest/tools" make -C "$WORK/guest/tools" OUT="$WORK/tools" CC="$COMPILER"
   for program in "$WORK"/tools/accel-*; do
     [[ -x $program && -f $program ]] && install -m 755 "$program" "$root/bin/"
   done
@@ -387,23 +499,36 @@ initramfs() {
 # Asking apt takes seconds; what it said holds until its lists or sources change.
 APT_STATE=$(stat -c '%n %Y' /etc/apt /etc/apt/sources.list* /etc/apt/preferences* \
   /var/lib/apt/lists 2>/dev/null || true)
-RESOLVED=$CACHE/resolved-$(content_key "$APT_STATE" "$KERNEL" "$REPO_DIR/scripts/build-guest.sh")
+RESOLVED=$CACHE/resolved-$ARCH-$(content_key "$APT_STATE" "$KERNEL" "$REPO_DIR/scripts/build-guest.sh")
+if [[ $LIST_PACKAGES == yes ]]; then
+  # What is said on the way is not of the list.
+  exec 3>&1 1>&2
+fi
+if [[ $ARCH != x86_64 ]]; then
+  need_packages debian-archive-keyring
+  # Of package lists that are our own one process at a time makes use.
+  lock_cache guest
+  foreign_apt
+fi
 if [[ ! -f $RESOLVED ]]; then
   need_lists
   find_kernel
   RELEASE=${KERNEL#linux-image-}
   RELEASE=${RELEASE#unsigned-}
   mapfile -t HEADERS < <(header_packages)
-  PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pciutils libpci3 pci.ids
-    ethtool libmnl0)
+  PROGRAM_PACKAGES=(pciutils libpci3 ethtool libmnl0)
+  if [[ $ARCH != x86_64 ]]; then
+    mapfile -t PROGRAM_PACKAGES < <(with_libraries "${PROGRAM_PACKAGES[@]}")
+  fi
+  PACKAGES=("$KERNEL" "${HEADERS[@]}" busybox-static pci.ids "${PROGRAM_PACKAGES[@]}")
   ! known "linux-modules-$RELEASE" || PACKAGES+=("linux-modules-$RELEASE")
   find_versions "${PACKAGES[@]}"
   # Libraries of the kernel's build programs.
   LIBRARIES=()
   for package in "${HEADERS[@]}"; do
-    mapfile -t -O "${#LIBRARIES[@]}" LIBRARIES < <(depends "$package" | grep -E '^(lib|zlib|pahole$)' || true)
+    mapfile -t -O "${#LIBRARIES[@]}" LIBRARIES < <(depends "$package" | sed 's/:amd64$//' | grep -E '^(lib|zlib|pahole$)' || true)
   done
-  rm -f "$CACHE"/resolved-*
+  rm -f "$CACHE/resolved-$ARCH"-*
   declare -p KERNEL RELEASE PACKAGES VERSION LIBRARIES >"$RESOLVED.$$"
   mv "$RESOLVED.$$" "$RESOLVED"
 fi
@@ -416,16 +541,16 @@ check_program() {
   head=$(head -c 20 "$program" | od -An -v -tx1 | tr -d ' \n')
   [[ $head != 2321* ]] || return 0
   [[ $head == 7f454c46* ]] || die "the program $program is neither an ELF file nor a script"
-  [[ ${head:8:2} == 02 && ${head:36:4} == 3e00 ]] ||
-    die "the program $program is not for x86_64, which the guest is"
+  [[ ${head:8:2} == 02 && ${head:36:4} == "$MACHINE" ]] ||
+    die "the program $program is not for $ARCH, which the guest is"
   ! readelf --wide --program-headers "$program" | grep -q ' INTERP ' ||
     die "the program $program is linked dynamically, and the guest has no shared libraries: link it with -static"
 }
 
 # kmod brings depmod, and the library that lspci needs.
-NEEDED=(gcc binutils libc6-dev make cpio kmod xz-utils zstd "${LIBRARIES[@]}")
+NEEDED=("${COMPILER_PACKAGES[@]}" binutils make cpio kmod xz-utils zstd "${LIBRARIES[@]}")
 if [[ $LIST_PACKAGES == yes ]]; then
-  printf '%s\n' "${NEEDED[@]}"
+  printf '%s\n' "${NEEDED[@]}" >&3
   exit 0
 fi
 need_packages "${NEEDED[@]}"
@@ -438,9 +563,9 @@ lock_cache guest
 SOURCES=$(for package in "${PACKAGES[@]}"; do printf '%s=%s ' "$package" "${VERSION[$package]}"; done)
 distribution "$SOURCES"
 find_compiler
-KEY=$(content_key "$SOURCES" "$REPO_DIR/guest/init" "$REPO_DIR/guest/symbols.sh" "$REPO_DIR/guest/driver" \
+KEY=$(content_key "$ARCH" "$SOURCES" "$REPO_DIR/guest/init" "$REPO_DIR/guest/symbols.sh" "$REPO_DIR/guest/driver" \
   "$REPO_DIR/guest/tools" "$REPO_DIR/guest/uapi" "$REPO_DIR/scripts/build-guest.sh" \
-  "$("$KERNEL_CC" --version | head -n 1)" "$("${CC:-gcc}" --version | head -n 1)" \
+  "$("$KERNEL_CC" --version | head -n 1)" "$("$COMPILER" --version | head -n 1)" \
   "${MODULES[@]}" "${PROGRAMS[@]}" ${RUN:+"$RUN"})
 RESULT=$CACHE/result-$KEY
 if [[ ! -f $RESULT/complete ]]; then

@@ -47,6 +47,9 @@ What is built:
   --debug               QEMU's --enable-debug: no optimisation, lock and cell checks
   --asan                with AddressSanitizer; leads to build/qemu/asan/bin and is
                         patched only
+  --target aarch64      qemu-system-aarch64, for guests of that processor, with the
+                        machine virt and few others; leads to build/qemu/aarch64/bin
+                        and is patched only
   --configure-only      stop before compiling
 
 Else:
@@ -60,6 +63,7 @@ EOF
 }
 
 SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' ASKED=''
+SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' TARGET=x86_64
 FLAVOURS=(patched baseline)
 FULL=no DEBUG=no ASAN=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
@@ -67,6 +71,7 @@ parse_arguments() {
   while (($#)); do
     case $1 in
       --source | --sha256 | --release | --debian-package | --debian-mirror | --jobs)
+      --source | --sha256 | --debian-package | --debian-mirror | --jobs | --target)
         (($# >= 2)) || die "$1 needs a value; see --help"
         ;;&
       --source) SOURCE=$2 FROM=local; shift ;;
@@ -83,6 +88,7 @@ parse_arguments() {
       --asan) ASAN=yes ;;
       --configure-only) CONFIGURE_ONLY=yes ;;
       --jobs) JOBS=$2; shift ;;
+      --target) TARGET=$2; shift ;;
       --print-paths) PRINT_PATHS=yes ;;
       --list-packages) LIST_PACKAGES=yes ;;
       -h | --help) usage; exit 0 ;;
@@ -91,6 +97,16 @@ parse_arguments() {
     shift
   done
   [[ $ASAN == no ]] || FLAVOURS=(asan)
+  case $TARGET in
+    x86_64) ;;
+    aarch64)
+      [[ $ASAN == no && ${FLAVOURS[*]} == *patched* ]] ||
+        die "--target aarch64 is patched only, and without --asan"
+      FLAVOURS=(aarch64)
+      ;;
+    *) die "--target is $TARGET, expected x86_64 or aarch64" ;;
+  esac
+  EMULATOR=qemu-system-$TARGET
   [[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "--jobs must be a number from 1, not '$JOBS'"
   [[ -z $ASKED || " ${RELEASES[*]} " == *" $ASKED "* ]] ||
     die "--release must be one of ${RELEASES[*]}, not '$ASKED'"
@@ -107,6 +123,8 @@ find_packages() {
     data_list packages.full full
     PACKAGES+=("${full[@]}")
   fi
+  # Machines of ARM describe themselves to their guests by a device tree.
+  [[ $TARGET != aarch64 ]] || PACKAGES+=(libfdt-dev)
   have python3 || PACKAGES+=(python3)
   have python3 && ! python3 -c 'import tomllib' 2>/dev/null && PACKAGES+=(python3-tomli)
   return 0
@@ -631,8 +649,11 @@ prepare_flavour_tree() {
 }
 
 configure_flags() {
-  FLAGS=(--target-list=x86_64-softmmu --disable-docs --disable-werror --disable-install-blobs
-    --enable-tcg --enable-kvm --disable-user --disable-tools --disable-guest-agent)
+  local kvm=--enable-kvm
+  # Guests of another processor are not virtualised; configure refuses to.
+  [[ $TARGET != aarch64 || $(uname -m) == aarch64 ]] || kvm=--disable-kvm
+  FLAGS=("--target-list=$TARGET-softmmu" --disable-docs --disable-werror --disable-install-blobs
+    --enable-tcg "$kvm" --disable-user --disable-tools --disable-guest-agent)
   if [[ $FULL == yes ]]; then
     FLAGS+=(--enable-vnc --enable-sdl --enable-gtk --enable-curses --enable-spice --enable-slirp
       --enable-pixman --enable-opengl --enable-usb-redir --enable-libusb --enable-pa
@@ -641,13 +662,28 @@ configure_flags() {
     FLAGS+=(--without-default-features)
   fi
   # Without it there is no -sandbox, which managers of VMs use.
-  FLAGS+=(--disable-fdt --enable-seccomp)
+  if [[ $TARGET == aarch64 ]]; then
+    FLAGS+=(--enable-fdt=system --enable-seccomp "--with-devices-aarch64=$DEVICES")
+  else
+    FLAGS+=(--disable-fdt --enable-seccomp)
+  fi
   if [[ $DEBUG == yes ]]; then
     FLAGS+=(--enable-debug)
   else
     FLAGS+=(--disable-debug-info)
   fi
   [[ $ASAN == no ]] || FLAGS+=(--enable-asan -Doptimization=1)
+}
+
+# Of the machines that a release can leave out only virt is of use here; the devices of all the
+# others take minutes.
+DEVICES=accelerator-pcie
+place_devices() {
+  local devices=$1/configs/devices text
+  text=$(sed -nE 's/^#? *(CONFIG_[A-Z0-9_]+=n)$/\1/p' "$devices"/{arm,aarch64}-softmmu/default.mak |
+    grep -vE '_(VIRT|DEVICES)=n$')
+  [[ $text == *CONFIG_RASPI=n* ]] || die "configs/devices of QEMU $VERSION does not list machines as it is known here"
+  printf '%s\n' "$text" >"$devices/aarch64-softmmu/$DEVICES.mak"
 }
 
 # Runs ninja and shows how far it is: on a terminal in one line, else every tenth.
@@ -685,6 +721,7 @@ compile() {
     say "configuring QEMU $VERSION ($flavour)"
     rm -rf "$build"
     mkdir -p "$build"
+    [[ $TARGET != aarch64 ]] || place_devices "$source"
     (cd "$build" && BINDGEN=$BINDGEN run_logged "configure" "$source/configure" "${flags[@]}")
     printf '%s\n' "$stamp" >"$build/.accelerator-pcie"
   fi
@@ -693,8 +730,8 @@ compile() {
   fi
   [[ $CONFIGURE_ONLY == no ]] || return 0
   say "compiling QEMU $VERSION ($flavour)"
-  run_ninja "$build" qemu-system-x86_64
-  [[ -f $source/pc-bios/kvmvapic.bin ]] || compile_option_roms "$source" "$build/option-roms"
+  run_ninja "$build" "$EMULATOR"
+  [[ $TARGET != x86_64 || -f $source/pc-bios/kvmvapic.bin ]] || compile_option_roms "$source" "$build/option-roms"
 }
 
 # QEMU's configure would have these compiled only where there is a 32-bit libgcc,
@@ -749,13 +786,18 @@ check_result() {
 
 install_result() {
   local flavour=$1 source=$2 build=$3 result=$4 part=$4.part data file
-  local firmware='that of QEMU' from_source=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom vgabios*.bin efi-*.rom
-    kvmvapic.bin linuxboot.bin linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin)
+  local firmware='that of QEMU' from_source=(vgabios*.bin efi-*.rom)
+  local needed=(efi-e1000e.rom efi-virtio.rom)
+  if [[ $TARGET == x86_64 ]]; then
+    from_source+=(bios-256k.bin bios.bin bios-microvm.bin qboot.rom kvmvapic.bin linuxboot.bin
+      linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin)
+    needed+=(bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin)
+  fi
   rm -rf "$part"
   data=$part/share/qemu
   mkdir -p "$part/bin" "$data/keymaps"
-  cp "$build/qemu-system-x86_64" "$part/bin/"
-  if [[ ! -f $source/pc-bios/bios-256k.bin ]]; then
+  cp "$build/$EMULATOR" "$part/bin/"
+  if [[ ! -f $source/pc-bios/efi-virtio.rom ]]; then
     debian_firmware
     cp "${FIRMWARE[@]}" "$data/"
     firmware=$(for file in "$CACHE"/firmware/*.deb; do
@@ -771,13 +813,13 @@ install_result() {
     cp "$build"/option-roms/*.bin "$data/"
   fi
   find "$source/pc-bios/keymaps" -type f -not -name meson.build -exec cp -t "$data/keymaps" {} +
-  for file in bios-256k.bin kvmvapic.bin linuxboot_dma.bin vgabios-stdvga.bin efi-e1000e.rom efi-virtio.rom; do
+  for file in "${needed[@]}"; do
     [[ -f $data/$file ]] || die "firmware $file is neither in QEMU's source nor in Debian's packages"
   done
   # For those who pass it on: whose source it is made of.
   printf '%s\n' "version=$VERSION" "from=$SOURCE_TEXT" "sha256=$SOURCE_ID" \
     "series=patches/$RELEASE" "firmware=$firmware" >"$part/source"
-  check_result "$flavour" "$part/bin/qemu-system-x86_64"
+  check_result "$flavour" "$part/bin/$EMULATOR"
   rm -rf "$result"
   mv "$part" "$result"
 }
@@ -819,7 +861,7 @@ find_result() {
     done
   fi
   RESULT=$CACHE/qemu/$flavour-$VERSION-$(content_key "${inputs[@]}")
-  [[ -x $RESULT/bin/qemu-system-x86_64 && $CONFIGURE_ONLY == no ]]
+  [[ -x $RESULT/bin/$EMULATOR && $CONFIGURE_ONLY == no ]]
 }
 
 build_flavour() {
@@ -854,12 +896,13 @@ build_flavour() {
 }
 
 print_paths() {
-  local flavour link found=no
-  for flavour in patched baseline asan; do
-    link=$REPO_DIR/build/qemu/$flavour
-    if [[ -x $link/bin/qemu-system-x86_64 ]]; then
+  local flavour program found=no
+  for flavour in patched baseline asan aarch64; do
+    program=bin/qemu-system-x86_64
+    [[ $flavour != aarch64 ]] || program=bin/qemu-system-aarch64
+    if [[ -x $REPO_DIR/build/qemu/$flavour/$program ]]; then
       found=yes
-      say "$flavour: build/qemu/$flavour/bin/qemu-system-x86_64 ($("$link/bin/qemu-system-x86_64" --version | head -n 1))"
+      say "$flavour: build/qemu/$flavour/$program ($("$REPO_DIR/build/qemu/$flavour/$program" --version | head -n 1))"
     fi
   done
   [[ $found == yes ]] || die "nothing is built yet; run scripts/build-qemus.sh"

@@ -56,13 +56,20 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     the like find files (default: the checkout)
   --iommu           put the card behind a virtual IOMMU (intel-iommu), with
                     intel_iommu=on for the kernel; vfio and xdma have it anyway
+  --arch ARCH       of the guest: x86_64 (default), or aarch64, with QEMU's machine virt,
+                    a cross-built driver and Debian's kernel for arm64. For all examples
+                    but virtio_net, and with --sim
+  --iommu           put the card behind a virtual IOMMU: intel-iommu, with
+                    intel_iommu=on for the kernel, or SMMUv3; vfio and xdma have it
+                    anyway
   --memory MB       of the VM (default 512, with --disk 2048)
   --cpus N          of the VM (default 2)
   --append TEXT     added to the kernel's command line
   --disk FILE       with --shell: the VM boots this disk image (qcow2 or raw) and not
                     the small guest; its console is the first serial port
   --snapshot        do not change the disk image
-  --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, built if missing)
+  --qemu DIR        the QEMU in DIR/bin (default: build/qemu/patched, or for aarch64
+                    build/qemu/aarch64, built if missing)
   --qemu stock      a QEMU that nobody patched, with the card through its vfio-user-pci
                     (docs/vfio-user.md): the distribution's where it is 10.1 or newer, or
                     else that which scripts/build-qemus.sh builds to compare with. For
@@ -70,7 +77,7 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --vfio-user       the same card through the vfio-user-pci of the QEMU that is named
   --guest DIR       vmlinuz and initramfs.cpio.gz (default: an example runs in a plain
                     guest, built if missing or old; --shell and --run take build/guest,
-                    with your modules and programs)
+                    or build/guest-aarch64, with your modules and programs)
   --device OPTIONS  added to -device accelerator-pcie,... as ,OPTIONS; or to that of
                     vfio-user-pci, such as x-msg-timeout=60000
   --qemu-args TEXT  more arguments for QEMU, separated by spaces
@@ -95,6 +102,8 @@ while (($#)); do
     --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
       --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record | \
       --width | --loopback | --sim-folder)
+    --example | --blocks | --seed | --rounds | --accel | --arch | --sim | --qemu | --guest | --device | \
+      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -102,6 +111,7 @@ while (($#)); do
         --seed) number "$1" "$2" 0 && SEED=$2 ;;
         --rounds) number "$1" "$2" 1 && ROUNDS=$2 ;;
         --accel) ACCEL=$2 ;;
+        --arch) ARCH=$2 ;;
         --sim) SIM=$2 ;;
         --sim-folder) SIM_FOLDER=$2 ;;
         --width) WIDTH=$2 ;;
@@ -149,6 +159,7 @@ while (($#)); do
   esac
   shift
 done
+choose_machine
 case $ACCEL in
   auto | kvm | tcg) ;;
   *) die "--accel is $ACCEL, expected auto, kvm or tcg" ;;
@@ -162,6 +173,8 @@ if [[ -n $DISK ]]; then
   [[ -r $DISK && -f $DISK ]] || die "the disk image $DISK cannot be read"
   [[ $MODE == shell ]] || die "--disk needs --shell: only the small guest has the examples' programs"
   [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
+  [[ $ARCH == x86_64 ]] ||
+    die "--disk is for x86_64: a disk image for $ARCH needs firmware, which is not here (docs/running.md)"
 fi
 
 [[ -z $SIM_FOLDER || -d $SIM_FOLDER ]] || die "--sim-folder is $SIM_FOLDER, which is no folder"
@@ -181,6 +194,7 @@ if [[ $VFIO_USER == yes ]]; then
 fi
 
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
+  [[ $ARCH == x86_64 ]] || die "--example virtio_net has guests of x86_64 alone"
   [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
   [[ $REPORT == no ]] || die "--report is not for --example virtio_net: --record is, and accelerator-trace html"
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
@@ -215,9 +229,12 @@ case $EXAMPLE in
   litepcie) ARGS=$LOOPBACK ;;
   # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
   # machine's SATA controller while the other vCPU maps the card out and in.
+  # ID and SCRATCH, then every size and alignment in the RAM, and then the version of a
+  # SATA controller while the other vCPU maps the card out and in.
   regs)
     ARGS="--seed,$SEED,expect,4,0,0x53474552,write,4,4,0x01234567,write,1,6,0x89"
-    ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,0000:00:1f.2,5,4,0x10,0x00010000"
+    ARGS+=",expect,4,4,0x01894567,test,0x10,0x80,remap,3000,$SATA,5,4,0x10,0x00010000"
+    MORE_ARGS+=("${SATA_OPTIONS[@]}")
     ;;
   *) [[ -n $SIM || $MODE != example ]] ||
     die "no example $EXAMPLE: sort, pcie4, clocks, regs, probe, vfio, xdma, virtio_net and litepcie have a program in the guest; use --shell or --run" ;;
@@ -289,17 +306,19 @@ has_vfio_user() {
 
 QEMU=''
 if [[ $STOCK == yes ]]; then
-  QEMU=$(command -v qemu-system-x86_64 || true)
+  QEMU=$(command -v "$EMULATOR" || true)
   if [[ -z $QEMU ]] || ! has_vfio_user "$QEMU"; then
-    say "${QEMU:-no qemu-system-x86_64 in the PATH}${QEMU:+ has no vfio-user-pci, which came with QEMU 10.1}: taking the baseline of scripts/build-qemus.sh"
+    [[ $ARCH == x86_64 ]] ||
+      die "${QEMU:-no $EMULATOR in the PATH}${QEMU:+ has no vfio-user-pci, which came with QEMU 10.1}; scripts/build-qemus.sh builds none for $ARCH that nobody patched"
+    say "${QEMU:-no $EMULATOR in the PATH}${QEMU:+ has no vfio-user-pci, which came with QEMU 10.1}: taking the baseline of scripts/build-qemus.sh"
     QEMU='' QEMU_DIR=build/qemu/baseline
     run_child scripts/build-qemus.sh --baseline-only
   fi
 elif [[ -z $QEMU_DIR ]]; then
-  QEMU_DIR=build/qemu/patched
-  run_child scripts/build-qemus.sh --patched-only
+  QEMU_DIR=$QEMU_BUILD
+  run_child scripts/build-qemus.sh --patched-only "${QEMU_OPTIONS[@]}"
 fi
-QEMU=${QEMU:-$QEMU_DIR/bin/qemu-system-x86_64}
+QEMU=${QEMU:-$QEMU_DIR/bin/$EMULATOR}
 [[ -x $QEMU ]] || die "$QEMU is not there; scripts/build-qemus.sh builds it"
 [[ $VFIO_USER == no ]] || has_vfio_user "$QEMU" ||
   die "$QEMU has no vfio-user-pci; QEMU has it from 10.1 on"
@@ -374,16 +393,8 @@ case $MODE-$EXAMPLE in
   example-*) WHAT=$PROGRAM ;;
   *) WHAT=$MODE ARGS='' ;;
 esac
-# On a busy host the timer may look broken to a kernel that checks it.
-APPEND="console=ttyS0 loglevel=5 panic=-1 no_timer_check accel.run=$WHAT accel.args=$ARGS"
-MACHINE=q35 BEFORE=()
-if [[ $EXAMPLE == vfio || $EXAMPLE == xdma || $IOMMU == yes ]]; then
-  # Interrupts are remapped as well, which KVM's own interrupt controller cannot do. The
-  # IOMMU comes before what is behind it.
-  [[ $ACCEL != kvm ]] || MACHINE=q35,kernel-irqchip=split
-  BEFORE=(-device 'intel-iommu,intremap=on')
-  APPEND+=' intel_iommu=on'
-fi
+[[ $EXAMPLE != vfio && $EXAMPLE != xdma && $IOMMU == no ]] || virtual_iommu
+APPEND="console=${TTYS[0]} loglevel=5 panic=-1 $KERNEL_WORDS accel.run=$WHAT accel.args=$ARGS"
 APPEND+=${MORE_APPEND:+ $MORE_APPEND}
 if [[ -n $DISK ]]; then
   FORMAT=raw
@@ -514,7 +525,7 @@ say "starting $WHAT with $ACCEL: $("$QEMU" --version | head -n 1)"
 mkfifo "$SOCKET_DIR/serial"
 : >"$RUN_DIR/serial.log"
 start_child "$SOCKET_DIR/serial" "$RUN_DIR/qemu.log" "$QEMU" "${QEMU_ARGS[@]}" \
-  -append "$APPEND accel.tty=ttyS1" -serial "file:$RUN_DIR/kernel.log" -serial stdio
+  -append "$APPEND accel.tty=${TTYS[1]}" -serial "file:$RUN_DIR/kernel.log" -serial stdio
 QEMU_PID=$CHILD
 
 # ---- listen ----------------------------------------------------------------------

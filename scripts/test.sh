@@ -39,6 +39,7 @@ SUITES=(
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'xdma:the card behind the ports of XDMA, with memory and with streams, by a program of the guest'
+  'arm:a guest of AArch64 sorts, orders and takes interrupts by the ITS, also behind an SMMUv3'
   'pcie4:the sorter behind the ports of the UltraScale+ block, by the driver of the sorter'
   'litepcie:LitePCIe from PyPI on that block, with its own generator, driver and test of DMA, at two widths'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
@@ -323,6 +324,15 @@ suite_xdma() {
   scripts/demo.sh --qemu "$QEMU_DIR" --example xdma
   scripts/build-sim.sh xdma -G Stream=1 --out "$stream"
   scripts/demo.sh --qemu "$QEMU_DIR" --example xdma --sim "$stream/xdma"
+}
+
+suite_arm() {
+  local qemu=()
+  # One of x86-64 does not say where one for ARM is.
+  if [[ -n $QEMU_GIVEN && -x $QEMU_DIR/bin/qemu-system-aarch64 ]]; then
+    qemu=(--qemu "$QEMU_DIR")
+  fi
+  scripts/test-arm.sh "${qemu[@]}"
 }
 
 suite_pcie4() {

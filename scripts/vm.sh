@@ -25,10 +25,17 @@
 #   last_words STATUS FILE...   the end of these files, with how their program ended
 #   complaints FILE...          each kind of warning and error in these logs, once
 #   kernel_complaints FILE      panics, oopses and warnings in a kernel's log
+#   choose_machine              what a guest of ARCH (x86_64, aarch64) runs on: EMULATOR, the program
+#                               of QEMU; QEMU_BUILD, where scripts/build-qemus.sh with QEMU_OPTIONS
+#                               puts it; GUEST_BUILD and GUEST_OPTIONS, likewise of build-guest.sh;
+#                               MACHINE; TTYS, its two serial ports; KERNEL_WORDS for its kernel;
+#                               SATA, a function of it, which may need SATA_OPTIONS; CPU
+#   virtual_iommu               adds one to MACHINE and KERNEL_WORDS, and to BEFORE what has to come
+#                               before what is behind it; after choose_accel
 #   choose_accel                ACCEL becomes kvm or tcg, CPU the processor for it; wants
 #                               GUEST, QEMU and RUN_DIR
 
-ACCEL=auto CPU=max GUEST='' SIM='' WAVES=no
+ACCEL=auto ARCH=x86_64 GUEST='' SIM='' WAVES=no
 
 number() {
   if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
@@ -214,6 +221,46 @@ kernel_complaints() {
     LC_ALL=C sort -u | sed 's/^/  /' | head -n 6
 }
 
+# ---- machines --------------------------------------------------------------------
+
+choose_machine() {
+  EMULATOR=qemu-system-$ARCH SATA_OPTIONS=()
+  case $ARCH in
+    x86_64)
+      QEMU_BUILD=build/qemu/patched QEMU_OPTIONS=()
+      GUEST_BUILD=build/guest GUEST_OPTIONS=()
+      MACHINE=q35 CPU=max TTYS=(ttyS0 ttyS1)
+      # On a busy host the timer may look broken to a kernel that checks it.
+      KERNEL_WORDS=no_timer_check
+      SATA=0000:00:1f.2
+      ;;
+    aarch64)
+      QEMU_BUILD=build/qemu/aarch64 QEMU_OPTIONS=(--target aarch64)
+      GUEST_BUILD=build/guest-aarch64 GUEST_OPTIONS=(--arch aarch64)
+      # Message signalled interrupts go through the interrupt translation service. The
+      # processor is not "max": TCG computes its signatures of pointers, which takes a while.
+      MACHINE=virt,gic-version=3,its=on CPU=neoverse-n1 TTYS=(ttyAMA0 ttyAMA1)
+      KERNEL_WORDS=''
+      SATA=0000:00:1f.0 SATA_OPTIONS=(-device 'ich9-ahci,addr=1f.0')
+      ;;
+    *) die "--arch is $ARCH, expected x86_64 or aarch64" ;;
+  esac
+}
+choose_machine
+
+BEFORE=()
+virtual_iommu() {
+  case $ARCH in
+    x86_64)
+      # Interrupts are remapped as well, which KVM's own interrupt controller cannot do.
+      [[ $ACCEL != kvm ]] || MACHINE+=,kernel-irqchip=split
+      BEFORE=(-device 'intel-iommu,intremap=on')
+      KERNEL_WORDS+=' intel_iommu=on'
+      ;;
+    aarch64) MACHINE+=,iommu=smmuv3 ;;
+  esac
+}
+
 # ---- what is needed --------------------------------------------------------------
 
 find_simulation() {
@@ -237,11 +284,11 @@ find_guest() {
   if [[ -z $GUEST ]]; then
     if [[ ${1:-} == plain ]]; then
       # The user's own guest stays as it is.
-      GUEST=build/guest-plain
-      run_child scripts/build-guest.sh --out "$GUEST"
+      GUEST=$GUEST_BUILD-plain
+      run_child scripts/build-guest.sh "${GUEST_OPTIONS[@]}" --out "$GUEST"
     else
-      GUEST=build/guest
-      [[ -e $GUEST/vmlinuz ]] || run_child scripts/build-guest.sh
+      GUEST=$GUEST_BUILD
+      [[ -e $GUEST/vmlinuz ]] || run_child scripts/build-guest.sh "${GUEST_OPTIONS[@]}"
     fi
   fi
   for file in vmlinuz initramfs.cpio.gz; do
@@ -251,10 +298,15 @@ find_guest() {
 
 # One who may not install packages learns of all of them before minutes of building.
 need_all_packages() {
-  local script packages all=()
+  local script packages options all=()
   have dpkg-query && ! can_be_root || return 0
   for script in build-qemus build-sim build-guest; do
-    packages=$("scripts/$script.sh" --list-packages) || exit 1
+    case $script in
+      build-qemus) options=("${QEMU_OPTIONS[@]}") ;;
+      build-guest) options=("${GUEST_OPTIONS[@]}") ;;
+      *) options=() ;;
+    esac
+    packages=$("scripts/$script.sh" "${options[@]}" --list-packages) || exit 1
     mapfile -t -O "${#all[@]}" all <<<"$packages"
   done
   mapfile -t all < <(printf '%s\n' "${all[@]}" | LC_ALL=C sort -u)
@@ -264,7 +316,10 @@ need_all_packages() {
 # /dev/kvm may be there and a guest hang with it all the same: boot ours and see
 # whether it comes to its end. What was found holds until the machine is booted again.
 choose_accel() {
-  CPU=max
+  if [[ $ARCH != "$(uname -m)" ]]; then
+    [[ $ACCEL != kvm ]] || die "KVM has no guests of $ARCH here: --accel tcg"
+    ACCEL=tcg
+  fi
   [[ $ACCEL != kvm ]] || CPU=host
   [[ $ACCEL == auto ]] || return 0
   ACCEL=tcg
@@ -274,9 +329,9 @@ choose_accel() {
   known=$(cache_dir)/kvm-$(content_key "$boot" "$(realpath "$GUEST/vmlinuz")" "$(realpath "$QEMU")")
   if [[ ! -f $known ]]; then
     say "trying whether KVM runs a guest (at most 10 s)"
-    start_child /dev/null "$RUN_DIR/kvm.err" "$QEMU" -M q35 -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none \
+    start_child /dev/null "$RUN_DIR/kvm.err" "$QEMU" -M "$MACHINE" -accel kvm -cpu host -m 256 -smp 2 -nodefaults -display none \
       -no-reboot -kernel "$GUEST/vmlinuz" -initrd "$GUEST/initramfs.cpio.gz" \
-      -append 'console=ttyS0 quiet panic=-1 accel.run=none' -serial "file:$RUN_DIR/kvm.log"
+      -append "console=${TTYS[0]} quiet panic=-1 accel.run=none" -serial "file:$RUN_DIR/kvm.log"
     for ((i = 0; i < 100; i++)); do
       kill -0 "$CHILD" 2>/dev/null || break
       sleep 0.1

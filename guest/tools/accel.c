@@ -243,10 +243,9 @@ volatile void *map_bar(const char *address, unsigned int bar, size_t *bytes)
 	return mapped;
 }
 
-#ifndef __x86_64__
-#error "accesses of one instruction at any alignment are written for x86-64 here"
-#endif
+#if defined(__x86_64__)
 
+/* One instruction, at any alignment. */
 uint64_t bar_read(const volatile void *bar, size_t offset, unsigned int bytes)
 {
 	const volatile uint8_t *at = (const volatile uint8_t *)bar + offset;
@@ -292,6 +291,96 @@ void bar_write(volatile void *bar, size_t offset, unsigned int bytes, uint64_t v
 		die("an access has %u bytes, expected 1, 2, 4 or 8", bytes);
 	}
 }
+
+#elif defined(__aarch64__)
+
+/*
+ * One instruction where the access is aligned. The CPU has no other to memory of devices, where
+ * one that is not aligned is a fault: it is taken apart, as what makes such an access has to.
+ * Ordinary memory is weakly ordered against it. The barriers are those of the kernel's readl()
+ * and writel(): what was read of a register is known before memory is looked at, and what memory
+ * holds is seen before a register is written.
+ */
+static uint64_t read_aligned(const volatile uint8_t *at, unsigned int bytes)
+{
+	uint64_t value = 0;
+
+	switch (bytes) {
+	case 1:
+		__asm__ volatile("ldrb %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("ldrh %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("ldr %w0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	case 8:
+		__asm__ volatile("ldr %0, [%1]" : "=r"(value) : "r"(at) : "memory");
+		break;
+	default:
+		die("an access has %u bytes, expected 1, 2, 4 or 8", bytes);
+	}
+	return value;
+}
+
+static void write_aligned(volatile uint8_t *at, unsigned int bytes, uint64_t value)
+{
+	switch (bytes) {
+	case 1:
+		__asm__ volatile("strb %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	case 2:
+		__asm__ volatile("strh %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	case 4:
+		__asm__ volatile("str %w0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	case 8:
+		__asm__ volatile("str %0, [%1]" : : "r"(value), "r"(at) : "memory");
+		break;
+	default:
+		die("an access has %u bytes, expected 1, 2, 4 or 8", bytes);
+	}
+}
+
+/* The most that is aligned at `at`, and no more than there is. */
+static unsigned int aligned_bytes(const volatile uint8_t *at, unsigned int bytes)
+{
+	unsigned int most = 8;
+
+	while (most > bytes || (uintptr_t)at % most)
+		most /= 2;
+	return most;
+}
+
+uint64_t bar_read(const volatile void *bar, size_t offset, unsigned int bytes)
+{
+	const volatile uint8_t *at = (const volatile uint8_t *)bar + offset;
+	uint64_t value = 0;
+
+	for (unsigned int done = 0, step; done < bytes; done += step) {
+		step = aligned_bytes(at + done, bytes - done);
+		value |= read_aligned(at + done, step) << (8 * done);
+	}
+	__asm__ volatile("dmb oshld" : : : "memory");
+	return value;
+}
+
+void bar_write(volatile void *bar, size_t offset, unsigned int bytes, uint64_t value)
+{
+	volatile uint8_t *at = (volatile uint8_t *)bar + offset;
+
+	__asm__ volatile("dmb oshst" : : : "memory");
+	for (unsigned int done = 0, step; done < bytes; done += step) {
+		step = aligned_bytes(at + done, bytes - done);
+		write_aligned(at + done, step, value >> (8 * done));
+	}
+}
+
+#else
+#error "accesses of one instruction are written for x86-64 and AArch64 here"
+#endif
 
 void pin_to_cpu(unsigned int cpu)
 {

@@ -53,7 +53,9 @@ volatile void *map_bar(const char *address, unsigned int bar, size_t *bytes);
 
 /*
  * One access of 1, 2, 4 or 8 bytes at any alignment, as one instruction: what the
- * device sees is what the compiler cannot change.
+ * device sees is what the compiler cannot change. AArch64 has no such instruction for
+ * what is not aligned, and takes several. Ordered against ordinary memory as the
+ * kernel's readl() and writel() are.
  */
 uint64_t bar_read(const volatile void *bar, size_t offset, unsigned int bytes);
 void bar_write(volatile void *bar, size_t offset, unsigned int bytes, uint64_t value);
