@@ -164,6 +164,7 @@ case $ACCEL in
   auto | kvm | tcg) ;;
   *) die "--accel is $ACCEL, expected auto, kvm or tcg" ;;
 esac
+[[ $ACCEL != kvm || $ARCH == "$(uname -m)" ]] || die "KVM has no guests of $ARCH here: --accel tcg"
 case $WAVES_FROM in
   start) ;;
   driver) [[ $MODE != shell ]] || die "--waves-from driver is not for --shell: kill -USR1 starts the waves there" ;;

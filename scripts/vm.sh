@@ -316,10 +316,7 @@ need_all_packages() {
 # /dev/kvm may be there and a guest hang with it all the same: boot ours and see
 # whether it comes to its end. What was found holds until the machine is booted again.
 choose_accel() {
-  if [[ $ARCH != "$(uname -m)" ]]; then
-    [[ $ACCEL != kvm ]] || die "KVM has no guests of $ARCH here: --accel tcg"
-    ACCEL=tcg
-  fi
+  [[ $ACCEL != auto || $ARCH == "$(uname -m)" ]] || ACCEL=tcg
   [[ $ACCEL != kvm ]] || CPU=host
   [[ $ACCEL == auto ]] || return 0
   ACCEL=tcg
