@@ -19,12 +19,12 @@ interrupts from the interrupt translation service. Last what is refused.
 
   --qemu DIR    the QEMU in DIR/bin (default: what scripts/build-qemus.sh --target
                 aarch64 builds)
-  --rounds N    rounds of the probe (default: 5000)
+  --rounds N    rounds of the probe (default: 2000)
   --help        this text
 EOF
 }
 
-QEMU=() ROUNDS=5000
+QEMU=() ROUNDS=2000
 while (($#)); do
   case $1 in
     --qemu | --rounds)
