@@ -62,16 +62,14 @@ The cache is \$ACCELERATOR_CACHE, or accelerator-pcie in \$XDG_CACHE_HOME or ~/.
 EOF
 }
 
-SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' ASKED=''
-SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' TARGET=x86_64
+SOURCE='' SHA256='' FROM=auto DEBIAN_PACKAGE='' DEBIAN_MIRROR='' ASKED='' TARGET=x86_64
 FLAVOURS=(patched baseline)
 FULL=no DEBUG=no ASAN=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
 parse_arguments() {
   while (($#)); do
     case $1 in
-      --source | --sha256 | --release | --debian-package | --debian-mirror | --jobs)
-      --source | --sha256 | --debian-package | --debian-mirror | --jobs | --target)
+      --source | --sha256 | --release | --debian-package | --debian-mirror | --jobs | --target)
         (($# >= 2)) || die "$1 needs a value; see --help"
         ;;&
       --source) SOURCE=$2 FROM=local; shift ;;

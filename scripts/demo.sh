@@ -54,11 +54,9 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
                     of an example's; with --shell or --run
   --sim-folder DIR  the folder that the simulation runs in, which is where \$readmemh and
                     the like find files (default: the checkout)
-  --iommu           put the card behind a virtual IOMMU (intel-iommu), with
-                    intel_iommu=on for the kernel; vfio and xdma have it anyway
   --arch ARCH       of the guest: x86_64 (default), or aarch64, with QEMU's machine virt,
                     a cross-built driver and Debian's kernel for arm64. For all examples
-                    but virtio_net, and with --sim
+                    but virtio_net and litepcie, and with --sim
   --iommu           put the card behind a virtual IOMMU: intel-iommu, with
                     intel_iommu=on for the kernel, or SMMUv3; vfio and xdma have it
                     anyway
@@ -101,9 +99,7 @@ while (($#)); do
   case $1 in
     --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
       --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record | \
-      --width | --loopback | --sim-folder)
-    --example | --blocks | --seed | --rounds | --accel | --arch | --sim | --qemu | --guest | --device | \
-      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record)
+      --arch | --width | --loopback | --sim-folder)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -194,8 +190,9 @@ if [[ $VFIO_USER == yes ]]; then
   [[ $IOMMU == no ]] || die "--iommu needs the patched QEMU: QEMU's vfio-user-pci does not support a virtual IOMMU"
 fi
 
+[[ $ARCH == x86_64 || $EXAMPLE != virtio_net && $EXAMPLE != litepcie ]] ||
+  die "--example $EXAMPLE has guests of x86_64 alone"
 if [[ $EXAMPLE == virtio_net && $MODE != user ]]; then
-  [[ $ARCH == x86_64 ]] || die "--example virtio_net has guests of x86_64 alone"
   [[ $CONTENTS == no ]] || die "--contents is not for --example virtio_net"
   [[ $REPORT == no ]] || die "--report is not for --example virtio_net: --record is, and accelerator-trace html"
   COSIM=(scripts/run-cosim.sh --example virtio_net --accel "$ACCEL" --timeout "$((TIMEOUT * 2))")
@@ -228,8 +225,6 @@ case $EXAMPLE in
     ;;
   vfio | xdma) ARGS="--seed,$SEED" ;;
   litepcie) ARGS=$LOOPBACK ;;
-  # ID and SCRATCH, then every size and alignment in the RAM, and then the version of the
-  # machine's SATA controller while the other vCPU maps the card out and in.
   # ID and SCRATCH, then every size and alignment in the RAM, and then the version of a
   # SATA controller while the other vCPU maps the card out and in.
   regs)
@@ -627,12 +622,12 @@ case ${VALUE[status]:-none} in
   none) FAILURES+=("the program in the guest did not come to its end") ;;
   *) FAILURES+=("the program in the guest ended with status ${VALUE[status]}") ;;
 esac
-KERNEL_WORDS=$(kernel_complaints "$RUN_DIR/kernel.log" || true)
+KERNEL_COMPLAINTS=$(kernel_complaints "$RUN_DIR/kernel.log" || true)
 while IFS= read -r line; do
   case $line in
     *'Kernel panic'*) FAILURES+=("the guest's kernel: ${line#  }") ;;
   esac
-done <<<"$KERNEL_WORDS"
+done <<<"$KERNEL_COMPLAINTS"
 COMPLAINTS=$(complaints "$RUN_DIR/simulator.log" "$RUN_DIR/simulator.err" || true)
 ((${#FAILURES[@]})) || RESULT=PASS
 
@@ -663,9 +658,9 @@ if [[ -n $COMPLAINTS ]]; then
   printf '\nWhat the simulator complained of\n'
   printf '%s\n' "$COMPLAINTS"
 fi
-if [[ -n $KERNEL_WORDS ]]; then
+if [[ -n $KERNEL_COMPLAINTS ]]; then
   printf "\nWhat the guest's kernel complained of\n"
-  printf '%s\n' "$KERNEL_WORDS"
+  printf '%s\n' "$KERNEL_COMPLAINTS"
 fi
 printf '\nSeconds of each phase\n'
 printf '  %s\n' "${PHASES[@]}"

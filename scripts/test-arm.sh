@@ -112,5 +112,6 @@ drop_logs
 
 refused 'KVM has no guests of aarch64 here' --example sort --accel kvm
 refused '--example virtio_net has guests of x86_64 alone' --example virtio_net
+refused '--example litepcie has guests of x86_64 alone' --example litepcie
 refused 'a disk image for aarch64 needs firmware' --shell --disk scripts/test-arm.sh
 say "all as it should be"

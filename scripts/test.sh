@@ -39,7 +39,7 @@ SUITES=(
   'probe:two vCPUs: 100,000 rounds of done register, then buffer'
   'vfio:the probe through vfio-pci behind a virtual IOMMU, by a program of the guest'
   'xdma:the card behind the ports of XDMA, with memory and with streams, by a program of the guest'
-  'arm:a guest of AArch64 sorts, orders and takes interrupts by the ITS, also behind an SMMUv3'
+  'arm:a guest of AArch64 sorts, orders and takes interrupts by the ITS, also behind an SMMUv3; only with --long or by name'
   'pcie4:the sorter behind the ports of the UltraScale+ block, by the driver of the sorter'
   'litepcie:LitePCIe from PyPI on that block, with its own generator, driver and test of DMA, at two widths'
   'network:two VMs ping each other and exchange data, by a socket and by a bridge'
@@ -66,7 +66,7 @@ SUITES=(
 )
 
 # Those that take long whatever is asked of them.
-LONG_SUITES=(asan tsan disk package)
+LONG_SUITES=(asan tsan arm disk package)
 
 # SUITE=OTHER: OTHER does little but wait for half a minute or more, with patience for a
 # loaded machine, and so runs while SUITE does. It is told of in its own place.
