@@ -77,7 +77,7 @@ refused() {
   local text=$1
   shift
   ! scripts/demo.sh --arch aarch64 "$@" >"$OUTPUT" 2>&1 || die "demo.sh --arch aarch64 $* was not refused"
-  grep -qF "$text" "$OUTPUT" || {
+  grep -qF -- "$text" "$OUTPUT" || {
     cat "$OUTPUT"
     die "demo.sh --arch aarch64 $* did not say: $text"
   }
