@@ -171,7 +171,7 @@ if [[ -n $DISK ]]; then
   [[ $MODE == shell ]] || die "--disk needs --shell: only the small guest has the examples' programs"
   [[ -z $MORE_APPEND ]] || die "--append is for the small guest: a disk image has its own command line"
   [[ $ARCH == x86_64 ]] ||
-    die "--disk is for x86_64: a disk image for $ARCH needs firmware, which is not here (docs/running.md)"
+    die "--disk is for x86_64: a disk image for $ARCH needs firmware, which is not here (docs/arm.md)"
 fi
 
 [[ -z $SIM_FOLDER || -d $SIM_FOLDER ]] || die "--sim-folder is $SIM_FOLDER, which is no folder"
