@@ -194,8 +194,8 @@ def run(name, args):
         files = [file for file in files if file.suffix == ".vhd" and file.name != "vhdl_top.vhd"]
     files += [TESTS / file for file in suite.get("sources", ())]
     # Whatever has a PCIe bridge has both of its buses watched.
-    if simulator == "verilator" and suite["module"] not in ("test_nic", "test_uart_bridge", "test_axi_cdc") and "pcie4" not in suite["list"] + \
-            suite["top"]:
+    without = suite["module"] in ("test_nic", "test_uart_bridge", "test_axi_cdc")
+    if simulator == "verilator" and not without and "pcie4" not in suite["list"] + suite["top"]:
         files += [TESTS / "axi_checker.sv", TESTS / "axi_watch.sv"]
     if suite["module"] == "test_xdma":
         files += [TESTS / "axi_watch_xdma.sv"]

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crossing of AXI between two clocks that have nothing to do with each other, on its own."""
 
-import itertools
 import random
 
 import cocotb
 from cocotb.handle import Immediate
 from cocotb.triggers import Combine, RisingEdge, Timer, with_timeout
 from cocotbext.axi import AxiBus, AxiMaster, AxiRam
-
 from common import PARAMETERS, pauses, start_other_clock
 
 WIDTH = PARAMETERS.get("DataWidth", 32) // 8
 SIZE = 1 << 16
-# Periods of the two clocks: all but the same, one faster and slower, and one so slow that a reset is
-# over before it ticks.
+# Periods of the two clocks: all but the same, one faster and slower, and one so slow that a reset
+# is over before it ticks.
 PERIODS = ((4000, 4003), (9001, 2503), (2503, 9001), (2000, 43003))
 
 
@@ -67,7 +65,8 @@ class Sides:
                 await with_timeout(self.master.write(begin + at, data), self.wait * 40, "ps")
                 model[at:at + length] = data
             else:
-                answer = await with_timeout(self.master.read(begin + at, length), self.wait * 40, "ps")
+                read = self.master.read(begin + at, length)
+                answer = await with_timeout(read, self.wait * 40, "ps")
                 assert answer.data == model[at:at + length]
         assert self.memory.read(begin, end - begin) == model
 
@@ -107,13 +106,14 @@ async def a_beat_in_each_clock(dut, periods):
     async def measure(clock, valid, ready):
         """Clocks from the first beat to the last, and how many there were."""
         seen, first, last = 0, 0, 0
-        for now in itertools.count():
+        now = 0
+        while seen < beats * bursts:
             await RisingEdge(clock)
             if valid.value == 1 and ready.value == 1:
                 first = first or now
                 last, seen = now, seen + 1
-                if seen == beats * bursts:
-                    return (last - first) * periods[1]
+            now += 1
+        return (last - first) * periods[1]
 
     for write in (True, False):
         name = "w" if write else "r"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The card of the example vhdl, VHDL as it is in GHDL, between cocotbext-axi's master and memory."""
+"""The card of the example vhdl, as it is in GHDL, between cocotbext-axi's master and memory."""
 
 import itertools
 import random
 
+import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiMaster, AxiRam, AxiResp
-
 from common import begin_in_reset, clocks, pauses, test
 
 ID = int.from_bytes(b"REGS", "little")
@@ -62,7 +62,6 @@ class Card:
 
 
 async def start(dut, stalls=0):
-    import cocotb
     begin_in_reset(dut.aclk, dut.aresetn)
     dut.msix_ready.value = 0
     card = Card(dut, stalls)

@@ -30,9 +30,10 @@ WIDTHS = [
 # These have more bits than an integer, and no generic: nobody can say them in VHDL.
 WIDE = {"CapId", "CapOffset", "CapBytes", "CapBody", "CapCount"}
 # What a design meets at its border; none of them is to be without a component.
-WANTED = ["accelerator_axi_regs", "accelerator_axi_cdc", "accelerator_cdc_fifo", "accelerator_cdc_reset",
-          "accelerator_pcie_bridge", "accelerator_nic_bridge", "accelerator_uart_bridge",
-          "accelerator_uart_port", "accelerator_xdma", "accelerator_pcie4"]
+WANTED = ["accelerator_axi_regs", "accelerator_axi_cdc", "accelerator_cdc_fifo",
+          "accelerator_cdc_reset", "accelerator_pcie_bridge", "accelerator_nic_bridge",
+          "accelerator_uart_bridge", "accelerator_uart_port", "accelerator_xdma",
+          "accelerator_pcie4"]
 # A generic cannot have a default that another one makes.
 DEPENDENT = {("accelerator_xdma", "DeviceId")}
 
@@ -43,7 +44,7 @@ def without_comments(text):
 
 
 def interface(text):
-    """The elements of a list of generics or of ports: (name, mode, type, default), with "" for none."""
+    """The elements of a list of generics or of ports: (name, mode, type, default), "" for none."""
     elements = []
     for element in text.split(";"):
         names, _, rest = element.partition(":")
@@ -72,8 +73,9 @@ def balanced(text, word):
 def components(text):
     """The component declarations of a file: name to (generics, ports)."""
     found = {}
-    for match in re.finditer(r"\bcomponent\s+(\w+)(?:\s+is)?\s+(.*?)\bend\s+component\b", without_comments(text),
-                             re.S | re.I):
+    declaration = re.compile(
+        r"\bcomponent\s+(\w+)(?:\s+is)?\s+(.*?)\bend\s+component\b", re.S | re.I)
+    for match in declaration.finditer(without_comments(text)):
         found[match[1]] = (interface(balanced(match[2], "generic")),
                            interface(balanced(match[2], "port")))
     return found
@@ -105,7 +107,8 @@ def module(name, parameters):
     words = ["slang", "--timescale", "1ns/1ps", "--top", name, "-F", str(HDL / "bridge.f"),
              *(f"-G{n}={v}" for n, v in parameters.items())]
     assert driver.parseCommandLine(" ".join(words))
-    assert driver.processOptions() and driver.parseAllSources()
+    assert driver.processOptions()
+    assert driver.parseAllSources()
     compilation = driver.createCompilation()
     driver.reportCompilation(compilation, True)
     assert driver.reportDiagnostics(True), f"slang refuses {name} with {parameters}"
@@ -147,7 +150,7 @@ def compare(name, generics, ports):
             continue
         _, wanted = module(name, given)
         declared = [(p[0], p[1], bits(p[2], defaults | given)) for p in ports]
-        for number, (want, have) in enumerate(zip(wanted, declared)):
+        for number, (want, have) in enumerate(zip(wanted, declared, strict=False)):
             if want != have:
                 yield f"{name}, {given}: port {number} is {want}, and {have} in the component"
         for port in wanted[len(declared):] + declared[len(wanted):]:
@@ -155,7 +158,9 @@ def compare(name, generics, ports):
 
 
 def main():
-    file = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HDL / "vhdl/accelerator_components.vhd"
+    file = HDL / "vhdl/accelerator_components.vhd"
+    if len(sys.argv) > 1:
+        file = pathlib.Path(sys.argv[1])
     passed = failed = 0
     declared = components(file.read_text())
     for name in WANTED:
@@ -165,7 +170,8 @@ def main():
     for name, (generics, ports) in declared.items():
         wrong = list(compare(name, generics, ports))
         print(*wrong, sep="\n", end="\n" if wrong else "")
-        print(f"{'FAILED' if wrong else 'ok'}: the component {name}, {len(ports)} ports", flush=True)
+        how = "FAILED" if wrong else "ok"
+        print(f"{how}: the component {name}, {len(ports)} ports", flush=True)
         passed, failed = passed + (not wrong), failed + bool(wrong)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -21,8 +21,8 @@ import sys
 # "xelab, xvhdl, and xvlog xsim Command Options", "Binding Compiled C Code to SystemVerilog Using
 # xelab", "xsim Executable Options", "xsc Compiler"; UG835, "xsim".
 # vivado: UG835, "Vivado Command Line Options"; what it would run is run by recorder.tcl.
-# vlib, vcom, vlog, vsim: Questa and ModelSim command reference. vcs, vhdlan, vlogan, simv: VCS user guide. xrun:
-# Xcelium xrun user guide. -sv_lib, -sv_root: IEEE 1800-2017, annex J.4.
+# vlib, vcom, vlog, vsim: Questa and ModelSim command reference. vcs, vhdlan, vlogan, simv: VCS user
+# guide. xrun: Xcelium xrun user guide. -sv_lib, -sv_root: IEEE 1800-2017, annex J.4.
 OPTIONS = {
     "xvlog": {"-sv": 0, "-work": 1, "-d": 1, "-i": 1, "-f": 1, "-L": 1, "-log": 1, "-relax": 0,
               "-sourcelibdir": 1, "-sourcelibext": 1, "-sourcelibfile": 1},
