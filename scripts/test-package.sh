@@ -186,7 +186,9 @@ test_release() {
   { as_user "$root" accelerator-demo --seed 1 --blocks 4 --record /home/user/record --contents \
       --report /home/user/page.html &&
     as_user "$root" accelerator-trace summary /home/user/record &&
-    as_user "$root" accelerator-replay /home/user/record -- /opt/accelerator-cosim/simulations/sort
+    as_user "$root" accelerator-replay /home/user/record \
+      --registers /opt/accelerator-cosim/hdl/examples/sort/registers.toml \
+      -- /opt/accelerator-cosim/simulations/sort
   } >"$OUT/record-$release.log" 2>&1 ||
     { tail -n 40 "$OUT/record-$release.log" >&2; die "a record and its tools failed in Debian $release"; }
   grep -q 'plotly.js v' "$root/home/user/page.html" || die "accelerator-demo --report wrote no page"
