@@ -45,7 +45,7 @@ dma_test() { # KIND OPTION...
   shift
   litepcie_util "$@" dma_test >/tmp/dma 2>&1 &
   pid=$!
-  said=0 read=0
+  said=0 read=0 still=0
   while [ "$read" -lt $(((UNCHECKED + 256) * BUFFER)) ]; do
     sleep 1
     before=$read

@@ -75,7 +75,8 @@ need_packages gcc libc6-dev make
 python_env litepcie
 SITE=$("$PYTHON_ENV/bin/python" -c 'import os, litepcie; print(os.path.dirname(litepcie.__file__))')
 # It has the date in it, and so is made once. What is in it names files of the environment.
-CORE=$(cache_dir)/litepcie/$WIDTH-$(content_key "$DESIGN/litepcie.yml" "$DESIGN/generate.py" "$PYTHON_ENV" "$WIDTH" 1)
+# The environment's name tells its content.
+CORE=$(cache_dir)/litepcie/$WIDTH-$(content_key "$DESIGN/litepcie.yml" "$DESIGN/generate.py" "in $PYTHON_ENV" 2)
 TCL=$CORE/build/gateware/litepcie_core.tcl
 if [[ ! -f $CORE/complete ]]; then
   mkdir -p "$(cache_dir)/litepcie"
@@ -135,6 +136,7 @@ scripts/build-sim.sh --top litepcie_top --files "$OUT/litepcie.f" --out "$OUT" \
 # ---- driver, program, guest ------------------------------------------------------
 
 SOFTWARE=$CORE/software
+lock_cache "litepcie/$(basename "$CORE")"
 if [[ ! -f $SOFTWARE/complete ]]; then
   say "building litepcie_util"
   rm -rf "$SOFTWARE"
@@ -150,6 +152,7 @@ if [[ ! -f $SOFTWARE/complete ]]; then
   run_logged litepcie_util make -C "$SOFTWARE/user" CC="${CC:-gcc}" LDFLAGS=-static litepcie_util
   touch "$SOFTWARE/complete"
 fi
+unlock_cache
 ln -sfn "$SOFTWARE" "$OUT/software"
 scripts/build-guest.sh --module "$SOFTWARE/kernel" --program "$SOFTWARE/user/litepcie_util" \
   --run guest/litepcie.sh --out "$OUT/guest" "${KERNEL[@]}"
