@@ -89,39 +89,56 @@ module accelerator_axi_regs #(
     return above & ~('1 << (((32'(lane) >> size) + 1) << size));
   endfunction
 
-  // Writes.
-  logic                    wr_busy_q, wr_error_q;
-  logic [RegAddrWidth-1:0] wr_addr_q;
-  logic [2:0]              wr_size_q;
+  // Writes. AW and W are taken each by itself, so that a write whose address and data come together
+  // takes one clock of either, and the next can come while it is done. Both wait in registers: what
+  // is ready depends on no valid.
+  logic                    aw_valid_q, w_valid_q, w_last_q, wr_error_q;
+  logic [RegAddrWidth-1:0] aw_addr_q;
+  logic [2:0]              aw_size_q;
+  logic [IdWidth-1:0]      aw_id_q;
+  logic [DataWidth-1:0]    w_data_q;
+  logic [DataWidth/8-1:0]  w_strb_q;
+  logic                    wr_beat, wr_ends;
 
-  assign s_axi_awready  = rst_ni && !wr_busy_q && (!s_axi_bvalid || s_axi_bready);
-  assign s_axi_wready   = wr_busy_q && reg_wr_ready_i;
-  assign reg_wr_valid_o = wr_busy_q && s_axi_wvalid;
-  assign reg_wr_addr_o  = {wr_addr_q[RegAddrWidth-1:LaneWidth], {LaneWidth{1'b0}}};
-  assign reg_wr_data_o  = s_axi_wdata;
-  assign reg_wr_strb_o  = s_axi_wstrb;
-  assign s_axi_bresp    = {wr_error_q, 1'b0};
+  assign reg_wr_valid_o = aw_valid_q && w_valid_q && (!s_axi_bvalid || s_axi_bready);
+  assign reg_wr_addr_o  = {aw_addr_q[RegAddrWidth-1:LaneWidth], {LaneWidth{1'b0}}};
+  assign reg_wr_data_o  = w_data_q;
+  assign reg_wr_strb_o  = w_strb_q;
+  assign wr_beat        = reg_wr_valid_o && reg_wr_ready_i;
+  assign wr_ends        = wr_beat && w_last_q;
+  assign s_axi_awready  = rst_ni && (!aw_valid_q || wr_ends);
+  assign s_axi_wready   = rst_ni && (!w_valid_q || wr_beat);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      wr_busy_q    <= 1'b0;
+      aw_valid_q   <= 1'b0;
+      w_valid_q    <= 1'b0;
+      wr_error_q   <= 1'b0;
       s_axi_bvalid <= 1'b0;
     end else begin
       if (s_axi_bready) s_axi_bvalid <= 1'b0;
+      if (wr_beat) begin
+        aw_addr_q  <= next_beat(aw_addr_q, aw_size_q);
+        w_valid_q  <= 1'b0;
+        wr_error_q <= !w_last_q && (wr_error_q || reg_wr_error_i);
+      end
+      if (wr_ends) begin
+        aw_valid_q   <= 1'b0;
+        s_axi_bid    <= aw_id_q;
+        s_axi_bresp  <= {wr_error_q || reg_wr_error_i, 1'b0};
+        s_axi_bvalid <= 1'b1;
+      end
       if (s_axi_awvalid && s_axi_awready) begin
-        wr_busy_q  <= 1'b1;
-        wr_error_q <= 1'b0;
-        wr_addr_q  <= s_axi_awaddr[RegAddrWidth-1:0];
-        wr_size_q  <= s_axi_awsize;
-        s_axi_bid  <= s_axi_awid;
+        aw_valid_q <= 1'b1;
+        aw_addr_q  <= s_axi_awaddr[RegAddrWidth-1:0];
+        aw_size_q  <= s_axi_awsize;
+        aw_id_q    <= s_axi_awid;
       end
       if (s_axi_wvalid && s_axi_wready) begin
-        wr_addr_q  <= next_beat(wr_addr_q, wr_size_q);
-        wr_error_q <= wr_error_q || reg_wr_error_i;
-        if (s_axi_wlast) begin
-          wr_busy_q    <= 1'b0;
-          s_axi_bvalid <= 1'b1;
-        end
+        w_valid_q <= 1'b1;
+        w_last_q  <= s_axi_wlast;
+        w_data_q  <= s_axi_wdata;
+        w_strb_q  <= s_axi_wstrb;
       end
     end
   end

@@ -59,6 +59,74 @@ std::vector<int> read(int addr, int beats, int size, int stall) {
     return asked;
 }
 
+// A beat that the registers took, and a response.
+struct Beat {
+    int addr;
+    unsigned data;
+};
+struct Response {
+    int id;
+    int resp;
+};
+
+// Offers the writes, each a burst of `beats` of 8 bytes, on AW `aw_late` clocks after and W `w_late`
+// clocks after the earliest that they can, while the registers and B are ready every so many
+// clocks; registers answer with an error where `error` says so.
+struct Writes {
+    int count, beats, aw_late, w_late, reg_stall, b_stall;
+    std::function<bool(int)> error = [](int) { return false; };
+
+    std::vector<Beat> taken = {};
+    std::vector<Response> responses = {};
+    int clocks = 0;
+
+    void run() {
+        int aw = 0, w = 0, aw_wait = aw_late, w_wait = w_late;
+        for (; static_cast<int>(responses.size()) < count; ++clocks) {
+            expect(clocks < 4000, "the writes end");
+            top->s_axi_awvalid = aw < count && aw_wait == 0;
+            top->s_axi_awaddr = 0x100 + 8 * beats * aw;
+            top->s_axi_awsize = 3;
+            top->s_axi_awid = aw & 1;
+            top->s_axi_wvalid = w < count * beats && w_wait == 0;
+            top->s_axi_wdata = w;
+            top->s_axi_wstrb = 0xff;
+            top->s_axi_wlast = w % beats == beats - 1;
+            top->reg_wr_ready_i = clocks % (reg_stall + 1) == reg_stall;
+            top->s_axi_bready = clocks % (b_stall + 1) == b_stall;
+            top->eval();
+            top->reg_wr_error_i = error(top->reg_wr_data_o);
+            top->eval();
+            if (top->reg_wr_valid_o && top->reg_wr_ready_i) {
+                taken.push_back({top->reg_wr_addr_o, static_cast<unsigned>(top->reg_wr_data_o)});
+            }
+            if (top->s_axi_bvalid && top->s_axi_bready) {
+                responses.push_back({top->s_axi_bid, top->s_axi_bresp});
+            }
+            const bool aw_taken = top->s_axi_awvalid && top->s_axi_awready;
+            const bool w_taken = top->s_axi_wvalid && top->s_axi_wready;
+            step();
+            aw_wait = aw_taken ? aw_late : aw_wait - (aw_wait > 0);
+            w_wait = w_taken ? w_late : w_wait - (w_wait > 0);
+            aw += aw_taken;
+            w += w_taken;
+        }
+        step(5);
+        expect(!top->s_axi_bvalid && !top->reg_wr_valid_o, "nothing is left");
+        expect(static_cast<int>(taken.size()) == count * beats, "each beat is taken once");
+        for (int i = 0; i < count * beats; ++i) {
+            expect(taken[i].addr == 0x100 + 8 * i && static_cast<int>(taken[i].data) == i,
+                   "each beat has its own address and data");
+        }
+        for (int i = 0; i < count; ++i) {
+            bool wrong = false;
+            for (int beat = 0; beat < beats; ++beat) wrong = wrong || error(i * beats + beat);
+            expect(responses[i].id == (i & 1), "the response has the id of its write");
+            expect(responses[i].resp == (wrong ? 2 : 0), "SLVERR if one of its beats was wrong");
+        }
+    }
+};
+
 std::vector<int> range(int from, int to) {
     std::vector<int> out;
     for (; from < to; ++from) out.push_back(from);
@@ -105,18 +173,56 @@ const std::vector<Case> cases = {
                  top->s_axi_awvalid = 0;
                  top->s_axi_wvalid = top->s_axi_wlast = 1;
                  top->s_axi_wstrb = strb;
+                 until([] { return top->s_axi_wready; });
+                 step();
+                 top->s_axi_wvalid = 0;
                  top->eval();
                  expect(top->reg_wr_valid_o, "the write is there");
                  expect(top->reg_wr_addr_o % kLanes == 0, "the address is that of a word");
                  expect(bytes(top->reg_wr_addr_o, top->reg_wr_strb_o) == range(addr, end),
                         "exactly the bytes of the access are written");
                  step();
-                 top->s_axi_wvalid = 0;
                  until([] { return top->s_axi_bvalid; });
                  expect(top->s_axi_bresp == 0, "OKAY");
                  step();
              }
          }
+     }},
+    {"AW and W in any order, with every stall", End::quiet, "",
+     [] {
+         for (int beats = 1; beats <= 3; ++beats) {
+             for (int late = 0; late < 16; ++late) {
+                 for (int stall = 0; stall < 9; ++stall) {
+                     Writes{12, beats, late / 4, late % 4, stall / 3, stall % 3}.run();
+                 }
+             }
+         }
+     }},
+    {"an error is that of its own write", End::quiet, "",
+     [] {
+         for (int beats = 1; beats <= 3; ++beats) {
+             for (int stall = 0; stall < 9; ++stall) {
+                 Writes{12, beats, 0, 0, stall / 3, stall % 3, [](int beat) { return beat % 5 == 1; }}.run();
+             }
+         }
+     }},
+    {"a write in each clock", End::quiet, "",
+     [] {
+         Writes writes{100, 1, 0, 0, 0, 0};
+         writes.run();
+         // The first is taken, done and answered in three.
+         expect(writes.clocks == 102, "as many clocks as writes");
+     }},
+    {"what is ready waits for no valid", End::quiet, "",
+     [] {
+         expect(top->s_axi_awready && top->s_axi_wready, "both are ready");
+         top->s_axi_wvalid = top->s_axi_wlast = 1;
+         step();
+         expect(top->s_axi_awready && !top->s_axi_wready && !top->reg_wr_valid_o, "W waits for AW");
+         top->s_axi_wvalid = 0;
+         top->s_axi_awvalid = 1;
+         step();
+         expect(top->reg_wr_valid_o, "both are there");
      }},
 };
 
