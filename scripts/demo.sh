@@ -44,6 +44,8 @@ PASS (status 0) or FAIL (status 1). Nothing that it starts outlives it.
   --report [FILE]   a page of them, for any browser: FILE ends in .html, or it is in the
                     folder of the run, as the record is then without --record. Also after
                     a run that failed
+  --registers FILE  names of your card's registers for the report, in TOML
+                    (docs/debugging.md#names-of-registers, which also has SystemRDL)
   --shell           boot to a prompt with the drivers loaded; the simulator runs. After
                     an edit of the RTL scripts/swap-rtl.sh, in another terminal,
                     replaces it under the running guest
@@ -93,13 +95,13 @@ EXAMPLE=sort BLOCKS=64 SEED=$((RANDOM * 32768 + RANDOM)) ROUNDS=100000 WAVES=no 
 ACCEL=auto SIM='' QEMU_DIR='' GUEST='' DEVICE='' TIMEOUT=300 KEEP=no WAVES_FROM=start
 WIDTH=256 LOOPBACK=internal,external SIM_FOLDER=''
 IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
-REPORT=no REPORT_FILE='' REPORTED='' TRACE='' VFIO_USER=no
+REPORT=no REPORT_FILE='' REPORTED='' REGISTERS=() TRACE='' VFIO_USER=no
 
 while (($#)); do
   case $1 in
     --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
       --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record | \
-      --arch | --width | --loopback | --sim-folder)
+      --registers | --arch | --width | --loopback | --sim-folder)
       (($# >= 2)) || die "$1 needs a value; see --help"
       case $1 in
         --example) EXAMPLE=$2 ;;
@@ -128,6 +130,7 @@ while (($#)); do
         --append) MORE_APPEND=$2 ;;
         --disk) DISK=$2 ;;
         --record) RECORD=$2 ;;
+        --registers) REGISTERS=(--registers "$2") ;;
         --qemu-args) read -r -a MORE_ARGS <<<"$2" ;;
       esac
       shift
@@ -175,6 +178,10 @@ if [[ -n $DISK ]]; then
 fi
 
 [[ -z $SIM_FOLDER || -d $SIM_FOLDER ]] || die "--sim-folder is $SIM_FOLDER, which is no folder"
+if ((${#REGISTERS[@]})); then
+  [[ $REPORT == yes ]] || die "--registers is for --report"
+  [[ -r ${REGISTERS[1]} ]] || die "--registers ${REGISTERS[1]}: no such file"
+fi
 [[ $CONTENTS == no || -n $RECORD || $REPORT == yes ]] || die "--contents is for --record or --report"
 
 STOCK=no
@@ -356,7 +363,7 @@ elif [[ $ACCEL == auto ]]; then
   # There is no kernel at hand to try KVM with.
   ACCEL=tcg
 fi
-REGISTERS=() TRACE_BUILT=$TRACE_PACKAGED
+TRACE_BUILT=$TRACE_PACKAGED
 if [[ $REPORT == yes && -z $TRACE_PACKAGED ]]; then
   have cargo || die "cargo is missing, and --report builds accelerator-trace: install Rust from https://rustup.rs or your distribution"
   run_child cargo build --release --locked --package accelerator-trace
@@ -364,7 +371,8 @@ if [[ $REPORT == yes && -z $TRACE_PACKAGED ]]; then
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/accelerator-trace
 fi
 # Of a simulation of the user's they would be wrong.
-[[ $REPORT == no || -z $BUILD || ! -r $REGISTER_FILE ]] || REGISTERS=(--registers "$REGISTER_FILE")
+[[ $REPORT == no || ${#REGISTERS[@]} != 0 || -z $BUILD || ! -r $REGISTER_FILE ]] ||
+  REGISTERS=(--registers "$REGISTER_FILE")
 phase "build or find QEMU, RTL and guest"
 
 # ---- run -------------------------------------------------------------------------

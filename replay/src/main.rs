@@ -135,10 +135,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
 fn registers(a: &Arguments) -> Result<Registers, String> {
     let mut registers = match &a.registers {
         None => Registers::default(),
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|e| e.to_string())
-            .and_then(|text| Registers::parse(&text))
-            .map_err(|e| format!("{file}: {e}"))?,
+        Some(file) => Registers::read(file)?,
     };
     for name in &a.poll {
         registers

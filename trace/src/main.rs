@@ -197,10 +197,7 @@ fn write_markers<B: Bytes>(
 fn run(options: &Options) -> Result<(), String> {
     let registers = match &options.registers {
         None => Registers::default(),
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|e| e.to_string())
-            .and_then(|text| Registers::parse(&text))
-            .map_err(|e| format!("{file}: {e}"))?,
+        Some(file) => Registers::read(file)?,
     };
     let file = &options.file;
     let record = Record::open(Path::new(file)).map_err(|e| format!("{file}: {e}"))?;

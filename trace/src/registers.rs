@@ -13,6 +13,8 @@
 //! ignore = 0xff00   # for a replay: bits that may differ; true for all of them
 //! ```
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +75,27 @@ const fn four() -> u64 {
 pub struct Registers(Vec<Register>);
 
 impl Registers {
+    /// Of a file.
+    ///
+    /// # Errors
+    ///
+    /// A text that says which file, and what is wrong with it.
+    pub fn read(file: &str) -> Result<Self, String> {
+        let parsed = if Path::new(file)
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("rdl"))
+        {
+            Err(format!(
+                "SystemRDL becomes such a file by: python -m accelerator_cosim registers {file}"
+            ))
+        } else {
+            std::fs::read_to_string(file)
+                .map_err(|e| e.to_string())
+                .and_then(|text| Self::parse(&text))
+        };
+        parsed.map_err(|e| format!("{file}: {e}"))
+    }
+
     /// Of the text of a file.
     ///
     /// # Errors
@@ -272,6 +295,14 @@ mod tests {
         for name in ["D", "BAR0", "BAR6+0x0", "BAR0+4", "BAR0+0x4"] {
             registers.set_volatile(name).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_file_says_which_it_is() {
+        let e = Registers::read("none/card.toml").unwrap_err();
+        assert!(e.starts_with("none/card.toml: No such file"), "{e}");
+        let e = Registers::read("none/card.RDL").unwrap_err();
+        assert!(e.ends_with("accelerator_cosim registers none/card.RDL"), "{e}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The command line: tests are packed into a bundle, and run as an array of jobs.
-`docs/farms.md` is how it is used."""
+"""The command line: tests are packed into a bundle, and run as an array of jobs, of which
+`docs/farms.md` is how it is used; and names of registers are read from SystemRDL, for
+`docs/debugging.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import CosimError, FarmError
+from .errors import CosimError, FarmError, RegistersError
 from .farm import Farm, collect, manifest_tests, report
 from .launchers import launcher_of
 
@@ -21,7 +22,8 @@ def arguments_of(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our arguments, and those for pytest behind `--`."""
     parser = argparse.ArgumentParser(
         prog="python -m accelerator_cosim",
-        description="Runs driver tests on many machines. Options of pytest come last, after --.")
+        description="Runs driver tests on many machines, and reads SystemRDL. Options of pytest "
+                    "come last, after --.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     bundle = commands.add_parser("bundle", help="pack tests and what they need into one file")
@@ -58,6 +60,19 @@ def arguments_of(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     results.add_argument("--junit", type=Path, metavar="FILE")
     results.add_argument("results", type=Path)
 
+    registers = commands.add_parser("registers", help="turn SystemRDL into the file that "
+                                                      "accelerator-trace takes with --registers")
+    registers.add_argument("--bar", type=int, choices=range(6), default=0, metavar="N",
+                           help="the BAR that the address map is (default: 0)")
+    registers.add_argument("--top", metavar="NAME",
+                           help="the address map (default: the last one in the files)")
+    registers.add_argument("--source", metavar="NAME",
+                           help="the bridge that has them, by its parameter Name (default: each)")
+    registers.add_argument("--include", type=Path, action="append", default=[], metavar="DIR",
+                           help="where files named by `include are looked for")
+    registers.add_argument("files", type=Path, nargs="+", metavar="FILE",
+                           help="SystemRDL 2.0; later ones see what earlier ones define")
+
     ours, theirs = list(argv), []
     if "--" in ours:
         ours, theirs = ours[:ours.index("--")], ours[ours.index("--") + 1:]
@@ -92,6 +107,15 @@ def run(arguments: argparse.Namespace, options: list[str]) -> int:
             (results / "array.json").write_text(
                 json.dumps({"jobs": arguments.jobs, "tests": tests}))
         return report(collect(results), arguments.junit)
+    if arguments.command == "registers":
+        try:
+            from .registers import read_rdl, to_toml  # noqa: PLC0415
+        except ModuleNotFoundError as e:
+            raise RegistersError(f"{e}; what reads SystemRDL comes with: pip install "
+                                 "'accelerator-cosim[rdl]'") from e
+        found = read_rdl(arguments.files, top=arguments.top, include=arguments.include)
+        print(to_toml(found, bar=arguments.bar, source=arguments.source), end="")
+        return 0
     farm = Farm(launcher_of(arguments.launcher), arguments.results.resolve(), say=say,
                 voice=arguments.voice)
     status = report(

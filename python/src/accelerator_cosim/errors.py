@@ -53,3 +53,7 @@ class BundleError(CosimError):
 
 class FarmError(CosimError):
     """A launcher cannot start jobs, or does not say what has become of them."""
+
+
+class RegistersError(CosimError):
+    """A description of registers is wrong, or cannot be read here."""
