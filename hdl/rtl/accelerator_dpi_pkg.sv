@@ -90,6 +90,14 @@ package accelerator_dpi_pkg;
 
   /* verilator lint_on UNUSEDPARAM */
 
+  // A write of the guest on its way from the library to m_axi: 1 to 8 bytes.
+  typedef struct packed {
+    bit          valid;
+    bit   [63:0] addr;
+    bit   [3:0]  len;
+    bit   [63:0] data;
+  } write_t;
+
   // Of a transaction, in waveforms: the numbers are those of the record.
   typedef enum bit [7:0] {
     TxnNone      = 8'd0,

@@ -70,8 +70,8 @@ module accelerator_guest_accesses
   localparam int unsigned WritePtrWidth = $clog2(WriteSlots);
   localparam int unsigned ReadPtrWidth  = $clog2(ReadSlots);
 
-  // The request register in front of the AXI master. A read is taken at the next edge, a write
-  // waits here while MaxWrites earlier ones wait for their B.
+  // What was fetched and is not with the AXI master yet. A read is taken at the next edge. A write is
+  // there at once, except while MaxWrites earlier ones wait for their B: then it waits here.
   logic        wr_valid_q, rd_valid_q;
   logic [63:0] req_addr_q, req_data_q;
   logic [3:0]  req_len_q;
@@ -89,11 +89,7 @@ module accelerator_guest_accesses
   ) u_mmio_master (
     .clk_i,
     .rst_ni,
-    .wr_valid_i     (wr_valid_q),
     .wr_ready_o     (wr_ready),
-    .wr_addr_i      (req_addr_q),
-    .wr_len_i       (req_len_q),
-    .wr_data_i      (req_data_q),
     .wr_accepted_o  (wr_accepted),
     .wr_idle_o      (wr_idle),
     .wr_done_o      (wr_done),
@@ -143,7 +139,6 @@ module accelerator_guest_accesses
     automatic int status;
     if (txn_valid) txn_valid <= 1'b0;
     rd_valid_q <= 1'b0;
-    if (wr_ready) wr_valid_q <= 1'b0;
     if (wr_done && rst_ni) begin
       if (wr_open_q[wr_head_q]) begin
         status = acc_mmio_write_done(handle, wr_tag_q[wr_head_q], 32'(wr_done_error));
@@ -156,14 +151,15 @@ module accelerator_guest_accesses
     end
   endtask
 
-  // The guest wrote or read.
-  task automatic fetch(input chandle handle, input bit is_write);
+  // The guest wrote or read. `write` is what drive_writes gets at this edge.
+  task automatic fetch(input chandle handle, input bit is_write, output write_t write);
     automatic int     status, tag, len;
     automatic longint addr, data;
     // The BAR is in the address.
     /* verilator lint_off UNUSEDSIGNAL */
     automatic int     bar;
     /* verilator lint_on UNUSEDSIGNAL */
+    write  = '0;
     status = acc_get_mmio(handle, tag, bar, addr, len, data);
     if (status < 0) begin
       complaints_q <= complain(handle, Name, status, "acc_get_mmio", complaints_q);
@@ -177,7 +173,7 @@ module accelerator_guest_accesses
       txn_id     <= acc_stat(handle, StatTransaction);
       txn_kind   <= is_write ? TxnMmioWrite : TxnMmioRead;
       if (is_write) begin
-        wr_valid_q           <= 1'b1;
+        write = '{valid: 1'b1, addr: addr, len: len[3:0], data: data};
         wr_tag_q[wr_tail_q]  <= tag;
         wr_open_q[wr_tail_q] <= 1'b1;
         wr_tail_q <= WritePtrWidth'(next_slot(32'(wr_tail_q), WriteSlots));
@@ -187,6 +183,18 @@ module accelerator_guest_accesses
         rd_open_q[rd_tail_q] <= 1'b1;
         rd_tail_q <= ReadPtrWidth'(next_slot(32'(rd_tail_q), ReadSlots));
       end
+    end
+  endtask
+
+  // At each edge, after what was fetched at it: on to the AXI master.
+  task automatic drive_writes(input write_t fetched);
+    if (wr_valid_q) begin
+      u_mmio_master.drive_writes(wr_ready, req_addr_q, req_len_q, req_data_q);
+      if (wr_ready) wr_valid_q <= 1'b0;
+    end else begin
+      u_mmio_master.drive_writes(fetched.valid && wr_ready, fetched.addr, fetched.len,
+                                 fetched.data);
+      if (fetched.valid && !wr_ready) wr_valid_q <= 1'b1;
     end
   endtask
 

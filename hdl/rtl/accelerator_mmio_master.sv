@@ -32,12 +32,8 @@ module accelerator_mmio_master #(
   input  logic                   clk_i,
   input  logic                   rst_ni,
 
-  // A write: taken in a clock with both wr_valid_i and wr_ready_o.
-  input  logic                   wr_valid_i,
+  // A write can be taken at the coming clock edge: see drive_writes.
   output logic                   wr_ready_o,
-  input  logic [63:0]            wr_addr_i,
-  input  logic [3:0]             wr_len_i,
-  input  logic [63:0]            wr_data_i,
   // Every write taken so far is accepted on AW and W after the coming clock edge.
   output logic                   wr_accepted_o,
   // No write taken so far waits for its B.
@@ -159,7 +155,7 @@ module accelerator_mmio_master #(
   logic                       b_error_q;
   logic [WriteCountWidth-1:0] writes_q;
 
-  logic aw_free, w_free, w_started, w_unfinished, b_take, b_finishes;
+  logic aw_free, w_free, w_unfinished, b_take, b_finishes;
 
   assign wr_accepted_o = aw_free && w_free && w_beyond_q == 4'd0;
 
@@ -171,9 +167,11 @@ module accelerator_mmio_master #(
   // The newest transaction, that is: it has neither all of AW nor all of W behind it.
   assign w_unfinished = m_axi_awvalid || m_axi_wvalid || w_left_q != 4'd0;
   assign wr_idle_o  = writes_q == '0;
-  assign w_started  = wr_valid_i && wr_ready_o;
 
-  always_ff @(posedge clk_i) begin : p_write
+  // To be called at each clock edge, by the process that makes the calls into the library: a write
+  // that is fetched at an edge is on AW and W behind it. `given` is one to take: only if wr_ready_o.
+  task automatic drive_writes(input bit given, input logic [63:0] given_addr,
+                              input logic [3:0] given_len, input logic [63:0] given_data);
     automatic logic        start, load;
     automatic logic [63:0] addr, data;
     automatic logic [3:0]  left, bytes, total;
@@ -192,7 +190,7 @@ module accelerator_mmio_master #(
       b_count_q     <= '0;
       b_error_q     <= 1'b0;
       writes_q      <= '0;
-    end else if (wr_valid_i || writes_q != '0 || w_unfinished) begin
+    end else if (given || writes_q != '0 || w_unfinished) begin
       // From here addr, data and left are what W has to carry next.
       start = 1'b0;
       load  = 1'b0;
@@ -203,11 +201,15 @@ module accelerator_mmio_master #(
       if (m_axi_awready) m_axi_awvalid <= 1'b0;
       if (m_axi_wready) m_axi_wvalid <= 1'b0;
 
-      if (w_started) begin
+      if (given) begin
+        assert (wr_ready_o)
+        else $error("%m: %s: a write is given that cannot be taken", Name);
+        assert (given_len >= 4'd1 && given_len <= 4'd8)
+        else $error("%m: a write of %0d bytes; 1 to 8 are possible", given_len);
         start = 1'b1;
-        addr  = wr_addr_i;
-        data  = wr_data_i;
-        total = wr_len_i;
+        addr  = given_addr;
+        data  = given_data;
+        total = given_len;
       end else if (w_beyond_q != 4'd0 && aw_free && w_free) begin
         start = 1'b1;
       end else if (w_left_q != 4'd0 && m_axi_wready) begin
@@ -253,9 +255,9 @@ module accelerator_mmio_master #(
         wr_done_error_o <= b_error_q || m_axi_bresp[1];
       end
       b_count_q <= b_count_q + BCountWidth'(start) - BCountWidth'(b_take);
-      writes_q  <= writes_q + WriteCountWidth'(w_started) - WriteCountWidth'(b_finishes);
+      writes_q  <= writes_q + WriteCountWidth'(given) - WriteCountWidth'(b_finishes);
     end
-  end
+  endtask
 
   ///////////
   // Reads //
@@ -401,8 +403,6 @@ module accelerator_mmio_master #(
         else $error("%m: %s: m_axi_rlast is %0d with %0d of %0d bytes there", Name, m_axi_rlast,
                     32'(r_got_q) + BeatBytes, 32'd1 << r_size_q[r_head_q]);
       end
-      assert (!wr_valid_i || (wr_len_i >= 4'd1 && wr_len_i <= 4'd8))
-      else $error("%m: a write of %0d bytes; 1 to 8 are possible", wr_len_i);
       assert (!rd_valid_i || (rd_len_i >= 4'd1 && rd_len_i <= 4'd8))
       else $error("%m: a read of %0d bytes; 1 to 8 are possible", rd_len_i);
     end

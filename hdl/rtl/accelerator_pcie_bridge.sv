@@ -546,7 +546,9 @@ module accelerator_pcie_bridge
     automatic int kind;
     /* verilator lint_on UNUSEDSIGNAL */
     automatic bit link, resetting, void_all;
+    automatic write_t write;
 
+    write     = '0;
     link      = link_q;
     resetting = !resetn_q;
     void_all  = 1'b0;
@@ -562,7 +564,7 @@ module accelerator_pcie_bridge
     case (what)
       EventNone: ;
 
-      EventMmioRead, EventMmioWrite: u_accesses.fetch(handle, what == EventMmioWrite);
+      EventMmioRead, EventMmioWrite: u_accesses.fetch(handle, what == EventMmioWrite, write);
 
       EventDmaReadDone: u_dma_reads.fetch(handle);
 
@@ -602,6 +604,7 @@ module accelerator_pcie_bridge
     // before all else.
     if (what == EventFunction || void_all || !aresetn) u_function.fetch(handle);
     if (void_all) u_accesses.forget();
+    u_accesses.drive_writes(write);
 
     if (!resetting) begin
       // DMA write data goes first, so that whatever RTL does once it gave the data, such as

@@ -1151,6 +1151,9 @@ async def config_space_is_in_order(dut):
         await host.until(lambda: function(dut)[0] == 0)
         bench.slave.write_if.aw_channel.pause = True
         bench.slave.write_if.w_channel.pause = True
+        # From when it stops, which is not at once.
+        await host.until(lambda: not int(dut.m_axi_awready.value)
+                         and not int(dut.m_axi_wready.value))
         tags = [host.push_write(0x10, 4, 1)]
         host.push_function(2)
         read = host.push_read(0x20, 4)
