@@ -5,5 +5,6 @@
 ../sort/sort_network.sv
 ../sort/sort_engine.sv
 ../sort/sort_regs.sv
+../sort/sort_core.sv
 ../sort/sort_top.sv
 clocks_top.sv

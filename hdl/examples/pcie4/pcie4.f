@@ -3,6 +3,7 @@
 ../sort/sort_network.sv
 ../sort/sort_engine.sv
 ../sort/sort_regs.sv
+../sort/sort_core.sv
 ../sort/sort_top.sv
 pcie4_uscale_plus_0.sv
 pcie4_completer.sv

@@ -88,26 +88,6 @@ module pcie4_card #(
     .reg_rd_data_i(rd_data)
   );
 
-  logic        enable, stop, stopped, busy, halted, error, block_done, irq_done;
-  logic        read_issued, write_issued;
-  logic [63:0] ring_base;
-  logic [3:0]  ring_log2;
-  logic [9:0]  tail, head;
-  logic [1:0]  irq_enable;
-  logic [7:0]  error_code;
-  logic [12:0] issued_bytes;
-
-  sort_regs u_regs (
-    .clk_i(user_clk), .rst_ni(rst_n),
-    .wr_valid_i(wr_valid), .wr_addr_i(wr_addr), .wr_data_i(wr_data), .wr_strb_i(wr_strb),
-    .rd_valid_i(rd_valid), .rd_addr_i(rd_addr), .rd_data_o(rd_data),
-    .enable_o(enable), .stop_o(stop), .stopped_i(stopped), .ring_base_o(ring_base),
-    .ring_log2_o(ring_log2), .tail_o(tail), .head_i(head), .busy_i(busy),
-    .irq_enable_o(irq_enable), .halted_o(halted), .error_i(error), .error_code_i(error_code),
-    .block_done_i(block_done), .irq_done_i(irq_done), .read_issued_i(read_issued),
-    .write_issued_i(write_issued), .issued_bytes_i(issued_bytes)
-  );
-
   /////////////////
   // Host memory //
   /////////////////
@@ -128,15 +108,12 @@ module pcie4_card #(
   logic        msix_valid, msix_ready;
   logic [10:0] msix_vector;
 
-  sort_engine #(
+  sort_core #(
     .DataWidth(DataWidth), .IdWidth(IdWidth)
-  ) u_engine (
+  ) u_core (
     .clk_i(user_clk), .rst_ni(rst_n),
-    .enable_i(enable), .stop_i(stop), .stopped_o(stopped), .ring_base_i(ring_base),
-    .ring_log2_i(ring_log2), .tail_i(tail), .head_o(head), .busy_o(busy),
-    .irq_enable_i(irq_enable), .halted_i(halted), .error_o(error), .error_code_o(error_code),
-    .block_done_o(block_done), .irq_done_o(irq_done), .read_issued_o(read_issued),
-    .write_issued_o(write_issued), .issued_bytes_o(issued_bytes),
+    .wr_valid_i(wr_valid), .wr_addr_i(wr_addr), .wr_data_i(wr_data), .wr_strb_i(wr_strb),
+    .rd_valid_i(rd_valid), .rd_addr_i(rd_addr), .rd_data_o(rd_data),
     .m_axi_awid(awid), .m_axi_awaddr(awaddr), .m_axi_awlen(awlen), .m_axi_awsize(awsize),
     .m_axi_awburst(awburst), .m_axi_awvalid(awvalid), .m_axi_awready(awready),
     .m_axi_wdata(wdata), .m_axi_wstrb(wstrb), .m_axi_wlast(wlast), .m_axi_wvalid(wvalid),

@@ -3,4 +3,5 @@
 sort_network.sv
 sort_engine.sv
 sort_regs.sv
+sort_core.sv
 sort_top.sv

@@ -168,35 +168,12 @@ module accelerator_card (
 
   assign wr_ready = 1'b1;
 
-  wire        enable, stop, stopped, busy, halted, error, block_done, irq_done;
-  wire        read_issued, write_issued;
-  wire [63:0] ring_base;
-  wire [3:0]  ring_log2;
-  wire [9:0]  tail, head;
-  wire [1:0]  irq_enable;
-  wire [7:0]  error_code;
-  wire [12:0] issued_bytes;
-
-  sort_regs u_regs (
+  sort_core #(
+    .DataWidth(128), .IdWidth(4)
+  ) u_core (
     .clk_i(aclk), .rst_ni(aresetn),
     .wr_valid_i(wr_valid), .wr_addr_i(wr_addr), .wr_data_i(wr_data), .wr_strb_i(wr_strb),
     .rd_valid_i(rd_valid), .rd_addr_i(rd_addr), .rd_data_o(rd_data),
-    .enable_o(enable), .stop_o(stop), .stopped_i(stopped), .ring_base_o(ring_base),
-    .ring_log2_o(ring_log2), .tail_o(tail), .head_i(head), .busy_i(busy),
-    .irq_enable_o(irq_enable), .halted_o(halted), .error_i(error), .error_code_i(error_code),
-    .block_done_i(block_done), .irq_done_i(irq_done), .read_issued_i(read_issued),
-    .write_issued_i(write_issued), .issued_bytes_i(issued_bytes)
-  );
-
-  sort_engine #(
-    .DataWidth(128), .IdWidth(4)
-  ) u_engine (
-    .clk_i(aclk), .rst_ni(aresetn),
-    .enable_i(enable), .stop_i(stop), .stopped_o(stopped), .ring_base_i(ring_base),
-    .ring_log2_i(ring_log2), .tail_i(tail), .head_o(head), .busy_o(busy),
-    .irq_enable_i(irq_enable), .halted_i(halted), .error_o(error), .error_code_o(error_code),
-    .block_done_o(block_done), .irq_done_o(irq_done), .read_issued_o(read_issued),
-    .write_issued_o(write_issued), .issued_bytes_o(issued_bytes),
     .m_axi_awid(m_axi_awid),
     .m_axi_awaddr(m_axi_awaddr),
     .m_axi_awlen(m_axi_awlen),

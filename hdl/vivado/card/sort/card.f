@@ -4,4 +4,5 @@
 ../../../examples/sort/sort_network.sv
 ../../../examples/sort/sort_engine.sv
 ../../../examples/sort/sort_regs.sv
+../../../examples/sort/sort_core.sv
 accelerator_card.v
