@@ -120,6 +120,9 @@ SHARED = {
     "msix_spinning": [("<=", 20), ("p99<=", 100)], "msix_pausing": ("p99<=", 100),
     "idle_cpu_qemu": None, "idle_cpu_sim": None,
 } | {name: None for name in FIGURES if name.startswith("dma_")}
+# The same RTL and the same bridge for a QEMU that nobody patched, in a VM of its own.
+BY_VFIO_USER = "by_vfio_user_"
+BY_VFIO_USER_TITLE = "our RTL by vfio-user"
 # What is measured in the same VM, in turn: through vfio-user, and of a device of QEMU's own.
 PEERS = {VFIO_USER: SIDES, EDU: ("mmio_read", "mmio_writes_per_s")}
 PEER_TITLES = {
@@ -144,6 +147,9 @@ def with_columns(figures):
             shared = (name.replace("link_ipc", "link_shm") if "link_ipc" in name
                       else SHARED_MEMORY + name)
             result[shared] = (title, figure[1], SHARED[name], "", "")
+        if name in SIDES:
+            title = figure[0].removesuffix(", ipc") + f", {BY_VFIO_USER_TITLE}"
+            result[BY_VFIO_USER + name] = (title, figure[1], None, "", "")
         for peer, names in PEERS.items():
             if name in names:
                 result[peer + name] = (PEER_TITLES[peer][name], figure[1], None, "", "")
@@ -263,6 +269,8 @@ class Bench:
         return result.stdout.split("\n")[:-1]
 
     def endpoint(self, kind, number):
+        if kind == "vfio-user":
+            return f"vfio-user:{self.folder}/{number}-{time.monotonic_ns()}"
         if kind in ("ipc", "shm"):
             return f"ipc://{self.folder}/{number}-{time.monotonic_ns()}"
         with socket.socket() as probe:
@@ -283,9 +291,28 @@ class Bench:
             "host" if self.options.accel == "kvm" else "max", "-m", "256", "-smp", "1",
             "-nodefaults", "-display", "none", "-no-reboot", *arguments]
         for i, endpoint in enumerate(endpoints):
+            if endpoint.startswith("vfio-user:"):
+                card = self.by_vfio_user(endpoint.removeprefix("vfio-user:"), bus=f"rp{i}")
+            else:
+                card = f"accelerator-pcie,id=acc{i},bus=rp{i},endpoint={endpoint}"
             command += ["-device", f"pcie-root-port,id=rp{i},chassis={i},slot={i}",
-                        "-device", f"accelerator-pcie,id=acc{i},bus=rp{i},endpoint={endpoint}"]
+                        "-device", card]
         return self.processes.start(command, **options)
+
+    def by_vfio_user(self, path, **more):
+        """QEMU's own device in front of a server."""
+        return json.dumps({
+            "driver": "vfio-user-pci", "socket": {"type": "unix", "path": path},
+            # A machine that does much else answers late, and then there is no figure.
+            "x-msg-timeout": 1000 * int(self.options.timeout), **more})
+
+    def await_server(self, path):
+        """QEMU's device is there only if its server listens by then."""
+        limit = time.monotonic() + self.options.timeout
+        while not os.path.exists(path):
+            if time.monotonic() > limit:
+                raise Failure(f"the simulator does not listen: {self.tail('simulator.log')}")
+            time.sleep(0.02)
 
     def tail(self, name):
         try:
@@ -302,21 +329,22 @@ class Bench:
         self.new_memory()
         endpoints = [self.endpoint(kind, i) for i in range(devices)]
         program = os.path.join(self.options.sim, "bench_top", "bench_top")
-        carrier = "+accelerator_shared_memory=" + ("on" if kind == "shm" else "off")
+        carrier = ([] if kind == "vfio-user" else
+                   ["+accelerator_shared_memory=" + ("on" if kind == "shm" else "off")])
         simulators = [
-            self.simulator(program, e, carrier, *sim_arguments,
+            self.simulator(program, e, *carrier, *sim_arguments,
                            *([f"+bench_memory={self.memory}"] if i == 0 else []))
             for i, e in enumerate(endpoints)]
+        if kind == "vfio-user":
+            for endpoint in endpoints:
+                self.await_server(endpoint.removeprefix("vfio-user:"))
         words = ["--tick-hz", str(self.tick_hz), "--repeats", str(self.options.repeats),
                  "--count", str(count or self.options.count), "--idle",
                  str(self.options.idle), *measurements]
         others, server = [], None
         if peers:
             server, socket = self.vfio_user()
-            others = ["-device", "edu", "-device", json.dumps({
-                "driver": "vfio-user-pci", "socket": {"type": "unix", "path": socket},
-                # A machine that does much else answers late, and then there is no figure.
-                "x-msg-timeout": 1000 * int(self.options.timeout)})]
+            others = ["-device", "edu", "-device", self.by_vfio_user(socket)]
             words.insert(0, "--peers")
         machine = self.qemu(
             endpoints, *others, "-kernel", os.path.join(self.options.guest, "vmlinuz"),
@@ -499,6 +527,8 @@ class Bench:
         for kind, prefix in ways:
             self.part(self.guest, f"guest, {kind}: MSI-X", ["msix"], kind=kind, prefix=prefix,
                       peers=True)
+        self.part(self.guest, f"guest, {BY_VFIO_USER_TITLE}: reads, writes, doorbell, MSI-X",
+                  ["read", "write", "doorbell", "msix"], kind="vfio-user", prefix=BY_VFIO_USER)
         for kind, prefix in ways:
             self.part(self.guest, f"guest, {kind}: DMA, idle", ["dma", "idle"], kind=kind,
                       prefix=prefix, cpu_names=(f"{prefix}idle_cpu_qemu", f"{prefix}idle_cpu_sim"))
@@ -577,7 +607,7 @@ def side_by_side(figures):
     first the heads of the columns."""
     there = {f["name"]: f for f in figures}
     columns = {"ZeroMQ, ipc": "", "shared memory": SHARED_MEMORY, "vfio-user": VFIO_USER,
-               "QEMU's edu": EDU}
+               BY_VFIO_USER_TITLE: BY_VFIO_USER, "QEMU's edu": EDU}
     quotients = {"shared memory / vfio-user": (SHARED_MEMORY, VFIO_USER),
                  "shared memory / edu": (SHARED_MEMORY, EDU)}
     rows = [["figure", "unit", *columns, *quotients]]

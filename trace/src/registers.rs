@@ -302,7 +302,10 @@ mod tests {
         let e = Registers::read("none/card.toml").unwrap_err();
         assert!(e.starts_with("none/card.toml: No such file"), "{e}");
         let e = Registers::read("none/card.RDL").unwrap_err();
-        assert!(e.ends_with("accelerator_cosim registers none/card.RDL"), "{e}");
+        assert!(
+            e.ends_with("accelerator_cosim registers none/card.RDL"),
+            "{e}"
+        );
     }
 
     #[test]
