@@ -13,6 +13,8 @@ use std::{
     },
 };
 
+use crate::random;
+
 /// Bytes of a name: hexadecimal digits of a random number with 128 bits.
 pub const NAME_LEN: usize = 32;
 
@@ -82,13 +84,7 @@ impl Offer {
     /// Of the system calls.
     pub fn new(file: OwnedFd) -> io::Result<Self> {
         let mut bytes = [0_u8; NAME_LEN / 2];
-        // SAFETY: the buffer is valid for its length.
-        let count = check(unsafe {
-            libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK)
-        })?;
-        if count != bytes.len() {
-            return Err(io::Error::other("not enough random bytes"));
-        }
+        random::fill(&mut bytes)?;
         let name: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
         let address = SocketAddr::from_abstract_name(format!("{PREFIX}{name}"))?;
         let listener = UnixListener::bind_addr(&address)?;

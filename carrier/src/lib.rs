@@ -21,6 +21,8 @@
 //! Beside that, what both processes need whatever carries their messages:
 //!
 //! * [`threads`] that run as soon as they are woken;
+//! * [`descriptors`] that a thread can sleep on;
+//! * [`random`] has the numbers of sessions;
 //! * [`vanished`] is how a host is noticed that is gone without a word.
 //!
 //! # Trust
@@ -38,6 +40,8 @@ pub mod copy;
 #[cfg(not(loom))]
 pub mod courtesy;
 #[cfg(not(loom))]
+pub mod descriptors;
+#[cfg(not(loom))]
 pub mod end;
 #[cfg(not(loom))]
 pub mod file;
@@ -45,6 +49,8 @@ pub mod file;
 pub mod handover;
 #[cfg(not(loom))]
 pub mod patience;
+#[cfg(not(loom))]
+pub mod random;
 #[cfg(not(loom))]
 pub mod reach;
 #[cfg(not(loom))]

@@ -15,9 +15,9 @@
 //!   [`channel`] is what they have in common;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
-//!   call; [`monitor`] tells it of connections, and
+//!   call; [`accelerator_socket::watched`] tells it of connections, and
 //!   [`accelerator_carrier::vanished`] is how it notices that a host is gone for good;
-//! * [`vfio`] serves a QEMU without our device, through a [`pipe`] with an [`eventfd`] each way;
+//! * [`vfio`] serves a QEMU without our device, through a [`pipe`] each way;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
 //!   of one that has a path;
 //! * [`tries`] is when the simulator's thread looks at the socket itself, [`turns`] when it lets
@@ -38,13 +38,11 @@ pub const BEAT_BYTES: usize = 64;
 pub mod bridge;
 pub mod channel;
 pub mod error;
-mod eventfd;
 mod faults;
 pub mod ffi;
 mod limited;
 pub mod logger;
 mod memory;
-mod monitor;
 pub mod nic;
 pub mod order;
 mod pipe;

@@ -14,10 +14,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    eventfd::EventFd,
-    words::{Words, PEER_GONE, SOCKET},
-};
+use accelerator_carrier::descriptors::EventFd;
+
+use crate::words::{Words, PEER_GONE, SOCKET};
 
 /// Messages that wait for the host, at most; it takes them in as soon as it runs.
 const MOST: usize = 1024;

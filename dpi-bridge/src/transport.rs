@@ -12,11 +12,14 @@ use std::{
 };
 
 use accelerator_carrier::threads;
-use accelerator_protocol::{wire::MAX_MESSAGE, Config};
+use accelerator_protocol::Config;
+use accelerator_socket::{
+    options::{self, HIGH_WATER, LINGER},
+    watched::{self, Watched},
+};
 
 use crate::{
     error::{fail, Code, Error, Result},
-    monitor::{self, Monitored},
     pipe::{self, Near, Refused},
     resources,
     security::Security,
@@ -25,11 +28,6 @@ use crate::{
     watcher::Watcher,
     words::Words,
 };
-
-/// Messages that libzmq keeps in each direction; beyond it the one side stops
-/// reading and the other side's backlog fills. With [`MAX_MESSAGE`] it bounds
-/// what a hostile peer can make us keep.
-const HIGH_WATER: i32 = 256;
 
 /// Unsent bytes are gathered into messages of about this size.
 pub const GATHER: usize = 128 * 1024;
@@ -41,9 +39,6 @@ pub const CLOSE_LIMIT: Duration = Duration::from_millis(200);
 /// itself asked for, and no more than a few hundred KiB if it asks for what it may.
 /// One that asks for more and does not read the answers has no session any more.
 pub const MAX_BACKLOG: usize = 4 << 20;
-
-/// How long libzmq may try to get rid of what was sent when the socket closes.
-const LINGER_MS: i32 = 300;
 
 /// How sending went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +86,7 @@ enum Way {
     /// Through a socket of ZeroMQ.
     // Closed in `close`, in this order; a socket keeps its context alive.
     Socket {
-        router: Monitored,
+        router: Watched,
         keys: Option<accelerator_curve::Guard>,
         file: Option<SocketFile>,
     },
@@ -126,16 +121,15 @@ impl Transport {
         let make = || -> zmq::Result<zmq::Socket> {
             let router = context.socket(zmq::ROUTER)?;
             router.set_router_mandatory(true)?;
-            router.set_maxmsgsize(MAX_MESSAGE as i64)?;
+            options::set(&router, endpoint)?;
             router.set_sndhwm(HIGH_WATER)?;
-            router.set_rcvhwm(HIGH_WATER)?;
-            router.set_linger(LINGER_MS)?;
-            router.set_ipv6(endpoint.starts_with("tcp://["))?;
+            router.set_linger(options::ms(LINGER))?;
             Ok(router)
         };
         // The first socket of a context starts its threads.
-        let (events, mut router) = threads::start(|| monitor::socket(&context, make))
-            .map_err(|e| io("cannot make a ZeroMQ socket", endpoint, e))?;
+        let (events, mut router) =
+            threads::start(|| watched::watch(&context, make()?, watched::ALL))
+                .map_err(|e| io("cannot make a ZeroMQ socket", endpoint, e))?;
 
         let keys = Security::from_environment()?.apply(&context, &router, endpoint, target)?;
         let file = match endpoint.strip_prefix("ipc://") {
@@ -323,7 +317,7 @@ fn bind_error(endpoint: &str, e: zmq::Error) -> Error {
 }
 
 /// Binds a Unix socket with a file that only its owner can use.
-fn bind_file(router: &mut Monitored, endpoint: &str, path: &Path) -> Result<SocketFile> {
+fn bind_file(router: &mut Watched, endpoint: &str, path: &Path) -> Result<SocketFile> {
     let (listener, file) = socket_file::listen(path).map_err(|e| match e {
         socket_file::Error::InUse => bind_error(endpoint, zmq::Error::EADDRINUSE),
         socket_file::Error::NoSocket => Error::new(

@@ -47,10 +47,13 @@ use accelerator_carrier::{
     vanished::Connections,
 };
 use accelerator_protocol::limit::{Limit, Note};
+use accelerator_socket::{
+    handshake::Failure,
+    watched::{Events, Next},
+};
 
 use crate::{
     limited::limited,
-    monitor::{Events, Next},
     words::{self, Words, PEER_GONE, SOCKET},
 };
 
@@ -266,7 +269,7 @@ struct Known {
     open: Connections,
     /// Lines that whoever reaches the socket can cause; each reason has its own, so that a
     /// peer that knocks again and again does not hide what is wrong with another.
-    refused: [Limit; Keys::COUNT],
+    refused: [Limit; Failure::COUNT],
     failed: Limit,
     vanished: Limit,
     memory: Limit,
@@ -426,7 +429,7 @@ impl Watcher {
     }
 
     /// Ends the thread. The ROUTER socket must have been closed before, see
-    /// [`crate::monitor`].
+    /// [`accelerator_socket::watched`].
     pub fn stop(mut self) {
         self.command(STOP);
         if let Some(thread) = self.thread.take() {
@@ -658,29 +661,29 @@ impl Thread {
                     "a connection to {address} was not taken: {}",
                     accept_text(value as i32)
                 ),
-                E::HANDSHAKE_FAILED_NO_DETAIL
-                | E::HANDSHAKE_FAILED_PROTOCOL
-                | E::HANDSHAKE_FAILED_AUTH => {
-                    known.strangers += 1;
-                    let text = handshake_text(event, value);
-                    let number = known.strangers;
-                    if let Some(keys) = Keys::of(event, value) {
-                        limited!(
-                            known.refused[keys as usize],
-                            warn,
-                            target,
-                            "a peer that connected to {address} got no further: {text} (error \
-                             {value:#x}, number {number})"
-                        );
-                    } else {
-                        log::debug!(
-                            target: target,
-                            "a peer that connected to {address} got no further: {text} (error \
-                             {value:#x}, number {number})"
-                        );
+                _ => match Failure::of(event, value) {
+                    Some(failure) => {
+                        known.strangers += 1;
+                        let text = handshake_text(failure);
+                        let number = known.strangers;
+                        if is_told(failure) {
+                            limited!(
+                                known.refused[failure as usize],
+                                warn,
+                                target,
+                                "a peer that connected to {address} got no further: {text} \
+                                 (error {value:#x}, number {number})"
+                            );
+                        } else {
+                            log::debug!(
+                                target: target,
+                                "a peer that connected to {address} got no further: {text} \
+                                 (error {value:#x}, number {number})"
+                            );
+                        }
                     }
-                }
-                _ => log::trace!(target: target, "socket event {event:?} on {address}"),
+                    None => log::trace!(target: target, "socket event {event:?} on {address}"),
+                },
             }
         }
     }
@@ -721,48 +724,24 @@ fn accept_text(error: i32) -> String {
     }
 }
 
-/// Errors of a handshake in libzmq's numbers (`zmq.h`).
-const CRYPTOGRAPHIC: u32 = 0x1100_0001;
-const MECHANISM_MISMATCH: u32 = 0x1100_0002;
-
 /// Why the handshake of a connection failed.
-const fn handshake_text(event: zmq::SocketEvent, value: u32) -> &'static str {
-    if matches!(event, zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL) {
-        return "it hung up in the handshake (does only one side use keys?)";
-    }
-    match value {
-        CRYPTOGRAPHIC => "it expects another key of ours, or does not own its own",
-        MECHANISM_MISMATCH => "only one side uses keys",
-        300..=500 => "its key may not connect",
-        _ => "it does not speak ZeroMQ",
+const fn handshake_text(failure: Failure) -> &'static str {
+    match failure {
+        Failure::HungUp => "it hung up in the handshake (does only one side use keys?)",
+        Failure::OtherKeys => "it expects another key of ours, or does not own its own",
+        Failure::OneSided => "only one side uses keys",
+        Failure::Refused => "its key may not connect",
+        Failure::NoZeroMq => "it does not speak ZeroMQ",
     }
 }
 
-/// What can be wrong with the keys of a peer that got no further. Failed keys are for the
-/// user, noise is not. A key that may not connect was told with more detail by who refused it.
-#[derive(Clone, Copy)]
-enum Keys {
-    /// It hung up.
-    HungUp,
-    /// It has others.
-    Others,
-    /// It has none, or we have none.
-    OneSided,
-}
-
-impl Keys {
-    const COUNT: usize = Self::OneSided as usize + 1;
-
-    const fn of(event: zmq::SocketEvent, value: u32) -> Option<Self> {
-        match (event, value) {
-            (zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL, _) => Some(Self::HungUp),
-            (zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL, CRYPTOGRAPHIC) => Some(Self::Others),
-            (zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL, MECHANISM_MISMATCH) => {
-                Some(Self::OneSided)
-            }
-            _ => None,
-        }
-    }
+/// Whether it is for the user: failed keys are, noise is not. A key that may not connect was
+/// told with more detail by who refused it.
+const fn is_told(failure: Failure) -> bool {
+    matches!(
+        failure,
+        Failure::HungUp | Failure::OtherKeys | Failure::OneSided
+    )
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ use accelerator_carrier::{
     end::{End, Side},
     handover::Rung,
     patience::Patience,
+    random::session_number,
 };
 use accelerator_protocol::{
     host::{HostEvent, HostSession},
     is_local,
 };
+use accelerator_socket::watched::{self, Events, Watched};
 
 use crate::{
     shared::{self, Shared},
@@ -35,9 +37,9 @@ const BESIDE: u32 = 256;
 
 /// A session with a simulator.
 pub struct Connection {
-    socket: zmq::Socket,
+    socket: Watched,
     /// Tells that the connection was lost.
-    monitor: zmq::Socket,
+    lost: Events,
     session: HostSession,
     claimed: Option<Shared>,
     end: Option<End>,
@@ -55,29 +57,19 @@ impl Connection {
     ///
     /// Of the socket.
     pub fn open(endpoint: &str, name: &str, window: u32) -> Result<Self, Error> {
-        const MONITOR: &str = "inproc://monitor";
         let context = zmq::Context::new();
-        let socket = socket::unconnected(&context, None)?;
-        socket
-            .monitor(MONITOR, zmq::SocketEvent::DISCONNECTED as i32)
-            .map_err(zmq_error("cannot watch the socket"))?;
-        let monitor = context
-            .socket(zmq::PAIR)
-            .and_then(|monitor| {
-                monitor.set_linger(0)?;
-                monitor.set_rcvhwm(0)?;
-                monitor.connect(MONITOR)?;
-                Ok(monitor)
-            })
-            .map_err(zmq_error("cannot watch the socket"))?;
+        let socket = socket::unconnected(&context, endpoint, None)?;
+        let lost = zmq::SocketEvent::DISCONNECTED.to_raw();
+        let (lost, socket) =
+            watched::watch(&context, socket, lost).map_err(zmq_error("cannot watch the socket"))?;
         socket::connect(&socket, endpoint)?;
-        let mut session = HostSession::new(socket::session_number(), window);
+        let mut session = HostSession::new(session_number(), window);
         session.share(is_local(endpoint));
         let mut out = Vec::new();
         session.init(name, &mut out);
         let mut connection = Self {
             socket,
-            monitor,
+            lost,
             session,
             claimed: None,
             end: None,
@@ -236,7 +228,7 @@ impl Connection {
         };
         let mut items = vec![
             self.socket.as_poll_item(zmq::POLLIN),
-            self.monitor.as_poll_item(zmq::POLLIN),
+            self.lost.as_poll_item(),
         ];
         items.extend(bell.map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN)));
         let ms = i64::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
@@ -270,14 +262,5 @@ impl Connection {
         let mut out = Vec::new();
         self.session.close(&mut out);
         self.send(&out)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Its threads would wait for ever to tell a monitor that nobody reads.
-        // SAFETY: the socket is open, and null ends its monitor. That it had none is the only
-        // way to fail.
-        unsafe { zmq_sys::zmq_socket_monitor(self.socket.as_mut_ptr(), std::ptr::null(), 0) };
     }
 }

@@ -2,12 +2,8 @@
 
 //! The socket of a host.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use accelerator_protocol::{
-    keys::{Key, Pair},
-    wire::MAX_MESSAGE,
-};
+use accelerator_protocol::keys::{Key, Pair};
+use accelerator_socket::options;
 
 use crate::{zmq_error, Error};
 
@@ -22,25 +18,25 @@ pub fn dealer(
     endpoint: &str,
     keys: Option<(&Pair, &Key)>,
 ) -> Result<zmq::Socket, Error> {
-    let socket = unconnected(context, keys)?;
+    let socket = unconnected(context, endpoint, keys)?;
     connect(&socket, endpoint)?;
     Ok(socket)
 }
 
-/// As [`dealer`], before it connects.
+/// As [`dealer`], before it connects to `endpoint`.
 pub(crate) fn unconnected(
     context: &zmq::Context,
+    endpoint: &str,
     keys: Option<(&Pair, &Key)>,
 ) -> Result<zmq::Socket, Error> {
     let socket = context
         .socket(zmq::DEALER)
         .map_err(zmq_error("cannot make a socket"))?;
-    socket
-        .set_linger(200)
-        .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
+    options::set(&socket, endpoint)
+        .and_then(|()| socket.set_linger(options::ms(options::LINGER)))
         .and_then(|()| socket.set_reconnect_ivl(20))
         // One that takes in nothing is told of, as of shared memory.
-        .and_then(|()| socket.set_sndtimeo(crate::STUCK.as_millis() as i32))
+        .and_then(|()| socket.set_sndtimeo(options::ms(crate::STUCK)))
         .map_err(zmq_error("cannot set up the socket"))?;
     if let Some((pair, server)) = keys {
         accelerator_curve::connect(&socket, pair, server).map_err(Error::Keys)?;
@@ -52,12 +48,4 @@ pub(crate) fn connect(socket: &zmq::Socket, endpoint: &str) -> Result<(), Error>
     socket
         .connect(endpoint)
         .map_err(zmq_error(&format!("cannot connect to {endpoint}")))
-}
-
-/// A number that no other session has of which a device may still hear.
-pub fn session_number() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_nanos() as u64)
-        ^ (u64::from(std::process::id()) << 40)
 }

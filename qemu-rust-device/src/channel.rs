@@ -10,11 +10,15 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     time::{Duration, Instant},
 };
 
-use accelerator_carrier::vanished::LOOK;
+use accelerator_carrier::{
+    descriptors::{Epoll, EventFd, Timer},
+    random::session_number,
+    vanished::LOOK,
+};
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, HostChannel},
     host::State,
@@ -25,9 +29,9 @@ use log::{debug, error, info, warn};
 
 use crate::{
     context,
-    error::LinkError,
+    error::{system, LinkError},
     keys::Keys,
-    link::{drain, epoll, owned, random, set_timer, Wire},
+    link::Wire,
 };
 
 /// Messages that are taken in before others get their turn.
@@ -44,9 +48,6 @@ const PATIENCE: Duration = Duration::from_millis(2000);
 /// How soon a session that was ended is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How long the goodbye may take to leave.
-const LINGER_MS: i32 = 300;
-
 /// What has happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct News {
@@ -54,16 +55,6 @@ pub struct News {
     pub changed: bool,
     /// More can be sent.
     pub room: bool,
-}
-
-fn timer() -> Result<OwnedFd, LinkError> {
-    // SAFETY: no pointers are passed.
-    owned("cannot make a timerfd", unsafe {
-        libc::timerfd_create(
-            libc::CLOCK_MONOTONIC,
-            libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
-        )
-    })
 }
 
 /// A channel to one simulator.
@@ -93,11 +84,11 @@ pub struct Channel {
     // The sockets, then their context, which waits for them.
     wire: Option<Wire>,
     context: zmq::Context,
-    timer: OwnedFd,
+    timer: Timer,
     /// For looks at a connection to a host that may vanish.
-    look: OwnedFd,
-    wake: OwnedFd,
-    watch: OwnedFd,
+    look: Timer,
+    wake: EventFd,
+    watch: Epoll,
 }
 
 impl Channel {
@@ -113,24 +104,21 @@ impl Channel {
         endpoint: String,
         window: u32,
     ) -> Result<Self, LinkError> {
-        // SAFETY: no pointers are passed.
-        let wake = owned("cannot make an eventfd", unsafe {
-            libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
-        })?;
+        let timer = || Timer::new().map_err(system("cannot make a timerfd"));
+        let wake = EventFd::new().map_err(system("cannot make an eventfd"))?;
         let (timer, look) = (timer()?, timer()?);
-        // SAFETY: as above.
-        let watch = owned("cannot make an epoll instance", unsafe {
-            libc::epoll_create1(libc::EPOLL_CLOEXEC)
-        })?;
-        for fd in [&wake, &timer, &look] {
-            epoll(&watch, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN)?;
+        let watch = Epoll::new().map_err(system("cannot make an epoll instance"))?;
+        for fd in [wake.as_fd(), timer.as_fd(), look.as_fd()] {
+            watch
+                .add(fd.as_raw_fd(), 0)
+                .map_err(system("cannot watch a descriptor"))?;
         }
         Ok(Self {
             name,
             endpoint,
             mac: [0; 6],
             window,
-            session: HostChannel::new(kind, random(), window),
+            session: HostChannel::new(kind, session_number(), window),
             link: true,
             peer_link: false,
             frames: VecDeque::new(),
@@ -159,7 +147,7 @@ impl Channel {
 
     /// Becomes readable when [`Channel::service`] has something to do.
     pub fn descriptor(&self) -> RawFd {
-        self.watch.as_raw_fd()
+        self.watch.as_fd().as_raw_fd()
     }
 
     /// The address that the simulator's NIC bridge is told.
@@ -174,7 +162,7 @@ impl Channel {
     }
 
     fn timer_in(&self, delay: Duration) {
-        if let Err(e) = set_timer(&self.timer, delay) {
+        if let Err(e) = self.timer.set(delay) {
             error!("{}: no timer: {e}", self.name);
         }
     }
@@ -183,7 +171,7 @@ impl Channel {
     /// under way when it vanishes would be sent again and again for a quarter of an hour.
     fn look_later(&self) {
         if self.wire.as_ref().is_some_and(Wire::may_vanish) {
-            if let Err(e) = set_timer(&self.look, LOOK) {
+            if let Err(e) = self.look.set(LOOK) {
                 error!("{}: no timer: {e}", self.name);
             }
         }
@@ -192,12 +180,10 @@ impl Channel {
     fn connect(&mut self) {
         let wire =
             Wire::new(&self.context, &self.endpoint, self.keys.as_ref(), QUEUE).and_then(|wire| {
-                for fd in wire.descriptors()? {
-                    epoll(&self.watch, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN)?;
-                }
+                wire.watch(&self.watch, [0; 2])?;
                 Ok(wire)
             });
-        self.session = HostChannel::new(self.session.kind(), random(), self.window);
+        self.session = HostChannel::new(self.session.kind(), session_number(), self.window);
         self.session.set_link(self.link, &mut self.out);
         match wire {
             Ok(wire) => self.wire = Some(wire),
@@ -216,12 +202,7 @@ impl Channel {
     }
 
     fn wake(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: the buffer is eight bytes long, as an eventfd wants. It can
-        // only fail if the counter is full, and then it is readable anyway.
-        unsafe {
-            libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len());
-        }
+        self.wake.ring();
     }
 
     /// Whether there is a session with the simulator.
@@ -242,11 +223,11 @@ impl Channel {
     /// Takes in what came, as much as is good for one turn.
     pub fn service(&mut self) -> News {
         let mut news = News::default();
-        drain(&self.wake);
-        if drain(&self.timer) {
+        self.wake.take();
+        if self.timer.take() {
             self.time(&mut news);
         }
-        if drain(&self.look) {
+        if self.look.take() {
             if let Some(wire) = &mut self.wire {
                 wire.end_if_gone(Instant::now(), &self.name, &self.endpoint);
             }
@@ -368,18 +349,11 @@ impl Channel {
         }
         if let Some(wire) = self.wire.take() {
             // A REFUSE may still have to leave.
-            let _ = wire.socket.set_linger(LINGER_MS);
-            self.unwatch(&wire);
+            wire.linger();
+            wire.unwatch(&self.watch);
         }
         if !self.closed {
             self.timer_in(RETRY);
-        }
-    }
-
-    fn unwatch(&self, wire: &Wire) {
-        for fd in wire.descriptors().into_iter().flatten() {
-            // Closing it would do as well.
-            let _ = epoll(&self.watch, libc::EPOLL_CTL_DEL, fd, 0);
         }
     }
 
@@ -433,7 +407,8 @@ impl Channel {
                 State::Idle => {}
                 // Not answered yet: knock again when there is a connection.
                 State::Init => {
-                    self.session = HostChannel::new(self.session.kind(), random(), self.window);
+                    self.session =
+                        HostChannel::new(self.session.kind(), session_number(), self.window);
                     self.session.set_link(self.link, &mut self.out);
                 }
                 _ => self.fail("the connection was lost", None, news),
@@ -461,7 +436,7 @@ impl Channel {
             // Not at once: whoever takes connections and ends them would keep us busy.
             self.timer_in(RETRY);
             if let Some(wire) = self.wire.take() {
-                self.unwatch(&wire);
+                wire.unwatch(&self.watch);
             }
             return;
         }
@@ -528,10 +503,10 @@ impl Channel {
             if self.session.is_up() {
                 let mut out = Vec::new();
                 self.session.close(&mut out);
-                let _ = wire.socket.set_linger(LINGER_MS);
+                wire.linger();
                 let _ = wire.socket.send(out.as_slice(), zmq::DONTWAIT);
             }
-            self.unwatch(&wire);
+            wire.unwatch(&self.watch);
         }
         self.session.disconnected();
     }

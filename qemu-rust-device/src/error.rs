@@ -81,3 +81,8 @@ impl fmt::Display for LinkError {
 }
 
 impl std::error::Error for LinkError {}
+
+/// An error of the system, with what was wanted of it.
+pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> LinkError {
+    move |e| LinkError::System(what, e)
+}

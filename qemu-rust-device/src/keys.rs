@@ -9,6 +9,7 @@ use accelerator_protocol::{
     keys::{read_pair, read_public, Key, Pair},
     parse_endpoint, Reach,
 };
+use accelerator_socket::handshake::Failure;
 
 /// Who we are, and whom we want to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,21 +63,6 @@ impl Given<'_> {
     }
 }
 
-/// Sets up a socket before it connects to `endpoint`.
-///
-/// # Errors
-///
-/// Of ZeroMQ; `EINVAL` from a libzmq without CURVE.
-pub fn apply(socket: &zmq::Socket, keys: Option<&Keys>, endpoint: &str) -> zmq::Result<()> {
-    socket.set_ipv6(endpoint.starts_with("tcp://["))?;
-    if let Some(Keys { pair, server }) = keys {
-        socket.set_curve_publickey(&pair.public)?;
-        socket.set_curve_secretkey(&pair.secret)?;
-        socket.set_curve_serverkey(server)?;
-    }
-    Ok(())
-}
-
 /// What to tell the user about an endpoint that everybody may reach.
 pub fn exposed(endpoint: &str, keys: Option<&Keys>) -> Option<String> {
     (keys.is_none() && parse_endpoint(endpoint).is_err()).then(|| {
@@ -87,47 +73,31 @@ pub fn exposed(endpoint: &str, keys: Option<&Keys>) -> Option<String> {
     })
 }
 
-/// Events of the socket that tell about handshakes that failed.
-pub const FAILURES: u16 = NO_DETAIL | PROTOCOL | AUTH;
-
-/// The one that says the least.
-pub const NO_DETAIL: u16 = 0x0800;
-// Numbers of zmq.h, as the one above.
-const PROTOCOL: u16 = 0x2000;
-const AUTH: u16 = 0x4000;
-const CRYPTOGRAPHIC: u32 = 0x1100_0001;
-const MECHANISM_MISMATCH: u32 = 0x1100_0002;
-
-/// Why a handshake failed, if this event says so: what to look at, for a person.
-pub fn failure(event: u16, value: u32, keyed: bool) -> Option<&'static str> {
-    Some(match (event, value) {
-        (AUTH, _) => {
+/// What to tell the user of a handshake that failed, and what to look at.
+pub fn failure(failure: Failure, keyed: bool) -> &'static str {
+    match failure {
+        Failure::Refused => {
             "it does not know our public key (the file in the simulator's \
              ACCELERATOR_CURVE_CLIENTS has to hold the public key of the pair in curve-secret)"
         }
-        (PROTOCOL, CRYPTOGRAPHIC) => {
-            "its key is another one than curve-server, or it expects other keys"
-        }
-        (PROTOCOL, MECHANISM_MISMATCH) if keyed => {
+        Failure::OtherKeys => "its key is another one than curve-server, or it expects other keys",
+        Failure::OneSided if keyed => {
             "we use keys and it does not (set ACCELERATOR_CURVE_SECRET and \
              ACCELERATOR_CURVE_CLIENTS for the simulator, or leave curve-secret and curve-server \
              out)"
         }
-        (PROTOCOL, MECHANISM_MISMATCH) => {
-            "it uses keys and we do not (set curve-secret and curve-server)"
-        }
-        (PROTOCOL, _) => "it does not speak ZeroMQ",
-        (NO_DETAIL, _) if keyed => {
+        Failure::OneSided => "it uses keys and we do not (set curve-secret and curve-server)",
+        Failure::NoZeroMq => "it does not speak ZeroMQ",
+        Failure::HungUp if keyed => {
             "it hung up during the handshake, as a simulator does whose key is another one than \
              curve-server, or that uses no keys (set ACCELERATOR_CURVE_SECRET and \
              ACCELERATOR_CURVE_CLIENTS for it)"
         }
-        (NO_DETAIL, _) => {
+        Failure::HungUp => {
             "it hung up during the handshake, as a simulator does that uses keys (set curve-secret \
              and curve-server)"
         }
-        _ => return None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -155,13 +125,5 @@ mod tests {
             let text = given(secret, server, insecure).unwrap_err();
             assert!(text.contains(part), "{text}");
         }
-    }
-
-    #[test]
-    fn numbers_are_those_of_zmq() {
-        use zmq::SocketEvent as E;
-        assert_eq!(NO_DETAIL, E::HANDSHAKE_FAILED_NO_DETAIL.to_raw());
-        assert_eq!(PROTOCOL, E::HANDSHAKE_FAILED_PROTOCOL.to_raw());
-        assert_eq!(AUTH, E::HANDSHAKE_FAILED_AUTH.to_raw());
     }
 }

@@ -64,16 +64,19 @@ mod send;
 mod serving;
 mod voice;
 mod wait;
-mod watched;
 mod wire;
 
 use std::{
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use accelerator_carrier::{patience::Patience, segment::PermitPage};
+use accelerator_carrier::{
+    descriptors::{Epoll, EventFd, Timer},
+    patience::Patience,
+    segment::PermitPage,
+};
 use accelerator_protocol::{
     config::Config,
     device::MAX_DMA,
@@ -83,24 +86,21 @@ use accelerator_protocol::{
 };
 use log::{debug, info};
 
+pub(crate) use self::wire::Wire;
 use self::{
     deeds::Waiting,
-    descriptors::{signal, watch, END, LATE, RETRY, WAKE, WIRE},
+    descriptors::{END, INNER, LATE, RETRY, WAKE, WIRE},
     direct::Direct,
     faults::Plans,
     memory::Memory,
     voice::Voice,
-};
-pub(crate) use self::{
-    descriptors::{drain, epoll, owned, set_timer},
-    wire::{random, Wire},
 };
 pub use self::{
     memory::{Carrier, Wanted},
     moment::Moment,
 };
 pub use crate::error::LinkError;
-use crate::{context, keys::Keys};
+use crate::{context, error::system, keys::Keys};
 
 /// How often a waiting thread looks whether QEMU wants to quit.
 const SLICE: Duration = Duration::from_millis(100);
@@ -331,15 +331,15 @@ pub struct Link {
     patience: Mutex<Patience>,
     /// Followers wait here.
     turn: Condvar,
-    wake: OwnedFd,
+    wake: EventFd,
     /// Becomes readable when it is time to connect again.
-    retry: OwnedFd,
+    retry: Timer,
     /// Becomes readable when gathered writes have waited long enough.
-    late: OwnedFd,
-    inner: OwnedFd,
-    outer: OwnedFd,
+    late: Timer,
+    inner: Epoll,
+    outer: Epoll,
     /// Becomes readable when the link is closed, and stays so.
-    end: OwnedFd,
+    end: EventFd,
 }
 
 impl Link {
@@ -349,32 +349,12 @@ impl Link {
     ///
     /// What the system or ZeroMQ refused, the endpoint for instance.
     pub fn new(settings: Settings, root: Box<dyn Root>) -> Result<Arc<Self>, LinkError> {
-        let event = || {
-            // SAFETY: no pointers are passed.
-            owned("cannot make an eventfd", unsafe {
-                libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)
-            })
-        };
+        let event = || EventFd::new().map_err(system("cannot make an eventfd"));
+        let timer = || Timer::new().map_err(system("cannot make a timerfd"));
+        let sleeper = || Epoll::new().map_err(system("cannot make an epoll instance"));
         let (wake, end) = (event()?, event()?);
-        let timer = || {
-            // SAFETY: as above.
-            owned("cannot make a timerfd", unsafe {
-                libc::timerfd_create(
-                    libc::CLOCK_MONOTONIC,
-                    libc::TFD_NONBLOCK | libc::TFD_CLOEXEC,
-                )
-            })
-        };
-        let retry = timer()?;
-        let late = timer()?;
-        // SAFETY: as above.
-        let inner = owned("cannot make an epoll instance", unsafe {
-            libc::epoll_create1(libc::EPOLL_CLOEXEC)
-        })?;
-        // SAFETY: as above.
-        let outer = owned("cannot make an epoll instance", unsafe {
-            libc::epoll_create1(libc::EPOLL_CLOEXEC)
-        })?;
+        let (retry, late) = (timer()?, timer()?);
+        let (inner, outer) = (sleeper()?, sleeper()?);
         let context = context::start()?;
         let wire = Wire::new(
             &context,
@@ -382,31 +362,21 @@ impl Link {
             settings.keys.as_ref(),
             settings.queue(),
         )?;
-        for (fd, tag) in wire.descriptors()?.into_iter().zip(WIRE) {
-            watch(&inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)?;
+        let add = |epoll: &Epoll, fd: RawFd, tag| {
+            epoll
+                .add(fd, tag)
+                .map_err(system("cannot watch a descriptor"))
+        };
+        wire.watch(&inner, WIRE)?;
+        for (fd, tag) in [
+            (wake.as_fd(), WAKE),
+            (retry.as_fd(), RETRY),
+            (late.as_fd(), LATE),
+        ] {
+            add(&inner, fd.as_raw_fd(), tag)?;
         }
-        for (fd, tag) in [(&wake, WAKE), (&retry, RETRY), (&late, LATE)] {
-            watch(
-                &inner,
-                libc::EPOLL_CTL_ADD,
-                fd.as_raw_fd(),
-                libc::EPOLLIN,
-                tag,
-            )?;
-        }
-        epoll(
-            &outer,
-            libc::EPOLL_CTL_ADD,
-            inner.as_raw_fd(),
-            libc::EPOLLIN,
-        )?;
-        watch(
-            &outer,
-            libc::EPOLL_CTL_ADD,
-            end.as_raw_fd(),
-            libc::EPOLLIN,
-            END,
-        )?;
+        add(&outer, inner.as_fd().as_raw_fd(), INNER)?;
+        add(&outer, end.as_fd().as_raw_fd(), END)?;
         let session = settings.session();
         let patience = Mutex::new(Patience::new(settings.look));
         Ok(Arc::new(Self {
@@ -555,7 +525,7 @@ impl Link {
         shared.up = false;
         self.root.link(false);
         self.void(&mut shared);
-        signal(&self.end);
+        self.end.ring();
         drop(shared);
         // Waits for the goodbye to leave, as long as the socket lingers.
         drop(context);

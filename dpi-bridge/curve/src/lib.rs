@@ -107,10 +107,7 @@ pub fn serve(
 /// As for [`serve`].
 pub fn connect(socket: &zmq::Socket, pair: &Pair, server: &CurveKey) -> Result<(), String> {
     ready()?;
-    socket
-        .set_curve_publickey(&pair.public)
-        .and_then(|()| socket.set_curve_secretkey(&pair.secret))
-        .and_then(|()| socket.set_curve_serverkey(server))
+    accelerator_socket::keys::connect(socket, pair, server)
         .map_err(|e| format!("cannot set the keys of a socket: {e}"))
 }
 

@@ -8,8 +8,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use accelerator_carrier::descriptors::EventFd;
+
 use super::wire::irq;
-use crate::eventfd::EventFd;
 
 /// One vector.
 #[derive(Default)]

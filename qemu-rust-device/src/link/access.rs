@@ -8,7 +8,6 @@ use accelerator_protocol::wire::Status;
 use log::{debug, error, trace};
 
 use super::{
-    descriptors::set_timer,
     moment::Moment,
     serving::{NESTED, SERVING},
     voice::Kind,
@@ -148,7 +147,7 @@ impl Link {
                 self.flush(&mut shared);
                 self.pass_on(&mut shared);
             } else if !shared.gather_timer {
-                match set_timer(&self.late, GATHER_LIMIT) {
+                match self.late.set(GATHER_LIMIT) {
                     Ok(()) => shared.gather_timer = true,
                     Err(e) => {
                         error!("{}: no timer for gathered writes: {e}", self.name());

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     sync::PoisonError,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use accelerator_protocol::is_local;
 use log::error;
 
 use super::{
-    descriptors::{drain, epoll, signal, ALL, END, LATE, MEMORY, WAKE},
+    descriptors::{ALL, END, INNER, LATE, MEMORY, WAKE},
     memory::simulators,
     serving::{Served, BATCH},
     Link, Shared,
@@ -42,30 +42,27 @@ impl Link {
             LOOK.as_millis() as i32
         };
         loop {
-            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 2];
-            // SAFETY: the array is valid for its length, which is given.
-            let count = unsafe {
-                libc::epoll_wait(
-                    self.outer.as_raw_fd(),
-                    events.as_mut_ptr(),
-                    events.len() as i32,
-                    timeout,
-                )
-            };
-            match usize::try_from(count) {
-                Ok(0) => self.look_for_the_host(&mut self.lock(), Instant::now()),
-                Ok(count) => return events.iter().take(count).all(|e| e.u64 != END),
-                Err(_) => {
-                    let e = io::Error::last_os_error();
-                    if e.kind() != io::ErrorKind::Interrupted {
-                        // Cannot happen with these arguments.
-                        error!(
-                            "{}: nobody watches the link any more, and interrupts and DMA wait \
-                             for the next read: {e}",
-                            self.name()
-                        );
-                        return false;
+            match self.outer.wait::<2>(timeout) {
+                Ok(tags) => {
+                    let (mut any, mut end) = (false, false);
+                    for tag in tags {
+                        any = true;
+                        end |= tag == END;
                     }
+                    if any {
+                        return !end;
+                    }
+                    self.look_for_the_host(&mut self.lock(), Instant::now());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    // Cannot happen with these arguments.
+                    error!(
+                        "{}: nobody watches the link any more, and interrupts and DMA wait for \
+                         the next read: {e}",
+                        self.name()
+                    );
+                    return false;
                 }
             }
         }
@@ -149,26 +146,16 @@ impl Link {
     fn ready(&self, timeout: Duration) -> u64 {
         // Rounded up, so that the last slice does not spin.
         let ms = timeout.as_micros().div_ceil(1000).min(1000) as i32;
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 6];
-        // SAFETY: the array is valid for its length, which is given. An error
-        // is an interrupted call, which the caller's loop takes as a wake-up.
-        let count = unsafe {
-            libc::epoll_wait(
-                self.inner.as_raw_fd(),
-                events.as_mut_ptr(),
-                events.len() as i32,
-                ms,
-            )
-        };
-        let Ok(count) = usize::try_from(count) else {
+        let Ok(tags) = self.inner.wait::<6>(ms) else {
+            // A signal, which the caller's loop takes as a wake-up.
             return ALL;
         };
-        let ready = events.iter().take(count).fold(0, |all, e| all | e.u64);
+        let ready = tags.fold(0, |all, tag| all | tag);
         if ready & WAKE != 0 {
-            drain(&self.wake);
+            self.wake.take();
         }
         if ready & LATE != 0 {
-            drain(&self.late);
+            self.late.take();
         }
         ready
     }
@@ -179,21 +166,16 @@ impl Link {
             return;
         }
         shared.armed = armed;
-        let events = if armed { libc::EPOLLIN } else { 0 };
-        if let Err(e) = epoll(
-            &self.outer,
-            libc::EPOLL_CTL_MOD,
-            self.inner.as_raw_fd(),
-            events,
-        ) {
+        let inner = self.inner.as_fd().as_raw_fd();
+        if let Err(e) = self.outer.arm(inner, INNER, armed) {
             // Cannot happen with these arguments; the thread would be woken too
             // often or, at worst, too late by one message.
-            error!("{}: {e}", self.name());
+            error!("{}: cannot watch a descriptor: {e}", self.name());
         }
     }
 
     pub(super) fn wake(&self) {
-        signal(&self.wake);
+        self.wake.ring();
     }
 
     /// After a call on the socket by a thread that does not go on to receive:

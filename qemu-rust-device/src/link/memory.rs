@@ -18,6 +18,7 @@ use std::{
 use accelerator_carrier::{
     end::{End, Look, Side},
     handover::{Claim, Rung},
+    random::session_number,
     segment::Segment,
     Broken,
 };
@@ -28,12 +29,8 @@ use accelerator_protocol::{
     wire::{Reason, MAX_MESSAGE},
 };
 
-use super::{
-    descriptors::{epoll, set_timer, watch, BELL},
-    voice::Kind,
-    wire::random,
-    Link, Settings, Shared,
-};
+use super::{descriptors::BELL, voice::Kind, Link, Settings, Shared};
+use crate::error::system;
 
 /// Whether a session goes through shared memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,7 +150,7 @@ impl Default for Message {
 impl Settings {
     /// A session that has not begun.
     pub(super) fn session(&self) -> HostSession {
-        let mut session = HostSession::new(random(), self.write_window);
+        let mut session = HostSession::new(session_number(), self.write_window);
         session.share(self.shared_memory != Wanted::Off && is_local(&self.endpoint));
         session
     }
@@ -291,15 +288,10 @@ impl Link {
         self.end_memory(shared);
         let join = || -> io::Result<Joining> {
             let claim = Claim::new(name)?;
-            watch(
-                &self.inner,
-                libc::EPOLL_CTL_ADD,
-                claim.descriptor().as_raw_fd(),
-                libc::EPOLLIN,
-                BELL,
-            )
-            .map_err(io::Error::other)?;
-            set_timer(&self.late, LIMIT)?;
+            self.inner
+                .add(claim.descriptor().as_raw_fd(), BELL)
+                .map_err(|e| io::Error::other(system("cannot watch a descriptor")(e)))?;
+            self.late.set(LIMIT)?;
             Ok(Joining {
                 claim,
                 deadline: Instant::now() + LIMIT,
@@ -454,7 +446,7 @@ impl Link {
 
     fn unwatch(&self, descriptor: i32) {
         // Closing it does the same a little later.
-        let _ = epoll(&self.inner, libc::EPOLL_CTL_DEL, descriptor, 0);
+        self.inner.remove(descriptor);
     }
 
     /// The session is over, and the memory with it.

@@ -12,7 +12,7 @@ use accelerator_protocol::{
 use log::{error, warn};
 
 use super::{
-    descriptors::{drain, set_timer, watch, ALL, WIRE},
+    descriptors::{ALL, WIRE},
     difference::difference,
     serving::{Served, BATCH},
     voice::Kind,
@@ -280,7 +280,7 @@ impl Link {
 
     fn retry_in(&self, shared: &mut Shared, delay: Duration) {
         shared.retry_at = Some(Instant::now() + delay);
-        if let Err(e) = set_timer(&self.retry, delay) {
+        if let Err(e) = self.retry.set(delay) {
             error!("{}: the link stays down, no timer: {e}", self.name());
         }
     }
@@ -291,16 +291,14 @@ impl Link {
             return;
         }
         shared.retry_at = None;
-        drain(&self.retry);
+        self.retry.take();
         let Some(context) = &shared.context else {
             return;
         };
         let queue = self.settings.queue();
         let keys = self.settings.keys.as_ref();
         let wire = Wire::new(context, &self.settings.endpoint, keys, queue).and_then(|wire| {
-            for (fd, tag) in wire.descriptors()?.into_iter().zip(WIRE) {
-                watch(&self.inner, libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)?;
-            }
+            wire.watch(&self.inner, WIRE)?;
             Ok(wire)
         });
         match wire {

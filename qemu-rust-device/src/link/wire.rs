@@ -4,13 +4,20 @@
 
 use std::{os::fd::RawFd, time::Instant};
 
-use accelerator_carrier::vanished::{Connection, Found};
-use accelerator_protocol::wire::MAX_MESSAGE;
+use accelerator_carrier::{
+    descriptors::Epoll,
+    vanished::{Connection, Found},
+};
+use accelerator_socket::{
+    handshake::{self, Failure},
+    options::{self, LINGER},
+    watched::{self, Events, Next, Watched},
+};
 use log::warn;
 
-use super::{descriptors::epoll, watched::Watched, Link, Shared};
+use super::{Link, Shared};
 use crate::{
-    error::LinkError,
+    error::{system, LinkError},
     keys::{self, Keys},
 };
 
@@ -18,7 +25,7 @@ use crate::{
 pub(crate) struct Wire {
     // Closed in this order.
     pub(crate) socket: Watched,
-    monitor: zmq::Socket,
+    monitor: Events,
     /// If it is over TCP.
     connection: Option<Connection>,
     pub(super) connected: bool,
@@ -28,9 +35,6 @@ pub(crate) struct Wire {
     pub(super) refused: Option<&'static str>,
     keyed: bool,
 }
-
-/// How long the goodbye may take to leave when the link is closed.
-const LINGER_MS: i32 = 300;
 
 impl Wire {
     /// Begins to connect. At most `queue` messages wait for a peer that does
@@ -45,23 +49,23 @@ impl Wire {
         let socket = context
             .socket(zmq::DEALER)
             .map_err(fail("cannot make a socket"))?;
-        socket
-            .set_sndhwm(queue)
-            .and_then(|()| socket.set_rcvhwm(256))
-            .and_then(|()| socket.set_maxmsgsize(MAX_MESSAGE as i64))
+        options::set(&socket, endpoint)
+            .and_then(|()| socket.set_sndhwm(queue))
             .and_then(|()| socket.set_linger(0))
             .and_then(|()| socket.set_immediate(true))
             .and_then(|()| socket.set_reconnect_ivl(50))
             .and_then(|()| socket.set_reconnect_ivl_max(500))
             .map_err(fail("cannot set up the socket"))?;
-        keys::apply(&socket, keys, endpoint).map_err(fail("cannot set the keys of the socket"))?;
-        let address = format!("inproc://monitor-{:x}", random());
+        if let Some(Keys { pair, server }) = keys {
+            accelerator_socket::keys::connect(&socket, pair, server)
+                .map_err(fail("cannot set the keys of the socket"))?;
+        }
         let events = zmq::SocketEvent::CONNECTED.to_raw()
             | zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw()
             | zmq::SocketEvent::DISCONNECTED.to_raw()
-            | keys::FAILURES;
-        let (socket, monitor) = Watched::new(context, socket, &address, events)
-            .map_err(fail("cannot watch the socket"))?;
+            | handshake::EVENTS;
+        let (monitor, socket) =
+            watched::watch(context, socket, events).map_err(fail("cannot watch the socket"))?;
         let wire = Self {
             socket,
             monitor,
@@ -78,12 +82,34 @@ impl Wire {
     }
 
     /// Those of the socket and its monitor.
-    pub(crate) fn descriptors(&self) -> Result<[RawFd; 2], LinkError> {
-        let fd = |s: &zmq::Socket| {
-            s.get_fd()
-                .map_err(|e| LinkError::Zmq("socket has no descriptor", e))
-        };
-        Ok([fd(&self.socket)?, fd(&self.monitor)?])
+    fn descriptors(&self) -> Result<[RawFd; 2], LinkError> {
+        self.socket
+            .get_fd()
+            .and_then(|socket| Ok([socket, self.monitor.descriptor()?]))
+            .map_err(|e| LinkError::Zmq("socket has no descriptor", e))
+    }
+
+    /// Has them wake whoever sleeps on `epoll`, with these tags.
+    pub(crate) fn watch(&self, epoll: &Epoll, tags: [u64; 2]) -> Result<(), LinkError> {
+        for (fd, tag) in self.descriptors()?.into_iter().zip(tags) {
+            epoll
+                .add(fd, tag)
+                .map_err(system("cannot watch a descriptor"))?;
+        }
+        Ok(())
+    }
+
+    /// Has them wake nobody any more. Closing the socket would do the same a little later.
+    pub(crate) fn unwatch(&self, epoll: &Epoll) {
+        for fd in self.descriptors().into_iter().flatten() {
+            epoll.remove(fd);
+        }
+    }
+
+    /// Closes it soon: what was sent, a goodbye for instance, may take a moment to leave.
+    pub(crate) fn linger(&self) {
+        // Failing to set that leaves it at zero, which only loses the goodbye.
+        let _ = self.socket.set_linger(options::ms(LINGER));
     }
 
     /// Why the other end did not take us, if that was the last that was heard.
@@ -95,29 +121,35 @@ impl Wire {
     /// Takes one event of the connection: whether it is there now.
     pub(crate) fn event(&mut self) -> Option<bool> {
         loop {
-            let parts = self.monitor.recv_multipart(zmq::DONTWAIT).ok()?;
-            let (event, value) = parts.first().and_then(|p| p.get(..6)).map_or((0, 0), |b| {
-                (
-                    u16::from_ne_bytes([b[0], b[1]]),
-                    u32::from_ne_bytes([b[2], b[3], b[4], b[5]]),
-                )
-            });
-            if let Some(why) = keys::failure(event, value, self.keyed) {
-                // The least that can be said gives way to what was said before.
-                self.refused = match self.refused {
-                    Some(old) if event == keys::NO_DETAIL => Some(old),
-                    _ => Some(why),
-                };
-            } else if event == zmq::SocketEvent::CONNECTED.to_raw() {
-                self.reached = true;
-                self.connection = Connection::new(value, Instant::now());
-            } else if event == zmq::SocketEvent::HANDSHAKE_SUCCEEDED.to_raw() {
-                self.connected = true;
-                return Some(true);
-            } else if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
-                self.connected = false;
-                self.connection = None;
-                return Some(false);
+            let (event, value) = match self.monitor.next() {
+                Next::Event { event, value, .. } => (event, value),
+                Next::Unknown => continue,
+                Next::Nothing | Next::End => return None,
+            };
+            match event {
+                zmq::SocketEvent::CONNECTED => {
+                    self.reached = true;
+                    self.connection = Connection::new(value, Instant::now());
+                }
+                zmq::SocketEvent::HANDSHAKE_SUCCEEDED => {
+                    self.connected = true;
+                    return Some(true);
+                }
+                zmq::SocketEvent::DISCONNECTED => {
+                    self.connected = false;
+                    self.connection = None;
+                    return Some(false);
+                }
+                event => {
+                    if let Some(failure) = Failure::of(event, value) {
+                        let why = keys::failure(failure, self.keyed);
+                        // The least that can be said gives way to what was said before.
+                        self.refused = match self.refused {
+                            Some(old) if failure == Failure::HungUp => Some(old),
+                            _ => Some(why),
+                        };
+                    }
+                }
             }
         }
     }
@@ -153,29 +185,8 @@ impl Link {
 
     pub(super) fn drop_wire(&self, shared: &mut Shared) {
         if let Some(wire) = shared.wire.take() {
-            // A goodbye on its way may take a moment, not longer. Failing to
-            // set that leaves it at zero, which only loses the goodbye.
-            let _ = wire.socket.set_linger(LINGER_MS);
-            if let Ok(fds) = wire.descriptors() {
-                for fd in fds {
-                    // Closing the socket would do the same a little later.
-                    let _ = epoll(&self.inner, libc::EPOLL_CTL_DEL, fd, 0);
-                }
-            }
+            wire.linger();
+            wire.unwatch(&self.inner);
         }
     }
-}
-
-/// A number that no other session of this device has.
-pub(crate) fn random() -> u64 {
-    let mut bytes = [0u8; 8];
-    // SAFETY: the buffer is valid for its length; the result is not needed,
-    // since time and process id alone already make the number differ.
-    unsafe {
-        libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK);
-    }
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_nanos() as u64);
-    u64::from_le_bytes(bytes) ^ now.rotate_left(20) ^ u64::from(std::process::id())
 }

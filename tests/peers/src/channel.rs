@@ -210,7 +210,7 @@ impl HostPeer {
     ) -> Result<Self, Error> {
         let context = zmq::Context::new();
         let socket = accelerator_host::socket::dealer(&context, endpoint, keys)?;
-        let number = accelerator_host::socket::session_number();
+        let number = accelerator_carrier::random::session_number();
         let mut peer = Self {
             socket,
             session: HostChannel::new(kind, number, window),

@@ -116,7 +116,7 @@ impl GuestEndpoint {
     ) -> Result<Self, Error> {
         let context = zmq::Context::new();
         let socket = accelerator_host::socket::dealer(&context, endpoint, keys)?;
-        let session = accelerator_host::socket::session_number();
+        let session = accelerator_carrier::random::session_number();
         let mut session = HostSession::new(session, window);
         session.share(memory::wanted() && is_local(endpoint));
         let mut guest = Self {

@@ -6,17 +6,21 @@
 //! for ever, if the socket that reads them was closed, or if the watched one is
 //! closed while they write (libzmq's issue 3575). Then nothing is sent or received
 //! in that context any more. So the monitor is stopped before the watched socket
-//! closes, which [`Monitored`] does, the reader lives longer than that, and what
+//! closes, which [`Watched`] does, the reader lives longer than that, and what
 //! it has not read yet is kept without a limit.
 
-use std::ops::Deref;
+use std::{
+    ops::Deref,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-const ENDPOINT: &str = "inproc://monitor";
+/// All events but the one that the monitor ends: it waits for nobody then.
+pub const ALL: u16 = zmq::SocketEvent::ALL as u16 & !(zmq::SocketEvent::MONITOR_STOPPED as u16);
 
 /// A socket with an active monitor.
-pub struct Monitored(zmq::Socket);
+pub struct Watched(zmq::Socket);
 
-/// The reading end of a monitor. Has to live until the [`Monitored`] is gone.
+/// The reading end of a monitor. Has to live until the [`Watched`] is gone.
 pub struct Events(zmq::Socket);
 
 /// What a look at the monitor found.
@@ -38,31 +42,44 @@ pub enum Next {
     End,
 }
 
-/// Makes a socket whose events are read from what is returned beside it. The
-/// order of the pair is the one in which a pattern has to bind it, so that the
-/// socket is dropped first.
+/// An address for events that nobody else has.
+fn address() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("inproc://monitor-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Has `events` of a socket be read from what is returned beside it. The order of
+/// the pair is the one in which a pattern has to bind it, so that the socket is
+/// dropped first.
 ///
 /// # Errors
 ///
 /// Of libzmq.
-pub fn socket(
+pub fn watch(
     context: &zmq::Context,
-    make: impl FnOnce() -> zmq::Result<zmq::Socket>,
-) -> zmq::Result<(Events, Monitored)> {
+    socket: zmq::Socket,
+    events: u16,
+) -> zmq::Result<(Events, Watched)> {
+    watch_at(context, socket, events, &address())
+}
+
+fn watch_at(
+    context: &zmq::Context,
+    socket: zmq::Socket,
+    events: u16,
+    address: &str,
+) -> zmq::Result<(Events, Watched)> {
     let reader = context.socket(zmq::PAIR)?;
     reader.set_linger(0)?;
     reader.set_rcvhwm(0)?;
-    let socket = make()?;
     // Stopping sends no event then, so that it waits for nobody.
-    let all = i32::from(zmq::SocketEvent::ALL.to_raw());
-    let stopped = i32::from(zmq::SocketEvent::MONITOR_STOPPED.to_raw());
-    socket.monitor(ENDPOINT, all & !stopped)?;
-    let monitored = Monitored(socket);
-    reader.connect(ENDPOINT)?;
-    Ok((Events(reader), monitored))
+    socket.monitor(address, i32::from(events & ALL))?;
+    let watched = Watched(socket);
+    reader.connect(address)?;
+    Ok((Events(reader), watched))
 }
 
-impl Deref for Monitored {
+impl Deref for Watched {
     type Target = zmq::Socket;
 
     fn deref(&self) -> &zmq::Socket {
@@ -70,7 +87,7 @@ impl Deref for Monitored {
     }
 }
 
-impl Monitored {
+impl Watched {
     /// Sets an option that the crate `zmq` has no method for.
     ///
     /// # Errors
@@ -97,7 +114,7 @@ impl Monitored {
     }
 }
 
-impl Drop for Monitored {
+impl Drop for Watched {
     fn drop(&mut self) {
         // SAFETY: the socket is open, and null ends its monitor. That it had none
         // is the only way to fail.
@@ -113,6 +130,11 @@ impl Events {
     /// Of libzmq.
     pub fn descriptor(&self) -> zmq::Result<zmq_sys::RawFd> {
         self.0.get_fd()
+    }
+
+    /// For [`zmq::poll`]: whether there are events.
+    pub fn as_poll_item(&self) -> zmq::PollItem<'_> {
+        self.0.as_poll_item(zmq::POLLIN)
     }
 
     /// Takes the next event, without waiting.
@@ -186,13 +208,11 @@ mod tests {
         reader.set_rcvhwm(1).unwrap();
         reader.bind("tcp://127.0.0.1:*").unwrap();
         let endpoint = reader.get_last_endpoint().unwrap().unwrap();
-        let (events, socket) = socket(&context, || {
-            let push = context.socket(zmq::PUSH)?;
-            push.set_linger(30_000)?;
-            push.set_sndhwm(1)?;
-            Ok(push)
-        })
-        .unwrap();
+        let push = context.socket(zmq::PUSH).unwrap();
+        push.set_linger(30_000).unwrap();
+        push.set_sndhwm(1).unwrap();
+        const ADDRESS: &str = "inproc://monitor-of-a-test";
+        let (events, socket) = watch_at(&context, push, ALL, ADDRESS).unwrap();
         socket.connect(&endpoint).unwrap();
         // Until nobody takes any more: some of it has to linger.
         socket.set_sndtimeo(200).unwrap();
@@ -201,7 +221,7 @@ mod tests {
         // The monitor's address is free when it has stopped.
         let begin = Instant::now();
         let next = context.socket(zmq::PAIR).unwrap();
-        while next.bind(ENDPOINT).is_err() {
+        while next.bind(ADDRESS).is_err() {
             assert!(
                 begin.elapsed() < Duration::from_secs(10),
                 "the monitor goes on"
@@ -221,12 +241,9 @@ mod tests {
         let (done, ended) = channel();
         std::thread::spawn(move || {
             let context = zmq::Context::new();
-            let (events, socket) = socket(&context, || {
-                let router = context.socket(zmq::ROUTER)?;
-                router.set_linger(0)?;
-                Ok(router)
-            })
-            .unwrap();
+            let router = context.socket(zmq::ROUTER).unwrap();
+            router.set_linger(0).unwrap();
+            let (events, socket) = watch(&context, router, ALL).unwrap();
             socket.bind("tcp://127.0.0.1:*").unwrap();
             let endpoint = socket.get_last_endpoint().unwrap().unwrap();
             let address = endpoint.strip_prefix("tcp://").unwrap();
