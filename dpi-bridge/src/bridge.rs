@@ -352,7 +352,7 @@ impl Bridge {
             self.config.vendor, self.config.device, self.endpoint
         );
         self.observer = observer;
-        self.run = Some(Run::new(transport, session, memory));
+        self.run = Some(Run::new(transport, session, memory, &self.target));
         if let Some(plan) = plan {
             let plan = plan.of_card(&self.name);
             self.with(|run, c| Ok(run.set_faults(plan, c)))?;

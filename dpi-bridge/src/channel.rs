@@ -7,25 +7,24 @@
 //! to say is kept until then; the credit of the host bounds it.
 
 use std::{
-    collections::VecDeque,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, DeviceChannel},
-    device::refuse_message,
+    door::{Door, TAKEN},
     limit::Limit,
-    wire::{frame_type, split, Frame, Reason, WireError},
+    wire::Reason,
 };
 use log::{info, log_enabled, trace, Level};
 
 use crate::{
     error::Result,
+    hosts::{Hosts, Speaker},
     limited::limited,
-    transport::{overdue, Received, Sent, Transport, CLOSE_LIMIT, GATHER},
-    tries::Tries,
-    words::{Words, LOCAL, PEER_GONE, SOCKET},
+    transport::{Received, Sent, Transport, CLOSE_LIMIT, GATHER},
+    words::{Words, LOCAL},
 };
 
 /// Messages taken in at one poll, so that a flood does not stop the simulation.
@@ -51,27 +50,17 @@ pub struct Port {
     pub session: DeviceChannel,
     /// Frames for the host, sent by the next poll.
     pub out: Vec<u8>,
-    transport: Transport,
+    hosts: Hosts,
     words: &'static Words,
-    /// Routing id of the host whose session it is.
-    peer: Option<Vec<u8>>,
-    /// The peer cannot be reached; noticed by the next poll.
-    lost: bool,
-    /// Messages that its queue did not take.
-    backlog: VecDeque<Vec<u8>>,
-    tries: Tries,
     limits: Limits,
 }
 
 /// The lines that whoever reaches the socket can cause.
 #[derive(Default)]
 struct Limits {
-    foreign: Limit,
-    refused: Limit,
     violations: Limit,
     /// Of sessions that come and go.
     sessions: Limit,
-    errors: Limit,
 }
 
 impl Port {
@@ -94,16 +83,12 @@ impl Port {
         info!(target: &target, "{kind:?} channel waits for QEMU at {endpoint}");
         words.attention.fetch_or(LOCAL, Ordering::AcqRel);
         Ok(Self {
+            hosts: Hosts::new(Door::of_channel(kind), transport, &target),
             target,
             endpoint: endpoint.to_owned(),
             session: DeviceChannel::new(kind, window),
             out: Vec::new(),
-            transport,
             words,
-            peer: None,
-            lost: false,
-            backlog: VecDeque::new(),
-            tries: Tries::default(),
             limits: Limits::default(),
         })
     }
@@ -114,12 +99,12 @@ impl Port {
         let deadline = Instant::now() + CLOSE_LIMIT;
         loop {
             self.flush();
-            if self.backlog.is_empty() || Instant::now() >= deadline {
+            if self.hosts.backlog.is_empty() || Instant::now() >= deadline {
                 break;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.transport.close();
+        self.hosts.close();
     }
 
     /// Takes in what came, and sends what there is to say. True if anything
@@ -140,13 +125,13 @@ impl Port {
     pub fn publish(&mut self, status: u32, more: bool) {
         self.words.status.store(status, Ordering::Release);
         if self.out.len() >= GATHER {
-            self.backlog.push_back(std::mem::take(&mut self.out));
+            self.hosts.backlog.push_back(std::mem::take(&mut self.out));
         }
         let work = more
-            || self.lost
-            || !self.tries.watched()
+            || self.hosts.door.is_lost()
+            || !self.hosts.tries.watched()
             || !self.out.is_empty()
-            || !self.backlog.is_empty();
+            || !self.hosts.backlog.is_empty();
         let known = self.words.attention.load(Ordering::Relaxed) & LOCAL != 0;
         if work && !known {
             self.words.attention.fetch_or(LOCAL, Ordering::AcqRel);
@@ -156,78 +141,43 @@ impl Port {
     }
 
     fn service(&mut self, sink: &mut dyn Sink) -> Result<bool> {
-        let attention = self.words.attention.load(Ordering::Acquire);
-        if attention & PEER_GONE != 0 {
-            self.words.attention.fetch_and(!PEER_GONE, Ordering::AcqRel);
-        }
-        let flagged = attention & SOCKET != 0 && self.tries.watched();
-        let hint = attention & PEER_GONE != 0;
-        if !(flagged || hint || self.lost || self.tries.due(false)) {
+        let attention = &self.words.attention;
+        let look = self.hosts.look(attention);
+        if !self.hosts.is_due(look, false) {
             return Ok(false);
         }
-        let (count, drained) = self.receive(sink)?;
-        if count != 0 {
-            self.tries.again();
-        } else if (flagged || !self.tries.watched())
-            && self.tries.in_vain()
-            && self.transport.watcher().arm()
-        {
-            self.tries.leave();
-        }
-        // All that the peer has sent counts, before it is given up.
-        if hint && !drained {
-            self.words.attention.fetch_or(PEER_GONE, Ordering::AcqRel);
-        } else if hint && self.peer.is_some() && !self.probe() {
-            self.lost = true;
-        }
-        if self.lost && drained {
+        let came = self.receive(sink)?;
+        let session = self.session.session();
+        if self.hosts.received(look, came, attention, session) {
             self.peer_lost(sink);
         }
-        Ok(count != 0)
+        Ok(came.0 != 0)
     }
 
     fn flush(&mut self) {
         if !self.out.is_empty() {
-            self.backlog.push_back(std::mem::take(&mut self.out));
+            self.hosts.backlog.push_back(std::mem::take(&mut self.out));
         }
-        let Some(peer) = &self.peer else {
-            self.backlog.clear();
+        if !self.hosts.door.is_taken() {
+            self.hosts.backlog.clear();
             return;
-        };
-        while let Some(message) = self.backlog.front() {
+        }
+        while let Some(message) = self.hosts.backlog.front() {
             // What the socket had to tell may be processed by the send: its
             // descriptor cannot be relied on before a receive found nothing.
-            self.tries.again();
-            match self.transport.send(peer, message) {
+            self.hosts.tries.again();
+            match self.hosts.send(message) {
                 Ok(Sent::Yes) => {
-                    self.backlog.pop_front();
+                    self.hosts.backlog.pop_front();
                 }
                 Ok(Sent::Full) => return,
                 outcome => {
                     if let Err(e) = outcome {
-                        limited!(self.limits.errors, error, &self.target, "{e}");
+                        self.hosts.failed(&e);
                     }
-                    self.lost = true;
-                    self.backlog.clear();
+                    self.hosts.door.lose();
+                    self.hosts.backlog.clear();
                 }
-            }
-        }
-    }
-
-    /// Whether the host whose session it is can still be reached.
-    fn probe(&mut self) -> bool {
-        let Some(peer) = self.peer.as_ref().filter(|_| !self.lost) else {
-            return false;
-        };
-        let mut noop = Vec::new();
-        Frame::Noop.encode(self.session.session(), &mut noop);
-        self.tries.again();
-        match self.transport.send(peer, &noop) {
-            Ok(Sent::Yes | Sent::Full) => true,
-            Ok(Sent::Gone) => false,
-            Err(e) => {
-                limited!(self.limits.errors, error, &self.target, "{e}");
-                false
             }
         }
     }
@@ -236,25 +186,17 @@ impl Port {
     /// messages, and whether nothing is left.
     fn receive(&mut self, sink: &mut dyn Sink) -> Result<(usize, bool)> {
         for count in 0..MESSAGES_PER_POLL {
-            match self.transport.receive()? {
+            match self.hosts.receive()? {
                 Received::Nothing => return Ok((count, true)),
                 Received::Message { peer, body } => {
                     self.message(&peer, &body, sink);
-                    if let Some(text) = overdue(&self.backlog) {
+                    if let Some(text) = self.hosts.overdue() {
                         self.violation(Reason::Protocol, &text, sink);
                     }
                 }
                 Received::Parts { peer, parts } => {
-                    let text = format!("a message has {parts} parts, expected 1");
-                    if self.peer.as_deref() == Some(&*peer) {
+                    if let Some(text) = self.hosts.odd_parts(&peer, parts) {
                         self.violation(Reason::Protocol, &text, sink);
-                    } else {
-                        limited!(
-                            self.limits.foreign,
-                            warn,
-                            &self.target,
-                            "ignored, from a peer without a session: {text}"
-                        );
                     }
                 }
             }
@@ -263,90 +205,28 @@ impl Port {
     }
 
     fn message(&mut self, id: &[u8], body: &[u8], sink: &mut dyn Sink) {
-        if self.peer.as_deref() == Some(id) {
-            self.frames(body, sink);
-            return;
-        }
-        if !self.begins(id, body) {
-            return;
-        }
-        if self.peer.is_some() {
-            if self.probe() {
-                // A host asks again; by then the one before it may be gone.
-                let text = "another host has the session";
-                self.refuse(id, body, Reason::Busy, text);
-                return;
+        match self.hosts.hears(id, body) {
+            None => {}
+            Some(Speaker::Holder) => self.frames(body, sink),
+            Some(Speaker::Asks) => {
+                if self.hosts.door.is_taken() {
+                    if self.hosts.probe(self.session.session()) {
+                        // A host asks again; by then the one before it may be gone.
+                        self.hosts.refuse(id, body, Reason::Busy, TAKEN);
+                        return;
+                    }
+                    self.peer_lost(sink);
+                }
+                self.hosts.enter(id);
+                self.frames(body, sink);
             }
-            self.peer_lost(sink);
-        }
-        self.peer = Some(id.to_vec());
-        self.lost = false;
-        self.frames(body, sink);
-    }
-
-    /// Whether a message of somebody without a session begins with an OPEN of
-    /// our version. Who speaks another version or looks for the PCIe channel is
-    /// told, and all else is ignored.
-    fn begins(&mut self, id: &[u8], body: &[u8]) -> bool {
-        match split(body) {
-            Ok((header, ..)) if header.frame_type == frame_type::OPEN => true,
-            Ok((header, ..)) if header.frame_type == frame_type::INIT => {
-                let text = format!(
-                    "this is the endpoint of a {:?} channel, not of a PCIe function",
-                    self.session.kind()
-                );
-                self.refuse(id, body, Reason::Protocol, &text);
-                false
-            }
-            Ok((header, ..)) => {
-                limited!(
-                    self.limits.foreign,
-                    debug,
-                    &self.target,
-                    "ignored, from a peer without a session: frame type {:#04x} of session {:#x}",
-                    header.frame_type,
-                    header.session
-                );
-                false
-            }
-            Err(e @ WireError::Version { .. }) => {
-                self.refuse(id, body, Reason::Version, &e.to_string());
-                false
-            }
-            Err(e) => {
-                limited!(
-                    self.limits.foreign,
-                    warn,
-                    &self.target,
-                    "ignored, from a peer without a session: {e}"
-                );
-                false
-            }
-        }
-    }
-
-    fn refuse(&mut self, id: &[u8], body: &[u8], reason: Reason, text: &str) {
-        limited!(
-            self.limits.refused,
-            warn,
-            &self.target,
-            "a host is refused: {text}"
-        );
-        let mut message = Vec::new();
-        refuse_message(body, reason, text, &mut message);
-        if message.is_empty() {
-            return;
-        }
-        self.tries.again();
-        if let Err(e) = self.transport.send(id, &message) {
-            limited!(self.limits.errors, error, &self.target, "{e}");
         }
     }
 
     /// Frames of the host whose session it is.
     fn frames(&mut self, body: &[u8], sink: &mut dyn Sink) {
         let mut rest = body;
-        while self.peer.is_some() {
+        while self.hosts.door.is_taken() {
             match self.session.frame(rest, &mut self.out) {
                 Ok((event, more)) => {
                     rest = more;
@@ -377,7 +257,7 @@ impl Port {
                 if replaced {
                     // Nothing of the old session may reach the new one, except
                     // the answer to it.
-                    self.backlog.clear();
+                    self.hosts.backlog.clear();
                     sink.down();
                 }
                 limited!(
@@ -419,7 +299,7 @@ impl Port {
     }
 
     fn peer_lost(&mut self, sink: &mut dyn Sink) {
-        if self.peer.is_some() {
+        if self.hosts.part() {
             limited!(
                 self.limits.sessions,
                 info,
@@ -429,12 +309,10 @@ impl Port {
             self.session.disconnected();
             self.forget(sink);
         }
-        self.lost = false;
     }
 
     fn forget(&mut self, sink: &mut dyn Sink) {
-        self.peer = None;
-        self.backlog.clear();
+        self.hosts.leave();
         self.out.clear();
         sink.down();
     }

@@ -12,7 +12,7 @@
 //! * [`bridge`] has the configuration, and the session with the host and what
 //!   the RTL knows of it from `acc_start` on;
 //! * [`nic`] and [`uart`] are the channels beside the PCIe stream, and
-//!   [`channel`] is what they have in common;
+//!   [`channel`] is what they have in common, and [`hosts`] what all have: who has the session;
 //! * [`transport`] is the ZeroMQ socket, and [`watcher`] the thread that looks
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call; [`accelerator_socket::watched`] tells it of connections, and
@@ -40,6 +40,7 @@ pub mod channel;
 pub mod error;
 mod faults;
 pub mod ffi;
+mod hosts;
 mod limited;
 pub mod logger;
 mod memory;

@@ -26,6 +26,7 @@ use std::{
 
 use accelerator_protocol::{
     device::{DeviceSession, MAX_DMA},
+    door::Door,
     function::Function,
     limit::Limit,
     wire::{ResetKind, Status},
@@ -34,14 +35,14 @@ use log::warn;
 
 use crate::{
     error::{Code, Error, Result},
+    hosts::Hosts,
     memory::{Memory, Wanted},
     order::{Kind, Queue},
     record::Observer,
     transport::{Sent, Transport, CLOSE_LIMIT, GATHER},
-    tries::Tries,
     turns::Turns,
     watcher::Waiting,
-    words::{Timing, CROWDED, LOCAL, PEER_GONE, SOCKET},
+    words::{Timing, CROWDED, LOCAL},
 };
 
 /// Bytes of one DMA request. An AXI burst never crosses a 4 KiB boundary.
@@ -218,11 +219,9 @@ struct Assembly {
 const MESSAGES_PER_POLL: usize = 8;
 const LAST_MESSAGES: usize = 32_768;
 
-/// Sends to the peer, by what its session goes through.
-fn send(memory: &mut Memory, transport: &Transport, id: &[u8], message: &[u8]) -> Result<Sent> {
-    memory
-        .send(message)
-        .unwrap_or_else(|| transport.send(id, message))
+/// Sends to the host, by what its session goes through.
+fn send(memory: &mut Memory, hosts: &Hosts, message: &[u8]) -> Result<Sent> {
+    memory.send(message).unwrap_or_else(|| hosts.send(message))
 }
 
 /// DMA requests in [`Run::out`] that wait for the next ones.
@@ -233,23 +232,6 @@ struct Held {
     bytes: usize,
     /// When the first of them came.
     since: Instant,
-}
-
-/// The host whose session it is.
-struct Peer {
-    id: Vec<u8>,
-    /// Messages that its queue did not take.
-    backlog: VecDeque<Vec<u8>>,
-    backlog_since: Option<Instant>,
-    handshake_since: Instant,
-}
-
-/// A host that asked while another one had the session.
-struct Candidate {
-    id: Vec<u8>,
-    message: Vec<u8>,
-    deadline: Instant,
-    probe: Instant,
 }
 
 /// What is waited for longest, of each kind: numbers of transactions, and since when.
@@ -283,28 +265,21 @@ enum Announced {
 /// The lines that whoever reaches the socket can cause.
 #[derive(Default)]
 struct Limits {
-    foreign: Limit,
-    refused: Limit,
     violations: Limit,
     /// Of the link's comings and goings.
     link: Limit,
     version: Limit,
     clock: Limit,
-    errors: Limit,
     memory: Limit,
 }
 
 /// A bridge from `acc_start` on.
 pub struct Run {
-    transport: Transport,
+    hosts: Hosts,
     memory: Memory,
     /// A message from there, for the next one to reuse.
     message: Vec<u8>,
     session: DeviceSession,
-    peer: Option<Peer>,
-    candidate: Option<Candidate>,
-    /// The peer cannot be reached; noticed by the next poll.
-    lost: bool,
     queue: Queue<Item>,
     control: Control,
     announced: Option<Announced>,
@@ -338,7 +313,6 @@ pub struct Run {
     /// are `held`.
     out: Vec<u8>,
     held: Held,
-    tries: Tries,
     turns: Turns,
     /// What the watcher was told of.
     oldest: Oldest,
@@ -391,17 +365,19 @@ impl Context<'_> {
 
 impl Run {
     /// A bridge without a host.
-    pub fn new(transport: Transport, mut session: DeviceSession, memory: Memory) -> Self {
+    pub fn new(
+        transport: Transport,
+        mut session: DeviceSession,
+        memory: Memory,
+        target: &str,
+    ) -> Self {
         session.shares(memory.wanted() != Wanted::Off);
         Self {
-            transport,
+            hosts: Hosts::new(Door::of_function(), transport, target),
             memory,
             message: Vec::new(),
             function: function::State::new(&session),
             session,
-            peer: None,
-            candidate: None,
-            lost: false,
             queue: Queue::default(),
             control: Control::default(),
             announced: None,
@@ -424,7 +400,6 @@ impl Run {
                 bytes: 0,
                 since: Instant::now(),
             },
-            tries: Tries::default(),
             turns: Turns::default(),
             oldest: Oldest::default(),
             time_clocks: 0,
@@ -436,13 +411,14 @@ impl Run {
     /// Says goodbye and closes the socket.
     pub fn close(mut self, target: &str) {
         self.session.close(&mut self.out);
-        if let (Some(peer), false) = (&mut self.peer, self.lost) {
-            peer.backlog.push_back(std::mem::take(&mut self.out));
+        if self.hosts.door.reachable().is_some() {
+            let last = std::mem::take(&mut self.out);
+            self.hosts.backlog.push_back(last);
             let deadline = Instant::now() + CLOSE_LIMIT;
-            while let Some(message) = peer.backlog.front() {
-                match send(&mut self.memory, &self.transport, &peer.id, message) {
+            while let Some(message) = self.hosts.backlog.front() {
+                match send(&mut self.memory, &self.hosts, message) {
                     Ok(Sent::Yes) => {
-                        peer.backlog.pop_front();
+                        self.hosts.backlog.pop_front();
                     }
                     Ok(Sent::Full) if Instant::now() < deadline => {
                         std::thread::sleep(Duration::from_millis(2));
@@ -452,15 +428,15 @@ impl Run {
                         warn!(
                             target: target,
                             "{} messages were not taken by the host before the bridge closed",
-                            peer.backlog.len()
+                            self.hosts.backlog.len()
                         );
                         break;
                     }
                 }
             }
         }
-        self.memory.end(self.transport.watcher());
-        self.transport.close();
+        self.memory.end(self.hosts.watcher());
+        self.hosts.close();
     }
 
     /// What is waited for longest.
@@ -471,7 +447,7 @@ impl Run {
             write: self.writes.front().map(|w| w.mmio.number),
             dma: self.dma.iter().find(waiting).map(|d| d.number),
             reset: self.in_reset,
-            host: self.peer.as_ref().and_then(|p| p.backlog_since),
+            host: self.hosts.backlog_since,
         }
     }
 
@@ -503,12 +479,9 @@ impl Run {
             }),
             self.in_reset
                 .map(|(tag, since)| (Waiting::Reset { tag }, since)),
-            self.peer
-                .as_ref()
-                .and_then(|p| p.backlog_since)
-                .map(|since| (Waiting::Host, since)),
+            self.hosts.backlog_since.map(|since| (Waiting::Host, since)),
         ];
-        self.transport.watcher().waits(waits);
+        self.hosts.watcher().waits(waits);
     }
 
     /// Tells the watcher what is waited for, and the next poll whether it has
@@ -519,16 +492,16 @@ impl Run {
             self.oldest = oldest;
             self.tell_waits();
         }
-        let work = self.lost
-            || !self.tries.watched()
+        let work = self.hosts.door.is_lost()
+            || !self.hosts.tries.watched()
             || self.control.down
             || self.control.up
             || self.control.reset.is_some()
-            || self.candidate.is_some()
+            || self.hosts.door.has_candidate()
             || !self.queue.is_empty()
             || self.session.unreported()
             || !self.out.is_empty()
-            || self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty())
+            || !self.hosts.backlog.is_empty()
             || self.memory.has_rest()
             || !self.done_here.is_empty()
             || self.has_faults_to_do();
@@ -551,13 +524,13 @@ impl Run {
     fn rests(&self) -> u32 {
         let only_writes = self.queue.has_only_writes()
             && self.memory.is_attached()
-            && self.tries.watched()
+            && self.hosts.tries.watched()
             && self.out.is_empty()
-            && !(self.lost || self.control.down || self.control.up)
+            && !(self.hosts.door.is_lost() || self.control.down || self.control.up)
             && self.control.reset.is_none()
             && self.in_reset.is_none()
             && !self.reset_goes_on()
-            && self.candidate.is_none()
+            && !self.hosts.door.has_candidate()
             && self.done_here.is_empty()
             && self.faults.is_none();
         if only_writes {
@@ -584,7 +557,7 @@ impl Run {
     ///
     /// `Code::Io` if the socket fails.
     pub fn poll(&mut self, ready: u32, c: &mut Context<'_>) -> Result<Event> {
-        self.transport.watcher().polled();
+        self.hosts.watcher().polled();
         self.announced = None;
         self.function_wanted(ready);
         self.take_turns();
@@ -667,42 +640,22 @@ impl Run {
 
     /// Takes in what came and looks after the peer; whether anything came.
     fn service(&mut self, c: &mut Context<'_>) -> Result<bool> {
-        let attention = c.attention.load(Ordering::Acquire);
-        if attention & PEER_GONE != 0 {
-            c.attention.fetch_and(!PEER_GONE, Ordering::AcqRel);
-        }
-        let flagged = attention & SOCKET != 0 && self.tries.watched();
-        let hint = attention & PEER_GONE != 0;
+        let look = self.hosts.look(c.attention);
         let busy = self.is_busy();
         let mut received = self.receive_memory(MESSAGES_PER_POLL, c);
         if received {
             self.turns.heard(self.memory.crowd());
         }
-        if flagged || hint || self.lost || self.tries.due(busy) {
-            let (count, drained) = self.receive(c)?;
-            received |= count != 0;
-            if count != 0 {
-                self.tries.again();
-            } else if (flagged || !self.tries.watched())
-                && self.tries.in_vain()
-                && self.transport.watcher().arm()
-            {
-                // If only the watcher said so, there were only commands between
-                // the socket and its threads.
-                self.tries.leave();
-            }
-            // All that the peer has sent counts, before it is given up.
-            if drained && hint && self.peer.is_some() && !self.probe(c) {
-                self.lost = true;
-            } else if hint && !drained {
-                c.attention.fetch_or(PEER_GONE, Ordering::AcqRel);
-            }
-            if self.lost && drained {
+        if self.hosts.is_due(look, busy) {
+            let came = self.receive(c)?;
+            received |= came.0 != 0;
+            let session = self.session.session();
+            if self.hosts.received(look, came, c.attention, session) {
                 self.receive_memory(LAST_MESSAGES, c);
                 self.peer_lost(c);
             }
         }
-        if self.candidate.is_some() {
+        if self.hosts.door.has_candidate() {
             self.look_after_candidate(c);
         }
         Ok(received)

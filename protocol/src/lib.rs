@@ -19,6 +19,7 @@
 //!   [`session`].
 //! * [`channel`] has the two halves of a session of a NIC or serial channel,
 //!   which is a connection of its own beside the PCIe stream.
+//! * [`door`] is which of several hosts has the session of a device.
 //! * [`keys`] reads the keys of connections beyond the machine itself.
 //! * [`said`] is text of the other side, which is shown as one printable line.
 //! * [`limit`] is how many lines of a log others can cause.
@@ -31,6 +32,7 @@
 pub mod channel;
 pub mod config;
 pub mod device;
+pub mod door;
 pub mod function;
 pub mod host;
 pub mod keys;

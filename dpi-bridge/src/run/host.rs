@@ -2,29 +2,27 @@
 
 //! Towards the host: sending, receiving, and who it is.
 
-use std::{
-    collections::VecDeque,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Instant};
 
 use accelerator_protocol::{
-    device::{refuse_message, DeviceEvent},
-    wire::{frame_type, split, Frame, Reason, Status, WireError, HEADER_LEN},
+    device::DeviceEvent,
+    door::{Due, Entry, TAKEN},
+    wire::{frame_type, split, Reason, Status, HEADER_LEN},
 };
 use log::{debug, log_enabled, trace, Level};
 
 use super::{
-    send, Candidate, Context, Dma, DmaState, Held, Item, Mmio, Peer, Run, Stat, HOLD, REQUESTS,
-    REQUEST_BYTES, UNDER_WAY,
+    send, Context, Dma, DmaState, Held, Item, Mmio, Run, Stat, HOLD, REQUESTS, REQUEST_BYTES,
+    UNDER_WAY,
 };
 use crate::{
     error::Result,
+    hosts::Speaker,
     limited::limited,
     memory::Wanted,
     order::Kind,
     record,
-    transport::{overdue, Received, Sent, GATHER},
+    transport::{Received, Sent, GATHER},
     words::TIMED,
 };
 
@@ -36,27 +34,17 @@ const MESSAGES_PER_POLL: usize = 1;
 /// Bytes of a TIME frame.
 const TIME_BYTES: usize = HEADER_LEN + 8;
 
-/// How long a second host waits for the first one to prove gone, and how often
-/// that is tried. A QEMU that is restarted can be here before the end of the
-/// old connection is known.
-const CANDIDATE_WAIT: Duration = Duration::from_millis(250);
-const CANDIDATE_PROBE: Duration = Duration::from_millis(5);
-
-/// After this time in the handshake a host has to make room for another one.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-
 impl Run {
     /// Sends what the call had to say, after what could not be sent before.
     pub fn flush(&mut self, c: &Context<'_>) -> Result<()> {
-        let backlog =
-            self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty()) || self.memory.has_rest();
+        let backlog = !self.hosts.backlog.is_empty() || self.memory.has_rest();
         if !backlog && (self.out.is_empty() || self.holds()) {
             return Ok(());
         }
-        let (Some(peer), false) = (&mut self.peer, self.lost) else {
+        if self.hosts.door.reachable().is_none() {
             self.drop_out();
             return Ok(());
-        };
+        }
         self.held.count = 0;
         self.held.bytes = 0;
         if !self.out.is_empty() {
@@ -68,54 +56,55 @@ impl Run {
         if self.memory.is_attached() {
             // The socket has nothing to do with it.
         } else if self.out.len() == TIME_BYTES && self.out[6] == frame_type::TIME {
-            self.tries.once();
+            self.hosts.tries.once();
         } else {
-            self.tries.again();
+            self.hosts.tries.again();
         }
         let mut sent = self.memory.go_on();
-        while let (Ok(Sent::Yes), Some(message)) = (&sent, peer.backlog.front()) {
-            sent = send(&mut self.memory, &self.transport, &peer.id, message);
+        while let (Ok(Sent::Yes), Some(message)) = (&sent, self.hosts.backlog.front()) {
+            sent = send(&mut self.memory, &self.hosts, message);
             if matches!(sent, Ok(Sent::Yes)) {
-                peer.backlog.pop_front();
+                self.hosts.backlog.pop_front();
             }
         }
         let sent = match sent {
-            Ok(Sent::Yes) if !self.out.is_empty() => {
-                send(&mut self.memory, &self.transport, &peer.id, &self.out)
-            }
+            Ok(Sent::Yes) if !self.out.is_empty() => send(&mut self.memory, &self.hosts, &self.out),
             other => other,
         };
         match sent {
             Ok(Sent::Yes) => {
-                if peer.backlog_since.take().is_some() {
+                if self.hosts.backlog_since.take().is_some() {
                     debug!(target: c.target, "the host takes frames again");
                 }
                 self.out.clear();
                 Ok(())
             }
             Ok(Sent::Full) => {
-                if peer.backlog_since.is_none() {
+                if self.hosts.backlog_since.is_none() {
                     debug!(target: c.target, "the host does not take frames, they wait");
-                    peer.backlog_since = Some(Instant::now());
+                    self.hosts.backlog_since = Some(Instant::now());
                 }
-                match peer.backlog.back_mut() {
+                match self.hosts.backlog.back_mut() {
                     Some(last) if last.len() + self.out.len() <= GATHER => {
                         last.append(&mut self.out);
                     }
                     _ if self.out.is_empty() => {}
-                    _ => peer.backlog.push_back(std::mem::take(&mut self.out)),
+                    _ => {
+                        let out = std::mem::take(&mut self.out);
+                        self.hosts.backlog.push_back(out);
+                    }
                 }
                 Ok(())
             }
             Ok(Sent::Gone) => {
-                self.lost = true;
+                self.hosts.door.lose();
                 self.out.clear();
                 Ok(())
             }
             Err(e) => {
-                self.lost = true;
+                self.hosts.door.lose();
                 self.out.clear();
-                limited!(self.limits.errors, error, c.target, "{e}");
+                self.hosts.failed(&e);
                 Err(e)
             }
         }
@@ -152,8 +141,7 @@ impl Run {
             && !self.memory.is_attached()
             && bytes == self.out.len()
             && bytes < REQUEST_BYTES
-            && self.peer.is_some()
-            && !self.lost
+            && self.hosts.door.reachable().is_some()
             && self.dma.iter().filter(waiting).count() >= UNDER_WAY + count
             && since.elapsed() < HOLD
     }
@@ -187,7 +175,7 @@ impl Run {
         }
         c.timing.due_in(self.time_clocks);
         // A host that takes no frames is not sent more and more of them.
-        if self.peer.as_ref().is_some_and(|p| p.backlog.is_empty()) {
+        if self.hosts.door.is_taken() && self.hosts.backlog.is_empty() {
             let period = u128::from(self.session.config().clock_period_ps);
             let ns = u128::from(c.timing.clocks()) * period / 1000;
             self.session
@@ -195,52 +183,22 @@ impl Run {
         }
     }
 
-    /// Sends to a host that has no session.
-    fn send_stranger(&mut self, id: &[u8], message: &[u8], c: &Context<'_>) {
-        if message.is_empty() {
-            return;
-        }
-        self.tries.again();
-        if let Err(e) = self.transport.send(id, message) {
-            limited!(self.limits.errors, error, c.target, "{e}");
-        }
-    }
-
-    /// Whether the host whose session it is can still be reached.
-    pub(super) fn probe(&mut self, c: &Context<'_>) -> bool {
-        let Some(peer) = &self.peer else {
-            return false;
-        };
-        if self.lost {
-            return false;
-        }
-        let mut noop = Vec::new();
-        Frame::Noop.encode(self.session.session(), &mut noop);
-        self.tries.again();
-        match self.transport.send(&peer.id, &noop) {
-            Ok(Sent::Yes | Sent::Full) => true,
-            Ok(Sent::Gone) => false,
-            Err(e) => {
-                limited!(self.limits.errors, error, c.target, "{e}");
-                false
-            }
-        }
-    }
-
     /// Receives until nothing is left, or enough for one poll. How many
     /// messages, and whether nothing is left.
     pub(super) fn receive(&mut self, c: &mut Context<'_>) -> Result<(usize, bool)> {
         for count in 0..MESSAGES_PER_POLL {
-            match self.transport.receive()? {
+            match self.hosts.receive()? {
                 Received::Nothing => return Ok((count, true)),
                 Received::Message { peer, body } => {
                     self.before_message(c)?;
                     self.message(&peer, &body, c);
-                    if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
+                    self.look_for_overdue(c);
+                }
+                Received::Parts { peer, parts } => {
+                    if let Some(text) = self.hosts.odd_parts(&peer, parts) {
                         self.violation(Reason::Protocol, &text, c);
                     }
                 }
-                Received::Parts { peer, parts } => self.odd_parts(&peer, parts, c),
             }
         }
         Ok((MESSAGES_PER_POLL, false))
@@ -261,9 +219,7 @@ impl Run {
                     any = true;
                     self.frames(&message, c);
                     self.release(c.timing);
-                    if let Some(text) = self.peer.as_ref().and_then(|p| overdue(&p.backlog)) {
-                        self.violation(Reason::Protocol, &text, c);
-                    }
+                    self.look_for_overdue(c);
                 }
                 Err(e) => {
                     self.violation(Reason::Protocol, &e.to_string(), c);
@@ -285,30 +241,19 @@ impl Run {
         self.flush(c)
     }
 
-    fn is_peer(&self, id: &[u8]) -> bool {
-        self.peer.as_ref().is_some_and(|p| p.id == id)
-    }
-
-    fn odd_parts(&mut self, id: &[u8], parts: usize, c: &mut Context<'_>) {
-        let text = format!("a message has {parts} parts, expected 1");
-        if self.is_peer(id) {
+    /// Ends the session of a host for which too much waits.
+    fn look_for_overdue(&mut self, c: &mut Context<'_>) {
+        if let Some(text) = self.hosts.overdue() {
             self.violation(Reason::Protocol, &text, c);
-        } else {
-            limited!(
-                self.limits.foreign,
-                warn,
-                c.target,
-                "ignored, from a peer without a session: {text}"
-            );
         }
     }
 
     fn message(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
-        match &self.peer {
-            Some(peer) if peer.id == id && self.memory.is_attached() => self.beside(body, c),
-            Some(peer) if peer.id == id => self.frames(body, c),
-            Some(_) => self.stranger(id, body, c),
-            None => self.newcomer(id, body, c),
+        match self.hosts.hears(id, body) {
+            Some(Speaker::Holder) if self.memory.is_attached() => self.beside(body, c),
+            Some(Speaker::Holder) => self.frames(body, c),
+            Some(Speaker::Asks) => self.asked(id, body, c),
+            None => {}
         }
     }
 
@@ -329,135 +274,51 @@ impl Run {
         }
     }
 
-    /// A message while there is no session. Only INIT begins one.
+    /// Somebody asks for a session, and nobody has one.
     pub(super) fn newcomer(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
-        if !self.begins(id, body, c) || self.is_dark(id, body) {
-            return;
-        }
-        self.peer = Some(Peer {
-            id: id.to_vec(),
-            backlog: VecDeque::new(),
-            backlog_since: None,
-            handshake_since: Instant::now(),
-        });
-        self.lost = false;
-        self.frames(body, c);
-    }
-
-    /// Whether a message of somebody without a session begins with an INIT of
-    /// our version. If not, whoever speaks another version is told, and all
-    /// else is ignored.
-    fn begins(&mut self, id: &[u8], body: &[u8], c: &Context<'_>) -> bool {
-        match split(body) {
-            Ok((header, ..)) if header.frame_type == frame_type::INIT => true,
-            Ok((header, ..)) => {
-                limited!(
-                    self.limits.foreign,
-                    debug,
-                    c.target,
-                    "ignored, from a peer without a session: frame type {:#04x} of session {:#x}",
-                    header.frame_type,
-                    header.session
-                );
-                false
-            }
-            Err(e @ WireError::Version { .. }) => {
-                self.refuse(id, body, Reason::Version, &e.to_string(), c);
-                false
-            }
-            Err(e) => {
-                limited!(
-                    self.limits.foreign,
-                    warn,
-                    c.target,
-                    "ignored, from a peer without a session: {e}"
-                );
-                false
-            }
+        if !self.is_dark(id, body) {
+            self.hosts.enter(id);
+            self.frames(body, c);
         }
     }
 
-    fn refuse(&mut self, id: &[u8], body: &[u8], reason: Reason, text: &str, c: &Context<'_>) {
-        limited!(
-            self.limits.refused,
-            warn,
-            c.target,
-            "a host is refused: {text}"
-        );
-        let mut message = Vec::new();
-        refuse_message(body, reason, text, &mut message);
-        self.send_stranger(id, &message, c);
-    }
-
-    /// A message of somebody else while there is a session.
-    fn stranger(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
-        if !self.begins(id, body, c) {
-            return;
-        }
+    /// Somebody else asks for a session.
+    fn asked(&mut self, id: &[u8], body: &[u8], c: &mut Context<'_>) {
         let now = Instant::now();
-        let stuck = self
-            .peer
-            .as_ref()
-            .is_some_and(|p| !self.session.is_up() && p.handshake_since + HANDSHAKE_LIMIT < now);
-        if stuck {
-            self.violation(
-                Reason::Busy,
-                "the handshake was not finished, and another host asks",
-                c,
-            );
-            self.newcomer(id, body, c);
-            return;
-        }
-        if !self.probe(c) {
-            self.lost = true;
-            self.peer_lost(c);
-            self.newcomer(id, body, c);
-            return;
-        }
-        match &self.candidate {
-            Some(other) if other.id != id => {
-                self.refuse(id, body, Reason::Busy, "another host has the session", c);
+        match self.hosts.door.asked(self.session.is_up(), now) {
+            Entry::Free => self.newcomer(id, body, c),
+            Entry::Overdue => {
+                self.violation(
+                    Reason::Busy,
+                    "the handshake was not finished, and another host asks",
+                    c,
+                );
+                self.newcomer(id, body, c);
             }
-            _ => {
-                self.candidate = Some(Candidate {
-                    id: id.to_vec(),
-                    message: body.to_vec(),
-                    deadline: now + CANDIDATE_WAIT,
-                    probe: now + CANDIDATE_PROBE,
-                });
+            Entry::Taken if !self.hosts.probe(self.session.session()) => {
+                self.peer_lost(c);
+                self.newcomer(id, body, c);
+            }
+            Entry::Taken => {
+                if !self.hosts.door.waits(id, body, now) {
+                    self.hosts.refuse(id, body, Reason::Busy, TAKEN);
+                }
             }
         }
     }
 
     pub(super) fn look_after_candidate(&mut self, c: &mut Context<'_>) {
-        let Some(mut candidate) = self.candidate.take() else {
-            return;
-        };
-        if self.peer.is_none() {
-            self.newcomer(&candidate.id, &candidate.message, c);
-            return;
-        }
         let now = Instant::now();
-        if now < candidate.probe {
-            self.candidate = Some(candidate);
-            return;
-        }
-        if !self.probe(c) {
-            // What the old host sent last was received before this.
-            self.lost = true;
-            self.candidate = Some(candidate);
-        } else if now >= candidate.deadline {
-            let Candidate { id, message, .. } = candidate;
-            self.refuse(
-                &id,
-                &message,
-                Reason::Busy,
-                "another host has the session",
-                c,
-            );
-        } else {
-            candidate.probe = now + CANDIDATE_PROBE;
-            self.candidate = Some(candidate);
+        match self.hosts.door.due(now) {
+            None => {}
+            Some(Due::Enters(candidate)) => self.newcomer(&candidate.id, &candidate.message, c),
+            Some(Due::Probe) => {
+                let reached = self.hosts.probe(self.session.session());
+                if let Some(late) = self.hosts.door.probed(reached, now) {
+                    self.hosts
+                        .refuse(&late.id, &late.message, Reason::Busy, TAKEN);
+                }
+            }
         }
     }
 
@@ -475,7 +336,7 @@ impl Run {
                     return;
                 }
             }
-            if rest.is_empty() || self.peer.is_none() {
+            if rest.is_empty() || !self.hosts.door.is_taken() {
                 return;
             }
         }
@@ -494,8 +355,8 @@ impl Run {
             debug!(target: c.target, "the host was not told: {e}");
         }
         self.link_down(c, "protocol error");
-        self.peer = None;
-        self.memory.end(self.transport.watcher());
+        self.hosts.leave();
+        self.memory.end(self.hosts.watcher());
     }
 
     /// Ends the session in order.
@@ -504,28 +365,27 @@ impl Run {
         // The peer is forgotten, so the BYE goes out here.
         let sent = self.flush(c);
         self.link_down(c, why);
-        self.peer = None;
-        self.memory.end(self.transport.watcher());
+        self.hosts.leave();
+        self.memory.end(self.hosts.watcher());
         sent
     }
 
     /// The peer cannot be reached any more.
     pub(super) fn peer_lost(&mut self, c: &mut Context<'_>) {
-        self.lost = false;
         // Requests that were held are not for the host that comes next.
         self.drop_out();
-        if self.peer.take().is_some() {
+        if self.hosts.part() {
             self.session.disconnected();
             self.link_down(c, "the host disconnected");
         }
-        self.memory.end(self.transport.watcher());
+        self.memory.end(self.hosts.watcher());
     }
 
     /// A host asks for a session, and with `asked` whether it can go through shared memory.
     fn offer(&mut self, asked: bool, c: &mut Context<'_>) {
-        self.memory.end(self.transport.watcher());
+        self.memory.end(self.hosts.watcher());
         if asked {
-            let name = self.memory.offer(self.transport.watcher());
+            let name = self.memory.offer(self.hosts.watcher());
             if let Err(e) = &name {
                 limited!(
                     self.limits.memory,
@@ -563,9 +423,7 @@ impl Run {
                 if replaced {
                     self.link_down(c, "the host began another session");
                 }
-                if let Some(peer) = &mut self.peer {
-                    peer.handshake_since = Instant::now();
-                }
+                self.hosts.door.begins_anew(Instant::now());
                 debug!(
                     target: c.target,
                     "{host:?} asks for session {:#x}",
@@ -574,7 +432,7 @@ impl Run {
                 self.offer(asked, c);
             }
             DeviceEvent::Attached(attached) => {
-                if !self.memory.attached(attached, self.transport.watcher()) {
+                if !self.memory.attached(attached, self.hosts.watcher()) {
                     self.violation(
                         Reason::Protocol,
                         "ATTACH says that the host has the shared memory, which nobody has got",
@@ -603,8 +461,8 @@ impl Run {
             DeviceEvent::Down { reason, text } => {
                 let text = format!("the host ended it: {reason:?} {text}");
                 self.link_down(c, text.trim_end());
-                self.peer = None;
-                self.memory.end(self.transport.watcher());
+                self.hosts.leave();
+                self.memory.end(self.hosts.watcher());
             }
             DeviceEvent::Read {
                 tag,

@@ -24,7 +24,7 @@ use crate::{
 impl Run {
     /// Whether the RTL answers to something that is void, without knowing yet.
     pub(super) fn void(&self) -> bool {
-        self.lost || self.control.down || self.control.reset.is_some()
+        self.hosts.door.is_lost() || self.control.down || self.control.reset.is_some()
     }
 
     /// The RTL has heard of a reset or the end of a session: nothing that it
@@ -159,7 +159,8 @@ impl Run {
 
     /// Whether the RTL may start a request.
     fn may_request(&self) -> Result<()> {
-        if !self.link_up || self.control.down || self.lost || !self.session.is_up() {
+        if !self.link_up || self.control.down || self.hosts.door.is_lost() || !self.session.is_up()
+        {
             fail!(Link, "the link is down");
         }
         if self.control.reset.is_some() {
@@ -174,7 +175,7 @@ impl Run {
         if self.reset_goes_on() {
             fail!(Again, "the reset is not over yet");
         }
-        if self.peer.as_ref().is_some_and(|p| !p.backlog.is_empty()) {
+        if !self.hosts.backlog.is_empty() {
             fail!(Again, "the host does not take frames at the moment");
         }
         Ok(())
@@ -407,7 +408,8 @@ impl Run {
         // `begin` has seen to it that there is a free tag. In between the link
         // can have gone down or a reset come, of which the RTL hears at its
         // next poll: until then the request is as void as all others.
-        if !self.link_up || self.control.down || self.lost || !self.session.is_up() {
+        if !self.link_up || self.control.down || self.hosts.door.is_lost() || !self.session.is_up()
+        {
             fail!(Link, "the link is down");
         }
         let Assembly {
