@@ -19,7 +19,8 @@
 //!   [`session`].
 //! * [`channel`] has the two halves of a session of a NIC or serial channel,
 //!   which is a connection of its own beside the PCIe stream.
-//! * [`door`] is which of several hosts has the session of a device.
+//! * [`door`] is which of several hosts has the session of a device, [`knock`] what a host does
+//!   when its connection to a device comes and goes.
 //! * [`keys`] reads the keys of connections beyond the machine itself.
 //! * [`said`] is text of the other side, which is shown as one printable line.
 //! * [`limit`] is how many lines of a log others can cause.
@@ -36,6 +37,7 @@ pub mod door;
 pub mod function;
 pub mod host;
 pub mod keys;
+pub mod knock;
 pub mod limit;
 pub mod said;
 pub mod session;

@@ -22,6 +22,7 @@ use accelerator_carrier::{
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind, HostChannel},
     host::State,
+    knock::{Change, Step, Whose},
     limit::Limit,
     wire::Reason,
 };
@@ -183,8 +184,7 @@ impl Channel {
                 wire.watch(&self.watch, [0; 2])?;
                 Ok(wire)
             });
-        self.session = HostChannel::new(self.session.kind(), session_number(), self.window);
-        self.session.set_link(self.link, &mut self.out);
+        self.renew();
         match wire {
             Ok(wire) => self.wire = Some(wire),
             Err(e) => {
@@ -386,35 +386,30 @@ impl Channel {
 
     /// Takes one event of the connection. Returns whether there was one.
     fn connection(&mut self, news: &mut News) -> bool {
-        match self.wire.as_mut().and_then(Wire::event) {
-            None => {
-                let refusal = self.wire.as_ref().and_then(Wire::refusal);
-                if let (Some(why), State::Idle) = (refusal, self.session.state()) {
-                    self.fail(why, None, news);
-                }
-                return false;
-            }
-            Some(true) => {
-                self.look_later();
-                if self.session.state() == State::Idle {
-                    let mut out = std::mem::take(&mut self.out);
-                    self.session.open(&self.name, self.mac, &mut out);
-                    self.out = out;
-                    self.flush();
-                }
-            }
-            Some(false) => match self.session.state() {
-                State::Idle => {}
-                // Not answered yet: knock again when there is a connection.
-                State::Init => {
-                    self.session =
-                        HostChannel::new(self.session.kind(), session_number(), self.window);
-                    self.session.set_link(self.link, &mut self.out);
-                }
-                _ => self.fail("the connection was lost", None, news),
-            },
+        let Some(change) = self.wire.as_mut().and_then(Wire::change) else {
+            return false;
+        };
+        if change == Change::There {
+            self.look_later();
         }
-        true
+        match change.step(self.session.state(), Whose::Channel) {
+            Step::Nothing => {}
+            Step::Begin => {
+                let mut out = std::mem::take(&mut self.out);
+                self.session.open(&self.name, self.mac, &mut out);
+                self.out = out;
+                self.flush();
+            }
+            Step::Renew => self.renew(),
+            Step::End(why) => self.fail(why, None, news),
+        }
+        !matches!(change, Change::Refused(_))
+    }
+
+    /// Takes a session that has not begun.
+    fn renew(&mut self) {
+        self.session = HostChannel::new(self.session.kind(), session_number(), self.window);
+        self.session.set_link(self.link, &mut self.out);
     }
 
     /// Sends what there is to say.

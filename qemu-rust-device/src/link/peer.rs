@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use accelerator_protocol::{
     config::Config,
     host::{State, Violation},
+    knock::{Change, Step, Whose},
     wire::Reason,
 };
 use log::{error, warn};
@@ -323,37 +324,35 @@ impl Link {
         let Some(wire) = &mut shared.wire else {
             return false;
         };
-        match wire.event() {
-            None => {
-                let refusal = wire.refusal().filter(|_| shared.accepted.is_some());
-                if let (Some(why), State::Idle) = (refusal, shared.session.state()) {
+        let Some(change) = wire.change() else {
+            return false;
+        };
+        let whose = match shared.accepted {
+            None => Whose::NewFunction,
+            Some(_) => Whose::Function,
+        };
+        match change.step(shared.session.state(), whose) {
+            Step::Nothing => {}
+            Step::Begin => {
+                let mut out = std::mem::take(&mut shared.out);
+                shared.session.init(&self.settings.name, &mut out);
+                self.send(shared, &mut out);
+                shared.out = out;
+            }
+            Step::Renew => {
+                shared.session = self.settings.session();
+                shared.offered = None;
+                self.end_memory(shared);
+            }
+            Step::End(why) => {
+                if matches!(change, Change::Refused(_)) {
                     self.say(shared, Kind::Session, || {
                         format!("no session with the simulator: {why}")
                     });
-                    self.fail(shared, why.into(), None);
                 }
-                return false;
+                self.fail(shared, why.into(), None);
             }
-            Some(true) => {
-                if shared.session.state() == State::Idle {
-                    let mut out = std::mem::take(&mut shared.out);
-                    shared.session.init(&self.settings.name, &mut out);
-                    self.send(shared, &mut out);
-                    shared.out = out;
-                }
-            }
-            Some(false) => match shared.session.state() {
-                State::Idle => {}
-                State::Init | State::Configured if shared.accepted.is_none() => {
-                    // Another program, or a simulator that just died: knock
-                    // again until the time is over.
-                    shared.session = self.settings.session();
-                    shared.offered = None;
-                    self.end_memory(shared);
-                }
-                _ => self.fail(shared, "the connection was lost".into(), None),
-            },
         }
-        true
+        !matches!(change, Change::Refused(_))
     }
 }

@@ -8,6 +8,7 @@ use accelerator_carrier::{
     descriptors::Epoll,
     vanished::{Connection, Found},
 };
+use accelerator_protocol::knock::Change;
 use accelerator_socket::{
     handshake::{self, Failure},
     options::{self, LINGER},
@@ -112,19 +113,17 @@ impl Wire {
         let _ = self.socket.set_linger(options::ms(LINGER));
     }
 
-    /// Why the other end did not take us, if that was the last that was heard.
-    /// ZeroMQ does not knock again after some of these: take a new socket.
-    pub(crate) fn refusal(&self) -> Option<&'static str> {
-        self.refused.filter(|_| !self.connected)
-    }
-
-    /// Takes one event of the connection: whether it is there now.
-    pub(crate) fn event(&mut self) -> Option<bool> {
+    /// What has become of the connection, if that is news. That it was refused is no news and
+    /// told each time: ZeroMQ does not knock again after some refusals.
+    pub(crate) fn change(&mut self) -> Option<Change> {
         loop {
             let (event, value) = match self.monitor.next() {
                 Next::Event { event, value, .. } => (event, value),
                 Next::Unknown => continue,
-                Next::Nothing | Next::End => return None,
+                Next::Nothing | Next::End => {
+                    let refused = self.refused.filter(|_| !self.connected);
+                    return refused.map(Change::Refused);
+                }
             };
             match event {
                 zmq::SocketEvent::CONNECTED => {
@@ -133,12 +132,12 @@ impl Wire {
                 }
                 zmq::SocketEvent::HANDSHAKE_SUCCEEDED => {
                     self.connected = true;
-                    return Some(true);
+                    return Some(Change::There);
                 }
                 zmq::SocketEvent::DISCONNECTED => {
                     self.connected = false;
                     self.connection = None;
-                    return Some(false);
+                    return Some(Change::Lost);
                 }
                 event => {
                     if let Some(failure) = Failure::of(event, value) {
