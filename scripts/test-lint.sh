@@ -14,8 +14,9 @@ usage() {
   cat <<EOF
 usage: scripts/test-lint.sh
 
-Runs ruff over every Python file, and mypy over those that are not in hdl/: strictly over the
-package, its tests, the examples and what has types, else over what goes without them.
+Runs ruff over every Python file, and mypy over all but cocotb's tests: strictly over the
+package, its tests, the examples, the pytest of hdl/ and what has types, else over what goes
+without them.
 EOF
 }
 
@@ -34,6 +35,9 @@ python_env report
 REPORT_PYTHON=$PYTHON_ENV/bin/python
 python_env vm
 VM_PYTHON=$PYTHON_ENV/bin/python
+# So is what runs cocotb.
+python_env
+HDL_PYTHON=$PYTHON_ENV/bin/python
 python_env harness
 CACHE=$REPO_DIR/target/test/mypy
 make_folder "$CACHE"
@@ -48,6 +52,9 @@ check() {
 }
 check python src tests ../examples/driver-tests
 MYPYPATH=python/src:tests/farm check . tests/farm
+# What pytest runs, and not what cocotb does, which is test_*.py and what those import.
+MYPYPATH=hdl/tests check . --python-executable "$HDL_PYTHON" hdl/tests/{suite_*,benches,cocotb_run,conftest,run,support}.py \
+  hdl/tests/broken/broken_benches.py
 # A function without types is looked into all the same, for names, arguments and attributes that are
 # not there; not for what None has, since it is not said what can be None.
 untyped=(--allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --allow-any-generics

@@ -112,7 +112,7 @@ int warnings(const std::string &said) {
     return count;
 }
 
-// A line for each case that fails; the last line is: N passed, N failed.
+// A line for each case, and what was said where it failed; the last line is: N passed, N failed.
 int run_all(const std::vector<Case> &cases, const std::function<void()> &start,
             const std::function<void()> &end) {
     int passed = 0, failed = 0;
@@ -125,9 +125,10 @@ int run_all(const std::vector<Case> &cases, const std::function<void()> &start,
         if (there && (c.end == End::stops ? stopped : status == 0) &&
             (c.end != End::warns || warnings(said) == c.lines)) {
             ++passed;
+            std::printf("passed: %s\n", c.name);
         } else {
             ++failed;
-            std::printf("FAILED: %s: status %d; expected '%s', got:\n%s", c.name, status, c.text,
+            std::printf("FAILED: %s\nstatus %d; expected '%s', got:\n%s", c.name, status, c.text,
                         said.c_str());
         }
     }
