@@ -14,7 +14,7 @@ SUITES=(
   'format:cargo fmt, and nothing left open in the sources'
   'shellcheck:every shell script'
   'interrupted:this script, when it is told to end, ends what it has started; its report'
-  'lint:Python: ruff, and mypy but for that of hdl/'
+  'lint:Python: ruff, and mypy but for tests of cocotb'
   'licences:of every file, and of all crates in the library that simulators load'
   'clippy:the workspace without QEMU'
   'docs:spelling, dead links, files that no README names, releases; those of the crates: no warning'

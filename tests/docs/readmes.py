@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Folders with a README, and where in each of them every file and folder has to be named.
 FOLDERS = {
     "docs/": [""],
+    "hdl/tests/": [""],
     "qemu-rust-device/": ["", "src/", "src/device/", "src/link/"],
     "scripts/": [""],
     "tests/": ["", "vm/"],
