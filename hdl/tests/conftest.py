@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -84,6 +85,13 @@ def folder(request: pytest.FixtureRequest) -> Path:
     shutil.rmtree(name, ignore_errors=True)
     name.mkdir(parents=True)
     return name
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """Where nobody connects. The path of a socket has 107 bytes, which a checkout may have too."""
+    with tempfile.TemporaryDirectory(prefix="hdl-") as name:
+        yield f"+accelerator_endpoint=ipc://{name}/e"
 
 
 @pytest.fixture(scope="session")

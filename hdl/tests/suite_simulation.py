@@ -8,9 +8,7 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,8 @@ BUILD_SIM = "scripts/build-sim.sh"
 # Seconds that a run may take which takes none.
 TIMEOUT = 60
 
-pytestmark = pytest.mark.seconds(16)
+# What builds a simulation begins early, and who shares it late, so that nobody waits for a build.
+pytestmark = pytest.mark.seconds(0.5)
 
 
 def build(name: str, *arguments: str | Path) -> None:
@@ -43,13 +42,6 @@ def regs_waves() -> Path:
     return ROOT / "build/sim/regs-waves/regs-waves"
 
 
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    """Where nobody connects. The path of a socket has 107 bytes, which a checkout may have too."""
-    with tempfile.TemporaryDirectory(prefix="hdl-") as folder:
-        yield f"+accelerator_endpoint=ipc://{folder}/e"
-
-
 def assert_summary(said: str, end: str) -> None:
     """The counters of a run without a session, and how it ended."""
     assert re.search(r"^regs: mmio_reads=0 mmio_writes=0 .* sessions=0$", said, re.MULTILINE)
@@ -57,6 +49,7 @@ def assert_summary(said: str, end: str) -> None:
                      rf'end="{re.escape(end)}"$', said, re.MULTILINE)
 
 
+@pytest.mark.seconds(60)
 def test_ends_by_itself(regs: Path, endpoint: str, shell: Shell) -> None:
     """After +max_clocks."""
     said = shell.run(regs, endpoint, "+max_clocks=5000", timeout=TIMEOUT)
@@ -158,6 +151,7 @@ def test_waves_without_folder(regs_waves: Path, endpoint: str, shell: Shell, fol
     assert re.search("waves cannot be written to .*: No such file", said)
 
 
+@pytest.mark.seconds(55)
 def test_waves_from_a_clock_on(regs_waves: Path, endpoint: str, shell: Shell,
                                folder: Path) -> None:
     """And for some."""
@@ -185,6 +179,7 @@ def test_waves_from_a_signal_on(regs_waves: Path, endpoint: str, shell: Shell,
     assert file.stat().st_size
 
 
+@pytest.mark.seconds(0.6)
 def test_waves_into_a_disk_that_fills_up(regs_waves: Path, endpoint: str, shell: Shell,
                                          folder: Path) -> None:
     """The waves end with a sentence, and the simulation comes to its end."""
@@ -204,6 +199,7 @@ def trigger(folder: Path, *arguments: str) -> list[str | Path]:
             "--out", folder]
 
 
+@pytest.mark.seconds(20)
 def test_waves_from_when_the_design_says(shell: Shell, folder: Path) -> None:
     """By its output waves_trigger."""
     file = folder / "design.fst"
@@ -214,6 +210,7 @@ def test_waves_from_when_the_design_says(shell: Shell, folder: Path) -> None:
     assert file.stat().st_size
 
 
+@pytest.mark.seconds(20)
 def test_a_clock_beside_aclk(shell: Shell, folder: Path) -> None:
     """So many edges as its period says, those that fall on an edge of aclk together with it."""
     shell.run(*trigger(folder, "-D", "USER_CLK"))

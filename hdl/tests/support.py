@@ -72,7 +72,8 @@ class Shell:
         """What a command said, which has to end with status 0."""
         status, said = self.status(*command, timeout=timeout, env=env, cwd=cwd)
         if status != 0:
-            pytest.fail(f"{Path(command[0]).name} ended with status {status}", pytrace=False)
+            pytest.fail(f"{Path(command[0]).name} ended with status {status}; see {self.log}",
+                        pytrace=False)
         return said
 
     def refused(self, *command: str | Path, timeout: float | None = None) -> str:
