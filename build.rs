@@ -181,6 +181,7 @@ fn generate(source: &Path, build: &Path, out: &Path) -> Result<(), String> {
             "--allowlist-type" => builder.allowlist_type(value()),
             "--allowlist-function" => builder.allowlist_function(value()),
             "--allowlist-var" => builder.allowlist_var(value()),
+            "--opaque-type" => builder.opaque_type(value()),
             "--blocklist-type" => builder.blocklist_type(value()),
             "--raw-line" => builder.raw_line(value()),
             "--ctypes-prefix" => {

@@ -45,8 +45,15 @@ typedef enum memory_order {
 #include "hw/pci/pcie_port.h"
 #include "hw/pci/msi.h"
 #include "hw/pci/msix.h"
+#if __has_include("hw/core/qdev-properties.h")
+/* From QEMU 11 on. */
+#include "hw/core/qdev-properties.h"
+#include "hw/core/qdev-properties-system.h"
+#include "system/ramblock.h"
+#else
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
+#endif
 #include "monitor/qdev.h"
 #include "qobject/qdict.h"
 #include "qom/qom-qobject.h"

@@ -449,10 +449,13 @@ place_packagefiles() {
 }
 
 place_wheels() {
-  local tree=$1 name version line wanted=()
-  for name in meson pycotap; do
-    compgen -G "$tree/python/wheels/$name-*.whl" >/dev/null && continue
-    version=$(sed -n "s/^$name = .*installed = \"\([^\"]*\)\".*/\1/p" "$tree/pythondeps.toml" | head -n 1)
+  local tree=$1 name version line names=(meson pycotap) wanted=()
+  # From QEMU 11 on.
+  ! grep -qx '\[tooling\]' "$tree/pythondeps.toml" || names+=(qemu.qmp)
+  for name in "${names[@]}"; do
+    compgen -G "$tree/python/wheels/${name//./_}-*.whl" >/dev/null && continue
+    version=$(sed -n "s/^\"\{0,1\}${name//./\\.}\"\{0,1\} = .*installed = \"\([^\"]*\)\".*/\1/p" \
+      "$tree/pythondeps.toml" | head -n 1)
     line=$(grep "^$name==$version " "$DEVICE_DIR/subprojects/wheels.txt") ||
       die "QEMU $VERSION asks for $name $version, and wheels.txt has no checksum for it"
     wanted+=("$line")

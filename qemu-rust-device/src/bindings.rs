@@ -19,6 +19,7 @@
 
 use crate::glue::c::{
     DeviceClass, DeviceState, Error, MemTxAttrs, MemoryRegion, Object, ObjectClass, PropertyInfo,
+    RAMBlock,
 };
 
 /// A character device as its user sees it, by its name since QEMU 10.2.

@@ -20,8 +20,14 @@ pub mod c {
     pub use qemu_api::bindings::{
         qdev_prop_bool, qdev_prop_string, qdev_prop_uint16, qdev_prop_uint32, type_register_static,
         DeviceClass, DeviceState, Error, InterfaceInfo, MemTxAttrs, MemoryRegion, Object,
-        ObjectClass, Property, PropertyInfo, Property__bindgen_ty_1, TypeInfo, VMStateDescription,
+        ObjectClass, Property, PropertyInfo, Property__bindgen_ty_1, RAMBlock, TypeInfo,
+        VMStateDescription,
     };
+}
+
+/// Fills in the methods of a class and of its parents from the traits of a type.
+pub fn class_init<T: DeviceImpl>(class: &mut c::DeviceClass) {
+    class.class_init::<T>();
 }
 
 /// An error with a text of ours.

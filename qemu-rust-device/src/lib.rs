@@ -21,28 +21,28 @@
 //! * `glue` is everything that depends on the QEMU release.
 //!
 //! Those that are not links need QEMU: Meson compiles them in QEMU's tree with the
-//! configuration `qemu_10_1` or `qemu_10_2`, and cargo does if `build.rs` is
+//! configuration `qemu_10_1`, `qemu_10_2` or `qemu_11_1`, and cargo does if `build.rs` is
 //! told of a QEMU build tree. Without one, cargo builds and tests the rest.
 
 // Meson names QEMU's crates on the command line; cargo only has a path where
 // they are to be found.
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate bql;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate common;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate hwcore;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate migration;
 #[cfg(qemu_10_1)]
 extern crate qemu_api;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate qom;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate system;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate trace;
-#[cfg(qemu_10_2)]
+#[cfg(any(qemu_10_2, qemu_11_1))]
 extern crate util;
 
 pub mod channel;
@@ -72,6 +72,9 @@ mod device;
 mod glue;
 #[cfg(qemu_10_2)]
 #[path = "glue_10_2.rs"]
+mod glue;
+#[cfg(qemu_11_1)]
+#[path = "glue_11_1.rs"]
 mod glue;
 #[cfg(qemu)]
 mod msi;

@@ -151,7 +151,7 @@ impl PciDeviceClass {
         if <T as PciDeviceImpl>::CONFIG_READ.is_some() {
             self.config_read = Some(rust_config_read::<T>);
         }
-        self.parent_class.class_init::<T>();
+        glue::class_init::<T>(&mut self.parent_class);
     }
 }
 

@@ -38,7 +38,7 @@ done
 # Debian's packages, and which of them is taken: with the name of a release, and without.
 DEBIAN = ["1:11.1.3+ds-1", "1:11.1.2+ds-3", "1:10.2.2+ds-1", "1:10.2.1+ds-1~bpo13+1",
           "1:10.0.13+ds-0"]
-TAKEN = {"": "1:10.2.2+ds-1", "10.2": "1:10.2.2+ds-1", "10.1.3": ""}
+TAKEN = {"": "1:10.2.2+ds-1", "10.2": "1:10.2.2+ds-1", "11.1": "1:11.1.3+ds-1", "10.1.3": ""}
 
 # Lines that are not to be taken, and what is said of them.
 DAMAGED = {

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+
+//! What depends on the QEMU release: QEMU 11, which has its bindings in crates of their own, so
+//! that classes have their methods by traits.
+
+#[path = "glue_crates.rs"]
+mod crates;
+pub use crates::*;
+
+/// Fills in the methods of a class and of its parents from the traits of a type.
+pub fn class_init<T: DeviceImpl>(class: &mut c::DeviceClass) {
+    hwcore::DeviceClassExt::class_init::<T>(class);
+}
