@@ -183,7 +183,7 @@ suite_rust() {
   cargo test --workspace --exclude accelerator-qtest --locked --no-fail-fast
   # Both ends through the socket: the above went through shared memory where it could.
   ACCELERATOR_TEST_CARRIER=socket cargo test --locked --no-fail-fast \
-    --package accelerator-pcie --test link --package accelerator-peers
+    --package accelerator-pcie --package accelerator-peers --test link --test both_ends
   # Every order of the threads at the ends of a ring.
   RUSTFLAGS='--cfg loom' cargo test --locked --release --target-dir target/loom \
     --package accelerator-carrier --test loom
