@@ -565,7 +565,8 @@ int acc_set_shared_memory(void *h,
 /**
  * Has transactions of the bridge go wrong as a plan says, in a file of at most 65,536
  * bytes. docs/faults.md has what is in it. Before `acc_start`, which fails if the file
- * cannot be read or is no plan. QEMU can give another plan later.
+ * cannot be read or is no plan. QEMU can give another plan later. What a plan has for frames
+ * and bytes is for the NIC and UART channels of the process.
  *
  * `file`: its name; empty for none. Without this call the environment variable
  * ACCELERATOR_FAULTS names it.

@@ -354,7 +354,7 @@ impl Bridge {
         self.observer = observer;
         self.run = Some(Run::new(transport, session, memory, &self.target));
         if let Some(plan) = plan {
-            let plan = plan.of_card(&self.name);
+            faults::set_first(&plan);
             self.with(|run, c| Ok(run.set_faults(plan, c)))?;
         }
         Ok(())

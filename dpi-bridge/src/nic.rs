@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use accelerator_faults::{Fault, What};
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind},
     limit::Limit,
@@ -18,15 +19,21 @@ use log::{debug, info};
 use crate::{
     channel::{Port, Sink},
     error::{fail, within, Result},
+    faults,
     limited::limited,
     record::Observer,
     registry::Behind,
-    words::Words,
+    run::Due,
+    words::{Timing, Words},
     BEAT_BYTES,
 };
 
 /// Frames of the host that are kept for the RTL at most.
 pub(crate) const RX_FRAMES: u32 = 64;
+
+/// Frames of the RTL that a fault holds at most; one more is not late. Those of the host are
+/// bounded by its credit.
+const MAX_HELD: usize = 1024;
 
 /// Poll: a frame from the host waits.
 pub(crate) const RX: u32 = 1;
@@ -64,11 +71,36 @@ pub enum Stat {
 /// How many there are.
 pub(crate) const STATS: usize = 8;
 
-/// What the socket's side of the channel changes.
+/// A frame of the host.
+struct Waiting {
+    data: Vec<u8>,
+    /// Of the transaction; 0 if it has none yet.
+    number: u64,
+    /// The host has credit for it again when the RTL has fetched it.
+    credit: bool,
+}
+
+/// Frames that a fault holds.
 #[derive(Default)]
+struct Held {
+    rx: VecDeque<(Due, Waiting)>,
+    tx: VecDeque<(Due, Vec<u8>)>,
+}
+
+/// What is due of those that are held.
+fn due<T>(held: &mut VecDeque<(Due, T)>, timing: &Timing) -> Option<T> {
+    let at = held.iter().position(|h| h.0.is_over(timing))?;
+    held.remove(at).map(|h| h.1)
+}
+
+/// What the socket's side of the channel changes.
 struct State {
     /// Frames of the host, oldest first.
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Waiting>,
+    faults: faults::Channel,
+    held: Held,
+    observer: Option<Observer>,
+    timing: &'static Timing,
     /// A host has the session.
     host: bool,
     /// The host's link.
@@ -92,14 +124,51 @@ impl State {
     fn is_up(&self) -> bool {
         self.host && self.host_link
     }
+
+    /// A frame of the host has come.
+    fn arrived(&mut self, target: &str, data: &[u8]) {
+        let failing = self
+            .faults
+            .decide(target, What::NicRx, data.len(), &mut self.observer);
+        let mut frame = Waiting {
+            data: data.to_vec(),
+            number: 0,
+            credit: true,
+        };
+        let Some(failing) = failing else {
+            self.waiting.push_back(frame);
+            return;
+        };
+        frame.number = failing.number;
+        match failing.fault() {
+            Fault::Lose(_) => {
+                self.dropped += 1;
+                return;
+            }
+            Fault::Late(delay) => {
+                let due = Due::after(delay, self.timing);
+                self.held.rx.push_back((due, frame));
+                return;
+            }
+            // For the second one the host has no credit to get back.
+            Fault::Double => self.waiting.push_back(Waiting {
+                data: data.to_vec(),
+                number: 0,
+                credit: false,
+            }),
+            _ => failing.corrupt(&mut frame.data),
+        }
+        self.waiting.push_back(frame);
+    }
 }
 
 impl Sink for State {
     fn opened(&mut self, target: &str, mac: [u8; 6], link: bool) {
         self.count(Stat::Sessions, 1);
         // Frames of the session before are not those of this host.
-        self.count(Stat::RxDropped, self.waiting.len());
+        self.count(Stat::RxDropped, self.waiting.len() + self.held.rx.len());
         self.waiting.clear();
+        self.held = Held::default();
         self.dropped = 0;
         (self.host, self.host_link, self.mac) = (true, link, mac);
         self.changed = true;
@@ -124,7 +193,7 @@ impl Sink for State {
                 self.count(Stat::RxDropped, 1);
                 self.dropped += 1;
             }
-            ChannelEvent::Frame(data) => self.waiting.push_back(data.to_vec()),
+            ChannelEvent::Frame(data) => self.arrived(target, data),
             ChannelEvent::Link(up) if self.host_link != up => {
                 self.host_link = up;
                 self.changed = true;
@@ -149,7 +218,6 @@ pub struct Nic {
     assembly: Vec<u8>,
     begun: bool,
     too_long: Limit,
-    observer: Option<Observer>,
 }
 
 impl Nic {
@@ -168,10 +236,20 @@ impl Nic {
         let observer = Observer::new(&source, &port.target, words)?;
         Ok(Self {
             port,
-            observer,
             state: State {
+                waiting: VecDeque::new(),
+                faults: faults::Channel::new(name, words)?,
+                held: Held::default(),
+                observer,
+                timing: &words.timing,
+                host: false,
+                host_link: false,
                 link: true,
-                ..State::default()
+                mac: [0; 6],
+                changed: false,
+                dropped: 0,
+                stats: [0; STATS],
+                told: Limit::default(),
             },
             current: Vec::new(),
             fetched: 0,
@@ -203,7 +281,33 @@ impl Nic {
 
     fn publish(&mut self) {
         let status = self.status();
-        self.port.publish(status, false);
+        let held = &self.state.held;
+        let more = !held.rx.is_empty() || !held.tx.is_empty();
+        self.port.publish(status, more);
+    }
+
+    /// What a fault has held for long enough.
+    fn release(&mut self) {
+        let timing = self.state.timing;
+        while let Some(frame) = due(&mut self.state.held.rx, timing) {
+            self.state.waiting.push_back(frame);
+        }
+        while let Some(frame) = due(&mut self.state.held.tx, timing) {
+            self.send(&frame);
+        }
+    }
+
+    /// Sends a frame to the host, if there is one. Whether it was sent.
+    fn send(&mut self, frame: &[u8]) -> bool {
+        // The session may be another one than when the frame began.
+        let sent = self.connected() && self.port.session.send_frame(frame, &mut self.port.out);
+        if sent {
+            self.state.count(Stat::TxFrames, 1);
+            self.state.count(Stat::TxBytes, frame.len());
+        } else {
+            self.state.count(Stat::TxDropped, 1);
+        }
+        sent
     }
 
     /// `acc_nic_poll`, when the attention word says that there is work.
@@ -213,6 +317,7 @@ impl Nic {
     /// `Code::Io` if the socket fails.
     pub fn poll(&mut self) -> Result<u32> {
         let result = self.port.poll(&mut self.state);
+        self.release();
         let dropped = std::mem::take(&mut self.state.dropped);
         if dropped != 0 {
             self.port.session.consumed(dropped, &mut self.port.out);
@@ -252,14 +357,21 @@ impl Nic {
         let Some(frame) = self.state.waiting.pop_front() else {
             return 0;
         };
-        self.current = frame;
+        let Waiting {
+            data,
+            number,
+            credit,
+        } = frame;
+        self.current = data;
         self.fetched = 0;
-        if let Some(observer) = &mut self.observer {
-            observer.frame(false, &self.current, STATUS_OK);
+        if let Some(observer) = &mut self.state.observer {
+            observer.frame(number, false, &self.current, STATUS_OK);
         }
         self.state.count(Stat::RxFrames, 1);
         self.state.count(Stat::RxBytes, self.current.len());
-        self.port.session.consumed(1, &mut self.port.out);
+        if credit {
+            self.port.session.consumed(1, &mut self.port.out);
+        }
         self.publish();
         // At most 9,216.
         self.current.len() as u32
@@ -310,6 +422,7 @@ impl Nic {
     fn tx_end(&mut self) {
         let mut frame = std::mem::take(&mut self.assembly);
         self.begun = false;
+        let mut number = 0;
         let became = if frame.len() > MAX_NIC_FRAME {
             self.state.count(Stat::TxTooLong, 1);
             limited!(
@@ -323,18 +436,38 @@ impl Nic {
             if frame.len() < MIN_NIC_FRAME {
                 frame.resize(MIN_NIC_FRAME, 0);
             }
-            // The session may be another one than when the frame began.
-            if self.connected() && self.port.session.send_frame(&frame, &mut self.port.out) {
-                self.state.count(Stat::TxFrames, 1);
-                self.state.count(Stat::TxBytes, frame.len());
+            let failing = self.state.faults.decide(
+                &self.port.target,
+                What::NicTx,
+                frame.len(),
+                &mut self.state.observer,
+            );
+            number = failing.map_or(0, |f| f.number);
+            let sent = match failing.map(|f| (f, f.fault())) {
+                None => self.send(&frame),
+                // To the RTL it was sent.
+                Some((_, Fault::Lose(_))) => true,
+                Some((_, Fault::Late(delay))) if self.state.held.tx.len() < MAX_HELD => {
+                    let due = Due::after(delay, self.state.timing);
+                    self.state.held.tx.push_back((due, frame.clone()));
+                    true
+                }
+                // The second one is dropped if the host has no room for it.
+                Some((_, Fault::Double)) => self.send(&frame) | self.send(&frame),
+                Some((failing, _)) => {
+                    let mut other = frame.clone();
+                    failing.corrupt(&mut other);
+                    self.send(&other)
+                }
+            };
+            if sent {
                 STATUS_OK
             } else {
-                self.state.count(Stat::TxDropped, 1);
                 STATUS_DROPPED
             }
         };
-        if let Some(observer) = &mut self.observer {
-            observer.frame(true, &frame, became);
+        if let Some(observer) = &mut self.state.observer {
+            observer.frame(number, true, &frame, became);
         }
         frame.clear();
         self.assembly = frame;

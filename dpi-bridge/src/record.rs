@@ -587,10 +587,12 @@ impl Observer {
         self.put(heard, Contents::default());
     }
 
-    /// A frame: the RTL takes one of the host's, or has given one, with what became of it.
-    pub fn frame(&mut self, to_host: bool, frame: &[u8], status: u8) {
+    /// A frame: the RTL takes one of the host's, or has given one, with what became of it. A new
+    /// transaction if it has no number.
+    pub fn frame(&mut self, number: u64, to_host: bool, frame: &[u8], status: u8) {
         let kind = if to_host { Kind::NicTx } else { Kind::NicRx };
         let frame_entry = Entry {
+            number,
             data: first(frame),
             enables: all(frame.len()),
             // At most 9,280.
@@ -605,14 +607,16 @@ impl Observer {
         self.put(frame_entry, contents);
     }
 
-    /// A byte: the RTL takes one of the host's, or gives one.
-    pub fn byte(&mut self, to_host: bool, byte: u8) {
+    /// A byte: the RTL takes one of the host's, or gives one. A new transaction if it has no
+    /// number.
+    pub fn byte(&mut self, number: u64, to_host: bool, byte: u8) {
         let kind = if to_host {
             Kind::SerialTx
         } else {
             Kind::SerialRx
         };
         let byte_entry = Entry {
+            number,
             data: byte.into(),
             enables: 1,
             length: 1,

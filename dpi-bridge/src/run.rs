@@ -45,6 +45,8 @@ use crate::{
     words::{Timing, CROWDED, LOCAL},
 };
 
+pub use faults::Due;
+
 /// Bytes of one DMA request. An AXI burst never crosses a 4 KiB boundary.
 pub const MAX_DMA_BYTES: u32 = 4096;
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use accelerator_faults::{Fault, What};
 use accelerator_protocol::{
     channel::{ChannelEvent, ChannelKind},
     limit::Limit,
@@ -14,6 +15,7 @@ use log::info;
 use crate::{
     channel::{Port, Sink},
     error::{within, Result},
+    faults,
     limited::limited,
     record::Observer,
     registry::Behind,
@@ -39,11 +41,15 @@ pub(crate) const TX: u32 = 2;
 /// Poll: a host is there.
 pub(crate) const HOST: u32 = 4;
 
-#[derive(Default)]
 struct State {
-    /// Bytes of the host, oldest first.
-    waiting: VecDeque<u8>,
+    /// Bytes of the host, oldest first, with the numbers of their transactions; 0 of those that
+    /// have none yet.
+    waiting: VecDeque<(u8, u64)>,
     host: bool,
+    faults: faults::Channel,
+    observer: Option<Observer>,
+    /// Bytes that a fault has lost, and for which the host gets credit.
+    lost: u32,
 }
 
 impl Sink for State {
@@ -51,6 +57,7 @@ impl Sink for State {
         // Those of the session before would come on top of what this host may
         // send.
         self.waiting.clear();
+        self.lost = 0;
         self.host = true;
     }
 
@@ -58,9 +65,34 @@ impl Sink for State {
         self.host = false;
     }
 
-    fn event(&mut self, _target: &str, event: ChannelEvent<'_>) {
-        if let ChannelEvent::Bytes(data) = event {
-            self.waiting.extend(data);
+    fn event(&mut self, target: &str, event: ChannelEvent<'_>) {
+        let ChannelEvent::Bytes(data) = event else {
+            return;
+        };
+        if !self.faults.any() {
+            self.waiting.extend(data.iter().map(|&byte| (byte, 0)));
+            return;
+        }
+        for &byte in data {
+            match self.fails(target, What::SerialRx, byte) {
+                (Some(byte), number) => self.waiting.push_back((byte, number)),
+                (None, _) => self.lost += 1,
+            }
+        }
+    }
+}
+
+impl State {
+    /// What becomes of a byte, if anything, and the number of its transaction, if it has one.
+    fn fails(&mut self, target: &str, what: What, byte: u8) -> (Option<u8>, u64) {
+        match self.faults.decide(target, what, 1, &mut self.observer) {
+            None => (Some(byte), 0),
+            Some(failing) => {
+                let mut data = [byte];
+                failing.corrupt(&mut data);
+                let lost = matches!(failing.fault(), Fault::Lose(_));
+                ((!lost).then_some(data[0]), failing.number)
+            }
         }
     }
 }
@@ -77,7 +109,6 @@ pub struct Uart {
     to_host: u64,
     dropped: Limit,
     drops: u64,
-    observer: Option<Observer>,
 }
 
 impl Uart {
@@ -96,8 +127,13 @@ impl Uart {
         let observer = Observer::new(&source, &port.target, words)?;
         Ok(Self {
             port,
-            observer,
-            state: State::default(),
+            state: State {
+                waiting: VecDeque::new(),
+                host: false,
+                faults: faults::Channel::new(name, words)?,
+                observer,
+                lost: 0,
+            },
             pending: VecDeque::new(),
             polls: 0,
             from_host: 0,
@@ -152,6 +188,10 @@ impl Uart {
             self.send();
         }
         let result = self.port.poll(&mut self.state);
+        let lost = std::mem::take(&mut self.state.lost);
+        if lost != 0 {
+            self.port.session.consumed(lost, &mut self.port.out);
+        }
         // The host's credit may just have come.
         if due {
             self.send();
@@ -162,10 +202,10 @@ impl Uart {
 
     /// `acc_uart_get`.
     pub fn get(&mut self) -> Option<u8> {
-        let byte = self.state.waiting.pop_front()?;
+        let (byte, number) = self.state.waiting.pop_front()?;
         self.from_host += 1;
-        if let Some(observer) = &mut self.observer {
-            observer.byte(false, byte);
+        if let Some(observer) = &mut self.state.observer {
+            observer.byte(number, false, byte);
         }
         self.port.session.consumed(1, &mut self.port.out);
         self.publish();
@@ -193,9 +233,11 @@ impl Uart {
             );
             return Ok(true);
         }
-        self.pending.push_back(value);
-        if let Some(observer) = &mut self.observer {
-            observer.byte(true, value);
+        let (byte, number) = self.state.fails(&self.port.target, What::SerialTx, value);
+        self.pending.extend(byte);
+        // As the RTL has given it.
+        if let Some(observer) = &mut self.state.observer {
+            observer.byte(number, true, value);
         }
         self.polls = 0;
         self.publish();

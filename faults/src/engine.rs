@@ -13,7 +13,8 @@ pub struct Transaction {
     pub number: u64,
     /// Of an access, 0 to 5.
     pub bar: u8,
-    /// Of an access the offset in its BAR, of DMA the bus address, of an interrupt the vector.
+    /// Of an access the offset in its BAR, of DMA the bus address, of an interrupt the vector, of
+    /// INTx the level.
     pub address: u64,
     /// Bytes; 0 where there are none.
     pub length: u32,
@@ -26,6 +27,8 @@ pub struct Injected {
     pub line: u32,
     /// The fault.
     pub fault: Fault,
+    /// Of a frame that is corrupted, the first byte that is.
+    pub byte: u64,
 }
 
 /// Pseudo-random numbers of a rule: SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom
@@ -116,6 +119,7 @@ impl Faults {
                 first = Some(Injected {
                     line: rule.line,
                     fault: rule.fault,
+                    byte: rule.byte,
                 });
             }
         }
@@ -183,6 +187,26 @@ mod tests {
         ] {
             assert_eq!(f.decide(&t).is_some(), hits, "{t:?}");
         }
+    }
+
+    #[test]
+    fn pins_frames_and_bytes() {
+        let mut f = faults(
+            "lose on=intx level=0; lose on=nic-rx length=60-100; corrupt on=nic-tx xor=1 byte=7; \
+             lose on=serial-rx nth=2",
+        );
+        let mut fails = |what, address, length| {
+            f.decide(&access(what, 1, 0, address, length))
+                .map(|i| (i.fault.name(), i.byte))
+        };
+        assert_eq!(fails(What::Intx, 1, 0), None);
+        assert_eq!(fails(What::Intx, 0, 0), Some(("lose", 0)));
+        assert_eq!(fails(What::NicRx, 0, 59), None);
+        assert_eq!(fails(What::NicRx, 0, 100), Some(("lose", 0)));
+        assert_eq!(fails(What::NicTx, 0, 100), Some(("corrupt", 7)));
+        assert_eq!(fails(What::SerialRx, 0, 1), None);
+        assert_eq!(fails(What::SerialTx, 0, 1), None);
+        assert_eq!(fails(What::SerialRx, 0, 1), Some(("lose", 0)));
     }
 
     #[test]

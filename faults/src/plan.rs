@@ -23,6 +23,9 @@ const COMPLETION_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long a link is down unless the plan says so.
 const LINK_DOWN: Duration = Duration::from_millis(100);
 
+/// How long a pin is high that nobody has raised, unless the plan says so.
+const PULSE: Duration = Duration::from_millis(1);
+
 /// What a transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -38,33 +41,54 @@ pub enum What {
     Msi = 16,
     /// The guest resets the function.
     Reset = 32,
+    /// The card gives its INTx pin another level.
+    Intx = 64,
+    /// A frame for the card.
+    NicRx = 128,
+    /// A frame of the card.
+    NicTx = 256,
+    /// A byte for the card.
+    SerialRx = 512,
+    /// A byte of the card.
+    SerialTx = 1024,
 }
 
-const WHAT_WORDS: [(&str, What); 6] = [
+const WHAT_WORDS: [(&str, What); 11] = [
     ("read", What::Read),
     ("write", What::Write),
     ("dma-read", What::DmaRead),
     ("dma-write", What::DmaWrite),
     ("msi", What::Msi),
     ("reset", What::Reset),
+    ("intx", What::Intx),
+    ("nic-rx", What::NicRx),
+    ("nic-tx", What::NicTx),
+    ("serial-rx", What::SerialRx),
+    ("serial-tx", What::SerialTx),
 ];
 
-const MMIO: u8 = What::Read as u8 | What::Write as u8;
-const DMA: u8 = What::DmaRead as u8 | What::DmaWrite as u8;
-const ANY: u8 = MMIO | DMA | What::Msi as u8 | What::Reset as u8;
+const MMIO: u16 = What::Read as u16 | What::Write as u16;
+const DMA: u16 = What::DmaRead as u16 | What::DmaWrite as u16;
+const INTERRUPT: u16 = What::Msi as u16 | What::Intx as u16;
+/// Of a PCIe function.
+const ANY: u16 = MMIO | DMA | INTERRUPT | What::Reset as u16;
+const NIC: u16 = What::NicRx as u16 | What::NicTx as u16;
+const SERIAL: u16 = What::SerialRx as u16 | What::SerialTx as u16;
+/// Of the channels.
+const CHANNEL: u16 = NIC | SERIAL;
 
 impl What {
     /// As a plan has it.
     pub fn name(self) -> &'static str {
-        names(self as u8)[0]
+        names(self as u16)[0]
     }
 }
 
 /// Names of the transactions of a set.
-fn names(set: u8) -> Vec<&'static str> {
+fn names(set: u16) -> Vec<&'static str> {
     WHAT_WORDS
         .iter()
-        .filter(|w| set & w.1 as u8 != 0)
+        .filter(|w| set & w.1 as u16 != 0)
         .map(|w| w.0)
         .collect()
 }
@@ -79,7 +103,7 @@ pub enum Delay {
 }
 
 /// The faults as a plan has them.
-const FAULTS: [&str; 10] = [
+const FAULTS: [&str; 11] = [
     "ur",
     "ca",
     "poison",
@@ -90,6 +114,7 @@ const FAULTS: [&str; 10] = [
     "corrupt",
     "dead",
     "link-down",
+    "stuck",
 ];
 
 /// What goes wrong.
@@ -105,10 +130,12 @@ pub enum Fault {
     Lose(Delay),
     /// The answer comes so late, the vector, or the end of the reset.
     Late(Delay),
-    /// The vector comes twice.
+    /// The vector comes twice, or the frame.
     Double,
     /// This vector comes as well, which the card has not raised.
     Spurious(u16),
+    /// The INTx pin is high for so long, which the card has not raised.
+    Pulse(Delay),
     /// Bits of the data are the other way round.
     Xor(u64),
     /// The data is this.
@@ -121,6 +148,13 @@ pub enum Fault {
     },
     /// The link goes down, and up after the delay.
     LinkDown(Delay),
+    /// From now on the INTx pin has this level, until a reset or another plan.
+    Stuck {
+        /// Of the pin.
+        level: bool,
+        /// A reset frees it.
+        until_reset: bool,
+    },
 }
 
 impl Fault {
@@ -133,10 +167,11 @@ impl Fault {
             Self::Lose(_) => "lose",
             Self::Late(_) => "late",
             Self::Double => "double",
-            Self::Spurious(_) => "spurious",
+            Self::Spurious(_) | Self::Pulse(_) => "spurious",
             Self::Xor(_) | Self::Value(_) => "corrupt",
             Self::Dead { .. } => "dead",
             Self::LinkDown(_) => "link-down",
+            Self::Stuck { .. } => "stuck",
         }
     }
 
@@ -149,22 +184,27 @@ impl Fault {
             Self::Lose(_) => 4,
             Self::Late(_) => 5,
             Self::Double => 6,
-            Self::Spurious(_) => 7,
+            Self::Spurious(_) | Self::Pulse(_) => 7,
             Self::Xor(_) | Self::Value(_) => 8,
             Self::Dead { .. } => 9,
             Self::LinkDown(_) => 10,
+            Self::Stuck { .. } => 11,
         }
     }
 
     /// The transactions that it can be for.
-    const fn fits(self) -> u8 {
+    const fn fits(self) -> u16 {
         match self {
             Self::Unsupported | Self::Abort | Self::Poison => MMIO | DMA,
-            Self::Lose(_) => MMIO | DMA | What::Msi as u8,
-            Self::Late(_) => What::Read as u8 | DMA | What::Msi as u8 | What::Reset as u8,
-            Self::Double => What::Msi as u8,
-            Self::Xor(_) | Self::Value(_) => MMIO,
-            Self::Spurious(_) | Self::Dead { .. } | Self::LinkDown(_) => ANY,
+            Self::Lose(_) => MMIO | DMA | INTERRUPT | CHANNEL,
+            Self::Late(_) => What::Read as u16 | DMA | INTERRUPT | What::Reset as u16 | NIC,
+            Self::Double => What::Msi as u16 | NIC,
+            Self::Xor(_) | Self::Value(_) => MMIO | CHANNEL,
+            Self::Spurious(_)
+            | Self::Pulse(_)
+            | Self::Dead { .. }
+            | Self::LinkDown(_)
+            | Self::Stuck { .. } => ANY,
         }
     }
 
@@ -172,7 +212,11 @@ impl Fault {
     const fn once(self) -> bool {
         matches!(
             self,
-            Self::Spurious(_) | Self::Dead { .. } | Self::LinkDown(_)
+            Self::Spurious(_)
+                | Self::Pulse(_)
+                | Self::Dead { .. }
+                | Self::LinkDown(_)
+                | Self::Stuck { .. }
         )
     }
 }
@@ -185,7 +229,7 @@ pub struct Rule {
     /// What goes wrong.
     pub fault: Fault,
     /// Kinds of transactions, bits of [`What`].
-    on: u8,
+    on: u16,
     /// Bridge that it is for; all of them if there is none.
     card: Option<String>,
     bar: Option<u8>,
@@ -194,6 +238,12 @@ pub struct Rule {
     /// Addresses of DMA.
     addr: Option<RangeInclusive<u64>>,
     vector: Option<RangeInclusive<u64>>,
+    /// Level that the INTx pin is given.
+    level: Option<u64>,
+    /// Bytes of a frame.
+    length: Option<RangeInclusive<u64>>,
+    /// Of a frame that is corrupted, the first byte that is.
+    pub(crate) byte: u64,
     /// Numbers of transactions.
     number: Option<RangeInclusive<u64>>,
     /// Which of those that all of the above is true of, from 1.
@@ -211,11 +261,16 @@ impl Rule {
                 .as_ref()
                 .is_none_or(|r| *r.start() <= last && t.address <= *r.end())
         };
-        self.on & t.what as u8 != 0
+        self.on & t.what as u16 != 0
             && self.bar.is_none_or(|bar| bar == t.bar)
-            && (t.what as u8 & MMIO == 0 || covers(&self.offset))
-            && (t.what as u8 & DMA == 0 || covers(&self.addr))
+            && (t.what as u16 & MMIO == 0 || covers(&self.offset))
+            && (t.what as u16 & DMA == 0 || covers(&self.addr))
             && (t.what != What::Msi || covers(&self.vector))
+            && (t.what != What::Intx || self.level.is_none_or(|level| level == t.address))
+            && self
+                .length
+                .as_ref()
+                .is_none_or(|r| r.contains(&t.length.into()))
             && self.number.as_ref().is_none_or(|r| r.contains(&t.number))
     }
 }
@@ -317,7 +372,7 @@ fn probability(text: &str) -> Result<f64, String> {
     }
 }
 
-fn kinds(text: &str) -> Result<u8, String> {
+fn kinds(text: &str) -> Result<u16, String> {
     if text == "any" {
         return Ok(ANY);
     }
@@ -325,8 +380,13 @@ fn kinds(text: &str) -> Result<u8, String> {
         WHAT_WORDS
             .iter()
             .find(|w| w.0 == name)
-            .map(|w| set | w.1 as u8)
-            .ok_or_else(|| format!("on is {text:?}, expected any, or {}", names(ANY).join(", ")))
+            .map(|w| set | w.1 as u16)
+            .ok_or_else(|| {
+                format!(
+                    "on is {text:?}, expected any, or {}",
+                    names(ANY | CHANNEL).join(", ")
+                )
+            })
     })
 }
 
@@ -368,11 +428,24 @@ impl<'a> Words<'a> {
     }
 }
 
+/// What comes that the card has not raised.
+fn raised(words: &mut Words<'_>) -> Result<Fault, String> {
+    match words.take("raise") {
+        Some("intx") => Ok(Fault::Pulse(words.take_delay("for", Some(PULSE))?)),
+        Some(text) => Ok(Fault::Spurious(number("raise", text, 2047)? as u16)),
+        None => Err("raise is missing, the vector that comes, or intx".to_owned()),
+    }
+}
+
+fn until_reset(words: &mut Words<'_>) -> Result<bool, String> {
+    match words.take("until") {
+        None => Ok(false),
+        Some("reset") => Ok(true),
+        Some(text) => Err(format!("until is {text:?}, expected reset")),
+    }
+}
+
 fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
-    let raised = |words: &mut Words<'_>| match words.take("raise") {
-        Some(text) => number("raise", text, 2047).map(|v| v as u16),
-        None => Err("raise is missing, the vector that comes".to_owned()),
-    };
     if !FAULTS.contains(&name) {
         return Err(format!(
             "there is no fault {name:?}; there are {}",
@@ -388,7 +461,7 @@ fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
         "ca" => Fault::Abort,
         "poison" => Fault::Poison,
         "lose" => {
-            let read = What::Read as u8 | What::DmaRead as u8;
+            let read = What::Read as u16 | What::DmaRead as u16;
             if on & read == 0 {
                 Fault::Lose(Delay::Clocks(0))
             } else {
@@ -397,18 +470,21 @@ fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
         }
         "late" => Fault::Late(words.take_delay("delay", None)?),
         "double" => Fault::Double,
-        "spurious" => Fault::Spurious(raised(words)?),
+        "spurious" => raised(words)?,
         "corrupt" => match (words.take("xor"), words.take("value")) {
             (Some(text), None) => Fault::Xor(number("xor", text, u64::MAX)?),
             (None, Some(text)) => Fault::Value(number("value", text, u64::MAX)?),
             _ => return Err("expected one of xor=BITS and value=NUMBER".into()),
         },
         "dead" => Fault::Dead {
-            until_reset: match words.take("until") {
-                None => false,
-                Some("reset") => true,
-                Some(text) => return Err(format!("until is {text:?}, expected reset")),
+            until_reset: until_reset(words)?,
+        },
+        "stuck" => match words.take("at") {
+            Some(text) => Fault::Stuck {
+                level: number("at", text, 1)? != 0,
+                until_reset: until_reset(words)?,
             },
+            None => return Err("at is missing, the level of the pin, 0 or 1".into()),
         },
         // The last of them.
         _ => Fault::LinkDown(words.take_delay("for", Some(LINK_DOWN))?),
@@ -420,7 +496,7 @@ fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
             names(on & !fault.fits()).join(", ")
         ));
     }
-    let of = |name: &str, set: u8, given: bool| match given && on & !set != 0 {
+    let of = |name: &str, set: u16, given: bool| match given && on & !set != 0 {
         true => Err(format!(
             "{name} is for {}, and on has {} as well",
             names(set).join(", "),
@@ -438,7 +514,23 @@ fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
     of("bar", MMIO, bar.is_some())?;
     of("offset", MMIO, offset.is_some())?;
     of("addr", DMA, addr.is_some())?;
-    of("vector", What::Msi as u8, vector.is_some())?;
+    of("vector", What::Msi as u16, vector.is_some())?;
+    let level = words
+        .take("level")
+        .map(|text| number("level", text, 1))
+        .transpose()?;
+    of("level", What::Intx as u16, level.is_some())?;
+    let length = words.take_range("length", u64::MAX)?;
+    of("length", NIC, length.is_some())?;
+    let corrupts = matches!(fault, Fault::Xor(_) | Fault::Value(_));
+    let byte = match words.take("byte") {
+        Some(text) if corrupts => {
+            of("byte", NIC, true)?;
+            number("byte", text, u64::MAX)?
+        }
+        Some(_) => return Err(format!("{name} has no byte")),
+        None => 0,
+    };
     let nth = words.take_range("nth", u64::MAX)?;
     if nth.as_ref().is_some_and(|r| *r.start() == 0) {
         return Err("nth counts from 1".into());
@@ -457,6 +549,9 @@ fn rule(line: u32, name: &str, words: &mut Words<'_>) -> Result<Rule, String> {
         offset,
         addr,
         vector,
+        level,
+        length,
+        byte,
         number: words.take_range("number", u64::MAX)?,
         nth,
         probability: words.take("p").map_or(Ok(1.0), probability)?,
@@ -514,11 +609,26 @@ impl Plan {
         Ok(())
     }
 
-    /// What of it is for the bridge of this name.
-    pub fn of_card(mut self, name: &str) -> Self {
-        self.rules
-            .retain(|rule| rule.card.as_deref().is_none_or(|card| card == name));
+    fn of(mut self, name: &str, kinds: u16) -> Self {
+        self.rules.retain(|rule| {
+            rule.on & kinds != 0 && rule.card.as_deref().is_none_or(|card| card == name)
+        });
         self
+    }
+
+    /// What of it is for the bridge of this name.
+    pub fn of_card(self, name: &str) -> Self {
+        self.of(name, ANY)
+    }
+
+    /// What of it is for the NIC or serial channel of this name.
+    pub fn of_channel(self, name: &str) -> Self {
+        self.of(name, CHANNEL)
+    }
+
+    /// How many of its faults are for frames or bytes of any channel, and for nothing else.
+    pub fn of_channels(&self) -> usize {
+        self.rules.iter().filter(|r| r.on & ANY == 0).count()
     }
 }
 
@@ -564,6 +674,35 @@ mod tests {
                 Fault::Late(Delay::Time(Duration::from_secs(2))),
             ),
             ("spurious on=any raise=3", Fault::Spurious(3)),
+            (
+                "spurious on=write raise=intx",
+                Fault::Pulse(Delay::Time(PULSE)),
+            ),
+            (
+                "spurious on=any raise=intx for=9clocks",
+                Fault::Pulse(Delay::Clocks(9)),
+            ),
+            (
+                "stuck on=intx level=1 at=1",
+                Fault::Stuck {
+                    level: true,
+                    until_reset: false,
+                },
+            ),
+            (
+                "stuck on=read at=0 until=reset",
+                Fault::Stuck {
+                    level: false,
+                    until_reset: true,
+                },
+            ),
+            ("lose on=intx,nic-rx", Fault::Lose(Delay::Clocks(0))),
+            (
+                "late on=nic-tx length=60-1514 delay=2ms",
+                Fault::Late(Delay::Time(Duration::from_millis(2))),
+            ),
+            ("double on=nic-rx", Fault::Double),
+            ("corrupt on=serial-tx value=0x3f", Fault::Value(0x3f)),
             ("corrupt on=read xor=0x80", Fault::Xor(0x80)),
             ("corrupt on=write value=5", Fault::Value(5)),
             ("dead on=read", Fault::Dead { until_reset: false }),
@@ -581,6 +720,8 @@ mod tests {
         assert_eq!(one("ur on=read").times, u64::MAX);
         assert_eq!(one("dead on=read").times, 1);
         assert_eq!(one("link-down on=read times=4").times, 4);
+        assert_eq!(one("stuck on=intx at=1").times, 1);
+        assert_eq!(one("corrupt on=nic-rx xor=1 byte=12").byte, 12);
     }
 
     #[test]
@@ -594,7 +735,33 @@ mod tests {
                 1,
                 "ur is for read, write, dma-read, dma-write, not for msi",
             ),
-            ("ur on=any", 1, "not for msi, reset"),
+            ("ur on=any", 1, "not for msi, reset, intx"),
+            ("ur on=nic-rx", 1, "not for nic-rx"),
+            ("late on=serial-rx delay=1us", 1, "not for serial-rx"),
+            ("double on=intx", 1, "double is for msi, nic-rx, nic-tx"),
+            ("stuck on=nic-tx at=1", 1, "not for nic-tx"),
+            ("stuck on=intx", 1, "at is missing"),
+            ("stuck on=intx at=2", 1, "at is \"2\""),
+            ("stuck on=intx at=1 until=1s", 1, "expected reset"),
+            ("lose on=intx level=2", 1, "level is \"2\""),
+            (
+                "lose on=msi level=1",
+                1,
+                "level is for intx, and on has msi",
+            ),
+            (
+                "lose on=serial-rx length=1",
+                1,
+                "length is for nic-rx, nic-tx",
+            ),
+            (
+                "corrupt on=read xor=1 byte=2",
+                1,
+                "byte is for nic-rx, nic-tx",
+            ),
+            ("lose on=nic-rx byte=2", 1, "lose has no byte"),
+            ("spurious on=read raise=intx for=2h", 1, "for is \"2h\""),
+            ("spurious on=read raise=pin", 1, "raise is \"pin\""),
             ("late on=write delay=1us", 1, "not for write"),
             ("late on=read", 1, "delay is missing"),
             (
@@ -661,10 +828,22 @@ mod tests {
         assert_eq!(lines(""), [1]);
     }
 
+    #[test]
+    fn a_plan_is_for_a_card_and_its_channels() {
+        let text = "lose on=nic-rx,msi\ncorrupt on=nic-tx xor=1 card=net0\nlose on=serial-rx\n\
+                    ur on=read\nspurious on=any raise=1";
+        let plan = Plan::parse(text).unwrap();
+        let lines = |plan: Plan| -> Vec<u32> { plan.rules.iter().map(|r| r.line).collect() };
+        assert_eq!(lines(plan.clone().of_card("sort")), [1, 4, 5]);
+        assert_eq!(lines(plan.clone().of_channel("net0")), [1, 2, 3]);
+        assert_eq!(lines(plan.clone().of_channel("net1")), [1, 3]);
+        assert_eq!(plan.of_channels(), 2);
+    }
+
     /// Nothing that somebody writes ends in a panic.
     #[test]
     fn any_text_is_a_plan_or_refused() {
-        const WORDS: [&str; 24] = [
+        const WORDS: [&str; 30] = [
             "ur",
             "lose",
             "late",
@@ -689,6 +868,12 @@ mod tests {
             "\u{1f980}",
             "raise=2048",
             "for=1clocks",
+            "stuck",
+            "at=1",
+            "on=nic-rx,intx",
+            "level=1",
+            "raise=intx",
+            "byte=9",
         ];
         let mut state = 9_u64;
         for _ in 0..20_000 {

@@ -4,7 +4,8 @@
 //!
 //! `accelerator_faults` decides, when a transaction begins. Here it is done: an access is answered
 //! without the RTL, or its answer is held, changed or dropped; DMA is answered without memory, or
-//! late; vectors are dropped, doubled and held; resets take longer; the session ends for a while.
+//! late; vectors and changes of the INTx pin are dropped, doubled and held; resets take longer; the
+//! session ends for a while. Frames and bytes are `crate::faults`.
 //! Nothing of it exists before there is a plan, which costs one branch each time.
 //!
 //! What a fault leaves in config space the host is told by ERROR, before the completion that it
@@ -23,12 +24,13 @@ use log::debug;
 use super::{Context, Dma, DmaState, Item, Mmio, Run, Stat};
 use crate::{
     error::Result,
+    faults as channels,
     limited::limited,
     order::Kind,
     words::{Timing, COUNTED},
 };
 
-/// Vectors that are held at most; one more comes at once.
+/// Vectors that are held at most, and changes of the pin; one more comes at once.
 const MAX_VECTORS: usize = 1024;
 
 /// When something is to be done.
@@ -41,7 +43,8 @@ pub enum Due {
 }
 
 impl Due {
-    fn after(delay: Delay, timing: &Timing) -> Self {
+    /// So long from now.
+    pub fn after(delay: Delay, timing: &Timing) -> Self {
         match delay {
             Delay::Clocks(clocks) => Self::Clock(timing.clocks().saturating_add(clocks)),
             // At most an hour.
@@ -49,7 +52,8 @@ impl Due {
         }
     }
 
-    fn is_over(self, timing: &Timing) -> bool {
+    /// Whether it is time.
+    pub fn is_over(self, timing: &Timing) -> bool {
         match self {
             Self::Clock(clock) => timing.clocks() >= clock,
             Self::At(time) => Instant::now() >= time,
@@ -94,6 +98,53 @@ pub struct OfDma {
     queued: bool,
 }
 
+/// The INTx pin as the host sees it.
+#[derive(Debug, Default)]
+struct Pin {
+    /// Its level but for the next two.
+    level: bool,
+    /// High though the card has not raised it, until then.
+    pulse: Option<Due>,
+    /// Its level from now on, and whether a reset frees it.
+    stuck: Option<(bool, bool)>,
+    /// Levels that come later.
+    changes: VecDeque<(Due, bool)>,
+}
+
+impl Pin {
+    fn level(&self) -> bool {
+        match self.stuck {
+            Some((level, _)) => level,
+            None => self.level || self.pulse.is_some(),
+        }
+    }
+
+    /// The card has another level. What is late stays in order.
+    fn change(&mut self, level: bool, due: Option<Due>) {
+        let due = due.or(self.changes.back().map(|last| last.0));
+        match due {
+            Some(due) if self.changes.len() < MAX_VECTORS => self.changes.push_back((due, level)),
+            _ => {
+                self.changes.clear();
+                self.level = level;
+            }
+        }
+    }
+
+    /// A reset, or the end of the link: it is low.
+    fn void(&mut self, reset: bool) {
+        self.level = false;
+        self.pulse = None;
+        self.changes.clear();
+        if self
+            .stuck
+            .is_some_and(|(_, until_reset)| until_reset && reset)
+        {
+            self.stuck = None;
+        }
+    }
+}
+
 /// A plan, and what is under way because of it.
 #[derive(Default)]
 pub struct Faults {
@@ -104,6 +155,7 @@ pub struct Faults {
     /// Writes that the RTL does not get, to be reported in their turn.
     writes: VecDeque<u32>,
     held: Vec<(Due, Held)>,
+    pin: Pin,
     /// The DMA request that is being made is answered so late.
     late: Option<Delay>,
     /// The reset that comes is over so late.
@@ -124,13 +176,26 @@ impl Faults {
     /// Whether a poll has to look whether something is due.
     fn waits(&self) -> bool {
         !self.held.is_empty()
+            || !self.pin.changes.is_empty()
+            || self.pin.pulse.is_some()
             || self.leaving.is_some()
             || self.link.is_some()
             || self.knock.is_some()
     }
 
+    /// The level of the INTx pin that the host is to see.
+    pub fn pin(&self) -> bool {
+        self.pin.level()
+    }
+
+    /// The RTL is in reset, or without a link.
+    pub fn pin_low(&mut self) {
+        self.pin.void(false);
+    }
+
     /// Nothing of the guest's or the RTL's is under way any more.
-    fn void(&mut self) {
+    fn void(&mut self, reset: bool) {
+        self.pin.void(reset);
         self.reads.clear();
         self.writes.clear();
         self.held.clear();
@@ -139,8 +204,8 @@ impl Faults {
 }
 
 /// In words, for whoever has given it.
-fn described(engine: &Engine, seed: u64) -> String {
-    match engine.len() {
+fn described(count: usize, seed: u64) -> String {
+    match count {
         0 => "no faults".into(),
         1 => format!("1 fault, seed {seed}"),
         n => format!("{n} faults, seed {seed}"),
@@ -149,11 +214,11 @@ fn described(engine: &Engine, seed: u64) -> String {
 
 impl Run {
     /// The faults to have from now on. What is under way because of those before goes on, but a
-    /// card that was dead is not any more.
+    /// card that was dead is not any more, and its pin has the level that the RTL has given it.
     pub fn set_faults(&mut self, plan: Plan, c: &Context<'_>) -> String {
-        let seed = plan.seed;
-        let engine = Engine::new(plan);
-        let text = described(&engine, seed);
+        let (seed, of_channels) = (plan.seed, plan.of_channels());
+        let engine = Engine::new(plan.of_card(c.name));
+        let text = described(engine.len() + of_channels, seed);
         if engine.is_empty() && self.faults.is_none() {
             return text;
         }
@@ -170,7 +235,12 @@ impl Run {
         let faults = self.faults.get_or_insert_default();
         faults.engine = Some(engine);
         faults.dead = None;
+        faults.pin = Pin {
+            level: self.intx,
+            ..Pin::default()
+        };
         limited!(faults.plans, info, c.target, "plan of faults: {text}");
+        self.tell_intx();
         text
     }
 
@@ -178,7 +248,8 @@ impl Run {
     pub(super) fn faults_told(&mut self, text: &str, c: &Context<'_>) {
         match Plan::parse(text) {
             Ok(plan) => {
-                let text = self.set_faults(plan.of_card(c.name), c);
+                channels::set(&plan);
+                let text = self.set_faults(plan, c);
                 self.session.faults_done(false, &text, &mut self.out);
             }
             Err(e) => {
@@ -206,7 +277,9 @@ impl Run {
                 What::Read | What::Write => format!(" of BAR {bar} offset {address:#x}"),
                 What::DmaRead | What::DmaWrite => format!(" at {address:#x}"),
                 What::Msi => format!(" vector {address}"),
-                What::Reset => String::new(),
+                What::Intx => format!(" level {address}"),
+                // The others are none of a function.
+                _ => String::new(),
             };
             limited!(
                 faults.lines,
@@ -221,6 +294,15 @@ impl Run {
                 Fault::LinkDown(delay) => faults.link = Some(delay),
                 Fault::Spurious(vector) => {
                     self.session.msix(vector, &mut self.out);
+                }
+                Fault::Pulse(_) | Fault::Stuck { .. } if self.session.config().intx_pin == 0 => {}
+                Fault::Pulse(delay) => {
+                    faults.pin.pulse = Some(Due::after(delay, c.timing));
+                    self.tell_intx();
+                }
+                Fault::Stuck { level, until_reset } => {
+                    faults.pin.stuck = Some((level, until_reset));
+                    self.tell_intx();
                 }
                 fault if faults.dead.is_none() => return Some(fault),
                 _ => {}
@@ -565,12 +647,35 @@ impl Run {
         true
     }
 
+    /// The RTL has given its pin another level, which the host may not see, or later.
+    pub(super) fn pin_fails(&mut self, level: bool, number: u64, c: &mut Context<'_>) {
+        let transaction = Transaction {
+            what: What::Intx,
+            number,
+            bar: 0,
+            address: level.into(),
+            length: 0,
+        };
+        let fault = self.fault(&transaction, c);
+        let Some(faults) = &mut self.faults else {
+            return;
+        };
+        match fault {
+            Some(Fault::Lose(_) | Fault::Dead { .. }) => {}
+            Some(Fault::Late(delay)) => {
+                let due = Due::after(delay, c.timing);
+                faults.pin.change(level, Some(due));
+            }
+            _ => faults.pin.change(level, None),
+        }
+    }
+
     /// The guest resets the function: what was held is void.
     pub(super) fn reset_fails(&mut self, number: u64, c: &mut Context<'_>) {
         let Some(faults) = &mut self.faults else {
             return;
         };
-        faults.void();
+        faults.void(true);
         faults.reset = None;
         if faults.dead == Some(true) {
             faults.dead = None;
@@ -611,7 +716,7 @@ impl Run {
     /// The link is down.
     pub(super) fn faults_void(&mut self) {
         if let Some(faults) = &mut self.faults {
-            faults.void();
+            faults.void(false);
             faults.reset = None;
             faults.link = None;
         }
@@ -632,6 +737,26 @@ impl Run {
     pub(super) fn has_faults_to_do(&self) -> bool {
         self.faults.as_ref().is_some_and(|f| f.waits())
             || self.faults.is_some() && self.dma.iter().any(|d| d.fault.ready && !d.fault.queued)
+    }
+
+    /// Has the pin have the level that it has now. One change at a time, so that the host sees
+    /// each.
+    fn pin_due(&mut self, timing: &Timing) {
+        let Some(faults) = &mut self.faults else {
+            return;
+        };
+        let pin = &mut faults.pin;
+        let pulse = pin.pulse.take_if(|due| due.is_over(timing)).is_some();
+        let change = match pin.changes.front() {
+            Some((due, _)) if due.is_over(timing) => pin.changes.pop_front(),
+            _ => None,
+        };
+        if let Some((_, level)) = change {
+            pin.level = level;
+        }
+        if pulse || change.is_some() {
+            self.tell_intx();
+        }
     }
 
     /// What is due at a poll.
@@ -662,6 +787,7 @@ impl Run {
             }
         }
         self.settle(timing);
+        self.pin_due(timing);
         let Some(faults) = &mut self.faults else {
             return Ok(());
         };

@@ -38,6 +38,9 @@ impl Run {
         // RTL in reset does not assert its pin, and the host knows that.
         self.intx = false;
         self.intx_told = false;
+        if let Some(faults) = &mut self.faults {
+            faults.pin_low();
+        }
     }
 
     /// `acc_get_mmio`.
@@ -497,11 +500,16 @@ impl Run {
         if self.session.config().intx_pin == 0 {
             fail!(NotSupported, "the function has no INTx pin (acc_set_intx)");
         }
-        self.intx = within("level", level, 0, 1)? != 0;
+        let high = within("level", level, 0, 1)? != 0;
+        let changes = self.intx != high;
+        self.intx = high;
         let number = record::number();
         c.at(number);
         debug!(target: c.target, "#{number} INTx level {level}");
-        c.observe(|o| o.intx(number, self.intx));
+        c.observe(|o| o.intx(number, high));
+        if changes && self.faults.is_some() {
+            self.pin_fails(high, number, c);
+        }
         self.tell_intx();
         Ok(())
     }
@@ -509,11 +517,12 @@ impl Run {
     /// Tells the level of the INTx pin if the host does not know it. Without a
     /// link, in a reset, and while the host takes no frames it has to wait.
     pub(super) fn tell_intx(&mut self) {
-        if self.intx != self.intx_told
+        let level = self.faults.as_ref().map_or(self.intx, |f| f.pin());
+        if level != self.intx_told
             && self.may_request().is_ok()
-            && self.session.intx(self.intx, &mut self.out)
+            && self.session.intx(level, &mut self.out)
         {
-            self.intx_told = self.intx;
+            self.intx_told = level;
         }
     }
 

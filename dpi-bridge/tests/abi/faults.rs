@@ -7,8 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_peers::{guest::Activity, Error, GuestEndpoint, PATIENCE};
-use accelerator_protocol::wire::{ErrorKind, Frame, Init, ResetKind, Status};
+use accelerator_peers::{channel::HostPeer, guest::Activity, Error, GuestEndpoint, PATIENCE};
+use accelerator_protocol::{
+    channel::ChannelKind,
+    wire::{ErrorKind, Frame, Init, ResetKind, Status},
+};
 use accelerator_record::Kind;
 
 use crate::{record::entries, support::*};
@@ -639,4 +642,344 @@ fn faults_are_in_the_record() {
     );
     let done = find(Kind::MmioReadDone);
     assert_eq!((done.number, done.status), (find(Kind::MmioRead).number, 1));
+}
+
+/// The levels of the pin that the guest has been told, in this time of the simulator.
+fn levels(sim: &mut Simulator, guest: &mut GuestEndpoint, time: Duration) -> Vec<bool> {
+    let begin = Instant::now();
+    let mut levels = Vec::new();
+    while begin.elapsed() < time {
+        assert_eq!(sim.poll(READY), NONE);
+        guest.pump_for(Duration::from_millis(1)).unwrap();
+        levels.extend(guest.take_activity().iter().filter_map(|a| match a {
+            Activity::Intx { level } => Some(*level),
+            _ => None,
+        }));
+    }
+    levels
+}
+
+#[test]
+fn a_pin_that_is_lost_late_and_of_nobody() {
+    let folder = Folder::new();
+    let plan =
+        "lose on=intx level=1 nth=1; lose on=intx level=0 nth=3; late on=intx nth=7 delay=60ms
+                spurious on=write offset=0x40 raise=intx for=40ms";
+    let (mut sim, mut guest) = with_plan(&folder, plan);
+    let short = Duration::from_millis(20);
+    let set = |sim: &mut Simulator, guest: &mut GuestEndpoint, level: u8| {
+        assert_eq!(sim.call(&format!("intx {level}")), 0);
+        levels(sim, guest, short)
+    };
+    // The first one is lost, and to the guest nothing changes when it is over.
+    assert_eq!(set(&mut sim, &mut guest, 1), []);
+    assert_eq!(set(&mut sim, &mut guest, 0), []);
+    assert_eq!(set(&mut sim, &mut guest, 1), [true]);
+    // The same level again is no change.
+    assert_eq!(set(&mut sim, &mut guest, 1), []);
+    assert_eq!(set(&mut sim, &mut guest, 0), [false]);
+    assert_eq!(set(&mut sim, &mut guest, 1), [true]);
+    // Its end is lost: it stays up until the next one ends.
+    assert_eq!(set(&mut sim, &mut guest, 0), []);
+    // The seventh change is late, and the eighth stays behind it.
+    let begin = Instant::now();
+    assert_eq!(set(&mut sim, &mut guest, 1), []);
+    assert_eq!(set(&mut sim, &mut guest, 0), []);
+    let rest = Duration::from_millis(100);
+    assert_eq!(levels(&mut sim, &mut guest, rest), [false]);
+    assert!(begin.elapsed() >= Duration::from_millis(60));
+
+    guest.write(0, 0x40, 4, 0, PATIENCE).unwrap();
+    let begin = Instant::now();
+    sim.next_mmio(MMIO_WRITE);
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(levels(&mut sim, &mut guest, Duration::from_millis(1)));
+        assert!(begin.elapsed() < PATIENCE, "{seen:?}");
+    }
+    assert_eq!(seen, [true, false]);
+    assert!(begin.elapsed() >= Duration::from_millis(40));
+    let text = sim.finish();
+    assert!(text.contains("lose, intx #"), "{text}");
+    assert!(text.contains(" level 1"), "{text}");
+}
+
+#[test]
+fn a_pin_that_is_stuck() {
+    let folder = Folder::new();
+    let plan = "stuck on=intx level=0 nth=1 at=1 until=reset; stuck on=write offset=0x40 at=0";
+    let (mut sim, mut guest) = with_plan(&folder, plan);
+    let short = Duration::from_millis(20);
+    for (level, told) in [(1, &[true][..]), (0, &[]), (1, &[]), (0, &[])] {
+        assert_eq!(sim.call(&format!("intx {level}")), 0);
+        assert_eq!(levels(&mut sim, &mut guest, short), told);
+    }
+    guest.start_reset(ResetKind::Flr).unwrap();
+    sim.reset();
+    assert_eq!(sim.call("reset_done"), 0);
+    assert_eq!(levels(&mut sim, &mut guest, short), []);
+    for (level, told) in [(1, true), (0, false), (1, true)] {
+        assert_eq!(sim.call(&format!("intx {level}")), 0);
+        assert_eq!(levels(&mut sim, &mut guest, short), [told]);
+    }
+    // At low, and a reset does not free it; another plan does.
+    guest.write(0, 0x40, 4, 0, PATIENCE).unwrap();
+    sim.next_mmio(MMIO_WRITE);
+    assert_eq!(levels(&mut sim, &mut guest, short), [false]);
+    guest.start_reset(ResetKind::Flr).unwrap();
+    sim.reset();
+    assert_eq!(sim.call("reset_done"), 0);
+    assert_eq!(sim.call("intx 1"), 0);
+    assert_eq!(levels(&mut sim, &mut guest, short), []);
+    guest.faults("").unwrap();
+    assert_eq!(levels(&mut sim, &mut guest, short), [true]);
+    sim.finish();
+}
+
+/// A simulator with a NIC or serial channel and a plan from the environment, and a record of it.
+fn with_channel(folder: &Folder, plan: &str, open: &str) -> Simulator {
+    let (file, record) = (folder.path("plan"), folder.path("record"));
+    fs::write(&file, plan).unwrap();
+    let mut sim = Simulator::start_with(
+        Language::C99,
+        &[
+            ("ACCELERATOR_FAULTS", file.to_str().unwrap()),
+            ("ACCELERATOR_RECORD", record.to_str().unwrap()),
+            ("ACCELERATOR_RECORD_DATA", "1"),
+        ],
+    );
+    let line = format!("{open}_open {} {} chan", sim.slot, folder.endpoint("c"));
+    assert_eq!(sim.raw(&line), "1", "{}", sim.null_error());
+    sim
+}
+
+fn connect_channel(sim: &mut Simulator, folder: &Folder, kind: ChannelKind) -> HostPeer {
+    let mut host = HostPeer::open(&folder.endpoint("c"), kind, [2, 0, 0, 0, 0, 1], 8).unwrap();
+    let poll = match kind {
+        ChannelKind::Nic => "nic_poll",
+        ChannelKind::Serial => "uart_poll",
+    };
+    let begin = Instant::now();
+    while !host.session.is_up() {
+        sim.call(poll);
+        host.pump(Duration::from_millis(1)).unwrap();
+        assert!(begin.elapsed() < PATIENCE, "no session");
+    }
+    host
+}
+
+/// The first bytes of the frames that the RTL finds, and of those that the host does.
+fn frames(sim: &mut Simulator, host: &mut HostPeer, time: Duration) -> (Vec<i64>, Vec<u8>) {
+    let begin = Instant::now();
+    let (mut rtl, mut there) = (Vec::new(), Vec::new());
+    while begin.elapsed() < time {
+        if sim.call("nic_poll") & 1 != 0 {
+            assert_eq!(sim.call("nic_rx_begin"), 60);
+            rtl.push(
+                i64::from_str_radix(
+                    &sim.raw(&format!("nic_rx_beat {} 1", sim.slot))
+                        .split_whitespace()
+                        .nth(1)
+                        .unwrap()[..2],
+                    16,
+                )
+                .unwrap(),
+            );
+        }
+        host.pump(Duration::from_millis(1)).unwrap();
+        while let Some(frame) = host.take_frame().unwrap() {
+            there.push(frame[0]);
+        }
+    }
+    (rtl, there)
+}
+
+#[test]
+fn frames_lost_doubled_late_and_corrupted() {
+    let folder = Folder::new();
+    let plan = "lose on=nic-rx nth=2; double on=nic-rx nth=3; late on=nic-rx nth=4 delay=60ms
+                corrupt on=nic-rx nth=5 xor=0x80; lose on=nic-rx card=other
+                lose on=nic-rx nth=7-106; double on=nic-rx nth=107-306
+                lose on=nic-tx nth=1; double on=nic-tx nth=2; late on=nic-tx nth=3 delay=60ms
+                corrupt on=nic-tx nth=4 value=0x77; lose on=nic-tx length=61-9216";
+    let mut sim = with_channel(&folder, plan, "nic");
+    let mut host = connect_channel(&mut sim, &folder, ChannelKind::Nic);
+    let begin = Instant::now();
+    for first in 1..=6_u8 {
+        let mut frame = [0; 60];
+        frame[0] = first;
+        assert!(host.send_frame(&frame).unwrap());
+    }
+    let (got, _) = frames(&mut sim, &mut host, Duration::from_millis(30));
+    assert_eq!(got, [1, 3, 3, 5 ^ 0x80, 6]);
+    let (got, _) = frames(&mut sim, &mut host, Duration::from_millis(100));
+    assert_eq!(got, [4]);
+    assert!(begin.elapsed() >= Duration::from_millis(60));
+    // The host gets its credit for frames that are lost, and for none of them twice, which would
+    // end the session.
+    let (mut sent, mut rtl) = (0, 0);
+    while sent < 300 || rtl < 400 {
+        let mut frame = [0; 60];
+        frame[0] = 9;
+        while sent < 300 && host.send_frame(&frame).unwrap() {
+            sent += 1;
+        }
+        let (got, _) = frames(&mut sim, &mut host, Duration::from_millis(1));
+        rtl += got.len();
+        assert!(begin.elapsed() < PATIENCE, "{sent} were sent, {rtl} came");
+    }
+    assert_eq!(rtl, 400);
+    assert!(host.inbox.down.is_none());
+
+    let send = |sim: &mut Simulator, first: u8, bytes: usize| {
+        let mut hex = format!("{first:02x}");
+        hex.extend(std::iter::repeat_n("00", 63));
+        while sim.call("nic_poll") & 2 == 0 {}
+        for at in (0..bytes).step_by(64) {
+            let count = (bytes - at).min(64);
+            let last = i32::from(at + count == bytes);
+            assert_eq!(sim.call(&format!("nic_tx_beat {count} {hex} {last}")), 0);
+        }
+    };
+    for first in 1..=5 {
+        send(&mut sim, first, 60);
+    }
+    send(&mut sim, 6, 61);
+    let (_, got) = frames(&mut sim, &mut host, Duration::from_millis(30));
+    assert_eq!(got, [2, 2, 0x77, 5]);
+    let (_, got) = frames(&mut sim, &mut host, Duration::from_millis(100));
+    assert_eq!(got, [3]);
+    assert_eq!(sim.call("nic_close"), 0);
+    let text = sim.end();
+    assert!(text.contains("fault of line 1: lose, nic-rx #"), "{text}");
+    assert!(text.contains("of 60 bytes"), "{text}");
+
+    // What the RTL has taken, and what it has given, with the faults of each.
+    let all = entries(&folder.path("record"));
+    let of = |kind: Kind| -> Vec<u64> {
+        let kind = all.iter().filter(|e| e.0.kind() == Some(kind));
+        kind.map(|e| e.0.data & 0xff).collect()
+    };
+    assert_eq!(of(Kind::NicRx)[..6], [1, 3, 3, 5 ^ 0x80, 6, 4]);
+    assert_eq!(of(Kind::NicRx)[6..], [9; 400]);
+    assert_eq!(of(Kind::NicTx), [1, 2, 3, 4, 5, 6]);
+    let faults: Vec<u64> = all
+        .iter()
+        .filter(|e| e.0.kind() == Some(Kind::Fault))
+        .map(|e| e.0.address)
+        .collect();
+    assert_eq!(faults[..4], [4, 6, 5, 8]);
+    assert_eq!(faults[4..104], [4; 100]);
+    assert_eq!(faults[104..304], [6; 200]);
+    assert_eq!(faults[304..], [4, 6, 5, 8, 4]);
+    let number = |kind: Kind, data: u64| {
+        let found = all
+            .iter()
+            .find(|e| e.0.kind() == Some(kind) && e.0.data & 0xff == data);
+        found.unwrap().0.number
+    };
+    let corrupted = all
+        .iter()
+        .find(|e| e.0.kind() == Some(Kind::Fault) && e.0.address == 8);
+    assert_eq!(corrupted.unwrap().0.number, number(Kind::NicRx, 5 ^ 0x80));
+}
+
+#[test]
+fn bytes_lost_and_corrupted() {
+    let folder = Folder::new();
+    let plan = "lose on=serial-rx nth=2; corrupt on=serial-rx nth=4 xor=0x20
+                lose on=serial-rx nth=6-10005
+                lose on=serial-tx nth=1; corrupt on=serial-tx nth=3 value=0x2a";
+    let mut sim = with_channel(&folder, plan, "uart");
+    let mut host = connect_channel(&mut sim, &folder, ChannelKind::Serial);
+    assert_eq!(host.send_bytes(b"abcde").unwrap(), 5);
+    let mut got = Vec::new();
+    let begin = Instant::now();
+    while got.len() < 4 {
+        if sim.call("uart_poll") & 1 != 0 {
+            got.push(sim.call("uart_get") as u8);
+        }
+        assert!(begin.elapsed() < PATIENCE, "{got:?}");
+    }
+    assert_eq!(got, b"acDe");
+    for byte in b"vwxyz" {
+        assert_eq!(sim.call(&format!("uart_put {byte}")), 1);
+    }
+    let mut there = Vec::new();
+    while there.len() < 4 {
+        sim.call("uart_poll");
+        host.pump(Duration::from_millis(1)).unwrap();
+        there.extend(host.take_bytes(100).unwrap());
+        assert!(begin.elapsed() < PATIENCE, "{there:?}");
+    }
+    assert_eq!(there, b"w*yz");
+    // The host gets its credit for bytes that are lost.
+    let mut left = vec![b'-'; 10_000];
+    left.push(b'!');
+    let mut got = -1;
+    while got < 0 {
+        let sent = host.send_bytes(&left).unwrap();
+        left.drain(..sent);
+        if sim.call("uart_poll") & 1 != 0 {
+            got = sim.call("uart_get");
+        }
+        host.pump(Duration::from_millis(1)).unwrap();
+        assert!(begin.elapsed() < PATIENCE, "{} bytes are left", left.len());
+    }
+    assert_eq!(got, i32::from(b'!'));
+    assert_eq!(sim.call("uart_close"), 0);
+    sim.end();
+}
+
+/// The plan that the host gives to a bridge is for the channels of its simulator too.
+#[test]
+fn channels_have_the_plan_of_the_bridge() {
+    let folder = Folder::new();
+    let (mut sim, mut guest) = with_plan(&folder, "ur on=read; lose on=serial-tx nth=2");
+    let card = std::mem::replace(&mut sim.slot, 1);
+    let line = format!("uart_open 1 {} uart", folder.endpoint("c"));
+    assert_eq!(sim.raw(&line), "1", "{}", sim.null_error());
+    let mut host = connect_channel(&mut sim, &folder, ChannelKind::Serial);
+    let mut back = |sim: &mut Simulator, text: &str| {
+        for byte in text.bytes() {
+            assert_eq!(sim.call(&format!("uart_put {byte}")), 1);
+        }
+        let begin = Instant::now();
+        let mut there = Vec::new();
+        while begin.elapsed() < Duration::from_millis(30) {
+            sim.call("uart_poll");
+            host.pump(Duration::from_millis(1)).unwrap();
+            there.extend(host.take_bytes(100).unwrap());
+        }
+        String::from_utf8(there).unwrap()
+    };
+    assert_eq!(back(&mut sim, "abcd"), "acd");
+    for (plan, said, text) in [
+        (
+            "corrupt on=serial-tx value=0x2b; lose on=msi",
+            "2 faults",
+            "++",
+        ),
+        ("corrupt on=serial-tx value=0x2b card=card", "1 fault", "ab"),
+        ("lose on=serial-tx nth=1", "1 fault", "b"),
+        ("", "no faults", "ab"),
+    ] {
+        sim.slot = card;
+        guest.faults(plan).unwrap();
+        let begin = Instant::now();
+        loop {
+            assert_eq!(sim.poll(READY), NONE);
+            guest.pump_for(Duration::from_millis(1)).unwrap();
+            if let Some(Activity::FaultsDone { refused, text }) = guest.take_activity().pop() {
+                assert!(!refused && text.starts_with(said), "{plan}: {text}");
+                break;
+            }
+            assert!(begin.elapsed() < PATIENCE);
+        }
+        sim.slot = 1;
+        assert_eq!(back(&mut sim, "ab"), text, "{plan}");
+    }
+    assert_eq!(sim.call("uart_close"), 0);
+    sim.slot = card;
+    sim.finish();
 }
