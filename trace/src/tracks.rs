@@ -57,6 +57,34 @@ pub fn source_name(sources: &[Source], index: u8) -> &str {
         .map_or("unknown", |s| &s.name)
 }
 
+/// What the guest has set in config space of what decides how an interrupt comes, and whether DMA
+/// does (record/FORMAT.md, kind `function`).
+fn function(data: u64, msi: u64) -> String {
+    let bit = |flag: u64| data & flag != 0;
+    let power = data >> 8 & 0xff;
+    let vectors = 1_u64.checked_shl((msi >> 8 & 0xff) as u32).unwrap_or(0);
+    let mask = msi >> 32;
+    let said = [
+        (power != 0).then(|| format!("D{power}")),
+        bit(2).then(|| "bus master".to_owned()),
+        bit(4).then(|| "INTx disabled".to_owned()),
+        bit(8).then(|| match bit(16) {
+            true => "MSI-X, masked".to_owned(),
+            false => "MSI-X".to_owned(),
+        }),
+        (msi & 1 != 0).then(|| match vectors {
+            1 => "MSI with 1 vector".to_owned(),
+            n => format!("MSI with {n} vectors"),
+        }),
+        (mask != 0).then(|| format!("MSI mask {mask:#x}")),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    match said.is_empty() {
+        true => "config space".to_owned(),
+        false => said.join(", "),
+    }
+}
+
 /// What a transaction is about, in a word or two.
 pub fn label(t: &Transaction, sources: &[Source], registers: &Registers) -> String {
     match t.kind {
@@ -68,6 +96,7 @@ pub fn label(t: &Transaction, sources: &[Source], registers: &Registers) -> Stri
         Kind::DmaRead | Kind::DmaWrite => format!("{} bytes", t.first.length),
         Kind::Msix => format!("vector {}", t.first.address),
         Kind::Intx => format!("INTx {}", t.data),
+        Kind::Function => function(t.data, t.first.address),
         Kind::Reset => match t.first.address {
             1 => "FLR".to_owned(),
             2 => "hot reset".to_owned(),
@@ -90,6 +119,27 @@ pub fn outcome_name(t: &Transaction) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn config_space_in_words() {
+        for (data, msi, text) in [
+            (0, 0, "config space"),
+            (0x0003, 0, "bus master"),
+            (0x000b, 0, "bus master, MSI-X"),
+            (0x001b, 0, "bus master, MSI-X, masked"),
+            (0x0007, 1, "bus master, INTx disabled, MSI with 1 vector"),
+            (
+                0x0002,
+                0x5_0000_0201,
+                "bus master, MSI with 4 vectors, MSI mask 0x5",
+            ),
+            // Masked while it is not enabled.
+            (0x0300, 0x1_0000_0000, "D3, MSI mask 0x1"),
+            (0, 0xff01, "MSI with 0 vectors"),
+        ] {
+            assert_eq!(function(data, msi), text);
+        }
+    }
 
     #[test]
     fn edges_are_those_of_the_waveform() {
