@@ -336,7 +336,14 @@ suite_arm() {
 }
 
 suite_pcie4() {
+  local said='' status=0
   scripts/demo.sh --qemu "$QEMU_DIR" --example pcie4 --blocks 16
+  # It has the plusargs of the bridge.
+  said=$(timeout 60 build/sim/pcie4/pcie4 "+accelerator_endpoint=ipc://$PWD/target/test/pcie4.socket" \
+    +accelerator_faults=/none/plan 2>&1) || status=$?
+  if ((status == 0 || status == 124)) || [[ $said != *'plan of faults /none/plan: No such file'* ]]; then
+    die "a plan of faults that is not there: status $status, $said"
+  fi
 }
 
 suite_litepcie() {

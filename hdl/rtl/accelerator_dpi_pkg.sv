@@ -226,6 +226,33 @@ package accelerator_dpi_pkg;
     end
   endtask
 
+  // What the plusargs of a simulation ask of each of its bridges: whether sessions go through shared
+  // memory, where `shared_memory` is what its parameter says, a record, and a plan of faults. The
+  // last step before acc_start.
+  task automatic obey_plusargs(input chandle handle, input string name,
+                               input int unsigned shared_memory);
+    automatic string text;
+    automatic int    carrier = int'(shared_memory);
+    if ($value$plusargs("accelerator_shared_memory=%s", text)) begin
+      case (text)
+        "off":   carrier = 0;
+        "auto":  carrier = 1;
+        "on":    carrier = 2;
+        default: $fatal(1, "%s: +accelerator_shared_memory=%s, expected off, auto or on", name,
+                        text);
+      endcase
+    end
+    record_if_asked(name);
+    if (acc_set_shared_memory(handle, carrier) < 0) begin
+      $fatal(1, "%s: setting the use of shared memory failed: %s", name, acc_last_error(handle));
+    end
+    if ($value$plusargs("accelerator_faults=%s", text)) begin
+      if (acc_set_faults(handle, text) < 0) begin
+        $fatal(1, "%s: setting the plan of faults failed: %s", name, acc_last_error(handle));
+      end
+    end
+  endtask
+
   // Lines of one kind that a module writes at most, where the guest or the RTL can cause them
   // again and again, in so much simulated time. In a simulation without time that is all of it.
   localparam int unsigned     MostLines    = 8;

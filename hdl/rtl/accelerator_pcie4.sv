@@ -322,8 +322,6 @@ module accelerator_pcie4
 
   initial begin : p_open
     automatic string endpoint = Endpoint;
-    automatic string carrier;
-    automatic int shared_memory = int'(SharedMemory);
 
     if (acc_abi_version() != AbiVersion) begin
       $fatal(1, "%m: the DPI library has ABI version %0d, this block needs %0d", acc_abi_version(),
@@ -352,17 +350,7 @@ module accelerator_pcie4
     must(acc_set_link(handle, int'(LinkSpeed), int'(LinkWidth)), "setting the link");
     must(acc_set_intx(handle, int'(IntxPin)), "setting the INTx pin");
     must(acc_set_clock(handle, int'(ClockPeriodPs)), "setting the clock period");
-    if ($value$plusargs("accelerator_shared_memory=%s", carrier)) begin
-      case (carrier)
-        "off":   shared_memory = 0;
-        "auto":  shared_memory = 1;
-        "on":    shared_memory = 2;
-        default: $fatal(1, "%m: %s: +accelerator_shared_memory=%s, expected off, auto or on", Name,
-                        carrier);
-      endcase
-    end
-    record_if_asked(Name);
-    must(acc_set_shared_memory(handle, shared_memory), "setting the use of shared memory");
+    obey_plusargs(handle, Name, SharedMemory);
     must(acc_start(handle), "starting");
   end
 
