@@ -106,7 +106,7 @@ module accelerator_xdma_channel
   /* verilator lint_off UNUSEDSIGNAL */
   logic [27:0] control;
   /* verilator lint_on UNUSEDSIGNAL */
-  logic        run, start, busy, beat, begins, desc_done, error_seen;
+  logic        run, run_set, start, busy, beat, begins, desc_done, error_seen;
   logic [23:0] happened;
   logic [23:0] completed;
   logic [63:0] poll_addr, desc_addr;
@@ -118,7 +118,7 @@ module accelerator_xdma_channel
     .C2h(C2h), .Stream(Stream), .Channel(Channel), .DataWidth(DataWidth)
   ) u_regs (
     .clk_i, .rst_ni, .wr_i, .wr_addr_i, .wr_data_i, .wr_strb_i, .rd_i, .rd_addr_i, .rd_data_o,
-    .run_o(run), .start_o(start), .control_o(control), .begin_i(begins), .busy_i(busy),
+    .run_o(run), .start_o(start), .control_o(control), .begin_i(run_set), .busy_i(busy),
     .event_i(happened), .desc_done_i(desc_done), .beat_i(beat), .completed_o(completed),
     .error_o(error_seen), .poll_addr_o(poll_addr), .desc_addr_o(desc_addr),
     .desc_adjacent_o(desc_adjacent), .credit_add_o(credit_add), .credit_o(credit),
@@ -181,7 +181,9 @@ module accelerator_xdma_channel
 
   assign fixed      = control[CtrlNonInc] && !Stream;
   assign busy       = state_q != StIdle || start || start_q;
-  assign begins     = state_q == StIdle && start_q && run;
+  // Run was set. Where it has fallen again by then, nothing begins, and that is all.
+  assign run_set    = state_q == StIdle && start_q;
+  assign begins     = run_set && run;
   assign desc_ready = state_q == StNext && run && !start_q;
   assign fetch_stop = state_q == StStop;
 
@@ -218,6 +220,7 @@ module accelerator_xdma_channel
   always_comb begin
     happened = '0;
     case (state_q)
+      StIdle:  happened[StatIdleStopped] = run_set && !run && control[StatIdleStopped];
       StNext:  happened[StatIdleStopped] = !run && control[StatIdleStopped];
       StCheck: happened = logged_errors;
       StMove:  if (sink_done) begin
@@ -257,7 +260,7 @@ module accelerator_xdma_channel
       run_q   <= 1'b0;
     end else begin
       if (start) start_q <= 1'b1;
-      else if (begins || !run) start_q <= 1'b0;
+      else if (run_set || !run) start_q <= 1'b0;
       if (cancel && !source_done) cancelled_q <= 1'b1;
 
       case (state_q)

@@ -151,7 +151,7 @@ module accelerator_xdma_channel_regs
       // it comes again.
       if (begin_i) begin
         status_q    <= '0;
-        event_q     <= '0;
+        event_q     <= event_i;
         completed_q <= '0;
       end else if (clear != '0) begin
         status_q <= status_q & ~clear;
