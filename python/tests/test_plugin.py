@@ -186,13 +186,22 @@ def test_parameters_of_the_rtl(checkout: pytest.Pytester) -> None:
 
 
 def test_a_simulation_is_built_once(checkout: pytest.Pytester) -> None:
+    # What the workers share goes with the last of them: each waits for the other, which on a busy
+    # machine may begin when this one is done.
     checkout.makepyfile("""
+        import os
+        import time
+        from pathlib import Path
         import pytest
 
         @pytest.mark.cosim(example="sort")
         @pytest.mark.seeds(8)
         def test_it(simulator):
-            pass
+            Path(os.environ["PYTEST_XDIST_WORKER"] + ".here").touch()
+            deadline = time.monotonic() + 60
+            while len(list(Path().glob("gw*.here"))) < 2:
+                assert time.monotonic() < deadline, "the other worker does not come"
+                time.sleep(0.01)
     """)
     run(checkout, "-n2").assert_outcomes(passed=8)
     assert len((checkout.path / "scripts/builds").read_text().splitlines()) == 1

@@ -155,18 +155,20 @@ def test_columns():
     measured["mmio_read"] = samples(40.0, 40.0)
     measured["shm_mmio_read"] = samples(3.0, 3.0, part=2)
     measured["vfio_user_mmio_read"] = samples(99.0, 99.0) + samples(30.0, 20.0, part=2)
+    measured["by_vfio_user_mmio_read"] = samples(26.0, 26.0, part=3)
     measured["edu_mmio_read"] = samples(2.0, 2.0, part=2)
     heads, *rows = bench.side_by_side(bench.summary(measured))
     assert len(rows) == len(bench_ratios.SIDES)
     read = dict(zip(heads, rows[0], strict=True))
     assert read == {
         "figure": "MMIO read, 4 bytes", "unit": "us", "ZeroMQ, ipc": "40.0",
-        "shared memory": "3.0", "vfio-user": "64.5", "QEMU's edu": "2.0",
+        "shared memory": "3.0", "vfio-user": "64.5", "our RTL by vfio-user": "26.0",
+        "QEMU's edu": "2.0",
         "shared memory / vfio-user": "0.125", "shared memory / edu": "1.500"}
     doorbell = dict(zip(heads, rows[2], strict=True))
     assert (doorbell["vfio-user"], doorbell["QEMU's edu"]) == ("50.0, p99 60.0", "")
     table = bench.markdown(result(measured))
-    assert "| MMIO read, 4 bytes | µs | 40.0 | 3.0 | 64.5 | 2.0 | 0.125 | 1.500 |" in table
+    assert "| MMIO read, 4 bytes | µs | 40.0 | 3.0 | 64.5 | 26.0 | 2.0 | 0.125 | 1.500 |" in table
 
 
 # ---- history ----
