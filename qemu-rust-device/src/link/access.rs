@@ -9,7 +9,7 @@ use log::{debug, error, trace};
 
 use super::{
     moment::Moment,
-    serving::{NESTED, SERVING},
+    serving::{access_failed, is_serving, serves},
     voice::Kind,
     wait::{Access, Got, Want},
     Link, Shared,
@@ -40,12 +40,20 @@ impl Link {
             offset,
             len,
         };
-        if self.nested(access) {
-            return ones(len);
+        let data = self.read_from(access);
+        if data.is_none() && is_serving() {
+            access_failed();
         }
+        data.unwrap_or_else(|| ones(len))
+    }
+
+    fn read_from(&self, access: Access) -> Option<u64> {
+        let Access {
+            bar, offset, len, ..
+        } = access;
         let mut shared = self.lock();
-        if self.hopeless(&mut shared, access) {
-            return ones(len);
+        if self.is_its_own(&mut shared, access) || self.hopeless(&mut shared, access) {
+            return None;
         }
         let mut out = std::mem::take(&mut shared.out);
         let tag = shared.session.read(bar, offset, len, &mut out);
@@ -53,7 +61,7 @@ impl Link {
         shared.out = out;
         let Some(tag) = tag else {
             trace!("{}: {access} while the link is down", self.name());
-            return ones(len);
+            return None;
         };
         shared.counters.reads += 1;
         trace!("{}: {access}, tag {tag}", self.name());
@@ -71,15 +79,15 @@ impl Link {
         match got {
             Got::Data(Status::Ok, data) => {
                 trace!("{}: tag {tag} is {data:#x}", self.name());
-                data
+                Some(data)
             }
             Got::Data(status, _) => {
                 debug!("{}: {access}, tag {tag} failed: {status:?}", self.name());
-                ones(len)
+                None
             }
             Got::Done | Got::Void | Got::Timeout => {
                 debug!("{}: {access}, tag {tag} was not answered", self.name());
-                ones(len)
+                None
             }
         }
     }
@@ -93,24 +101,34 @@ impl Link {
             offset,
             len,
         };
-        if self.nested(access) {
-            return;
+        if !self.write_to(access, data) && is_serving() {
+            access_failed();
         }
+    }
+
+    /// Whether the write is on its way.
+    fn write_to(&self, access: Access, data: u64) -> bool {
+        let Access {
+            bar, offset, len, ..
+        } = access;
         loop {
             let mut shared = self.lock();
+            if self.is_its_own(&mut shared, access) {
+                return false;
+            }
             if !shared.session.is_up() {
                 trace!("{}: {access} while the link is down", self.name());
-                return;
+                return false;
             }
             if !shared.session.can_write() {
                 if self.hopeless(&mut shared, access) {
-                    return;
+                    return false;
                 }
                 // Full: a thread that waits for room serves the link, so that
                 // it can come.
                 match self.wait(shared, Want::Window, access) {
                     Got::Done => continue,
-                    Got::Data(..) | Got::Void | Got::Timeout => return,
+                    Got::Data(..) | Got::Void | Got::Timeout => return false,
                 }
             }
             let under_way = shared
@@ -120,7 +138,7 @@ impl Link {
             let mut out = std::mem::take(&mut shared.out);
             let tag = shared.session.write(bar, offset, len, data, &mut out);
             shared.out = out;
-            let Some(tag) = tag else { return };
+            let Some(tag) = tag else { return false };
             shared.gathered += 1;
             shared.streak = if under_way == 0 {
                 0
@@ -138,7 +156,7 @@ impl Link {
             });
             if !self.settings.posted_writes {
                 self.flush(&mut shared);
-                self.wait(shared, Want::Write(tag), access);
+                return matches!(self.wait(shared, Want::Write(tag), access), Got::Done);
             } else if shared.memory.is_used()
                 || shared.streak < STREAM
                 || shared.gathered >= GATHER
@@ -155,30 +173,28 @@ impl Link {
                     }
                 }
             }
-            return;
+            return true;
         }
     }
 
-    /// An access by a device that we are just serving, to itself or to another
-    /// card. Waiting here could wait for ourselves.
-    fn nested(&self, access: Access) -> bool {
-        let nested = SERVING.get();
-        if nested {
-            NESTED.set(true);
-            self.say(&mut self.lock(), Kind::Refused, || {
+    /// An access by the card itself, or by one that waits for it: nobody would answer it.
+    fn is_its_own(&self, shared: &mut Shared, access: Access) -> bool {
+        let own = serves(self);
+        if own {
+            self.say(shared, Kind::Refused, || {
                 format!(
-                    "{access} comes from DMA of a simulated device, which is not supported: it \
+                    "{access} comes from DMA of the card itself, or of one that it waits for: it \
                      is not forwarded"
                 )
             });
         }
-        nested
+        own
     }
 
     /// An access that all of QEMU would wait for, of a device that has just not
     /// answered such an access.
     fn hopeless(&self, shared: &mut Shared, access: Access) -> bool {
-        let hopeless = shared.deaf && !self.root.may_wait();
+        let hopeless = shared.deaf && (is_serving() || !self.root.may_wait());
         if hopeless {
             self.say(shared, Kind::Refused, || {
                 format!(

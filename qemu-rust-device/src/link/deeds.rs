@@ -16,7 +16,7 @@ use std::{collections::VecDeque, ops::Range};
 use accelerator_protocol::wire::{ErrorKind, Status, MAX_DATA};
 use log::trace;
 
-use super::{memory::Message, moment::Moment, serving::NESTED, voice::Kind, Link, Shared};
+use super::{memory::Message, moment::Moment, serving, voice::Kind, Link, Shared};
 
 /// What is kept while the machine is stopped, at most. There can be fewer DMA
 /// requests than that, so that most of it is interrupts.
@@ -279,7 +279,7 @@ impl Link {
 
     fn dma_read(&self, tag: u32, addr: u64, len: u32) {
         let mut data = vec![0; (len as usize).min(MAX_DATA)];
-        let status = refused_if_nested(|| self.root.dma_read(addr, &mut data));
+        let status = serving::dma(|| self.root.dma_read(addr, &mut data));
         trace!(
             "{}: DMA read of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
             self.name()
@@ -305,7 +305,7 @@ impl Link {
     }
 
     fn dma_write(&self, tag: u32, addr: u64, data: &[u8], enables: Option<&[u8]>) {
-        let status = refused_if_nested(|| self.root.dma_write(addr, data, enables));
+        let status = serving::dma(|| self.root.dma_write(addr, data, enables));
         let len = data.len() as u32;
         trace!(
             "{}: DMA write of {len} bytes at {addr:#x}, tag {tag}: {status:?}",
@@ -344,17 +344,5 @@ impl Link {
             };
             format!("DMA {what} of {len} bytes at {addr:#x} refused: {why}")
         });
-    }
-}
-
-/// QEMU's answer for DMA that reaches a BAR of a simulated card says that all is
-/// well, but nothing was done there.
-fn refused_if_nested(dma: impl FnOnce() -> Status) -> Status {
-    NESTED.set(false);
-    let status = dma();
-    if NESTED.get() && status == Status::Ok {
-        Status::Refused
-    } else {
-        status
     }
 }

@@ -14,7 +14,7 @@ use super::{
     deeds::Deed,
     descriptors::{BELL, LATE, MONITOR, SOCKET},
     memory::{Message, Received},
-    serving::{Served, SERVING},
+    serving::{serving, Served},
     voice::Kind,
     Link, Seen, Shared,
 };
@@ -23,10 +23,7 @@ impl Link {
     /// Serves what has come, at most `limit` messages. Only for the leader, with
     /// the number of its lead. `ready` is what [`Link::poll`] returned.
     pub(super) fn serve(&self, lead: u64, limit: usize, ready: u64) -> Served {
-        SERVING.set(true);
-        let served = self.serve_messages(lead, limit, ready);
-        SERVING.set(false);
-        served
+        serving(self, || self.serve_messages(lead, limit, ready))
     }
 
     fn serve_messages(&self, lead: u64, limit: usize, ready: u64) -> Served {

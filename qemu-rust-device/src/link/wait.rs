@@ -11,7 +11,7 @@ use std::{
 use accelerator_protocol::wire::Status;
 
 use super::{
-    serving::{Served, BATCH},
+    serving::{is_serving, Served, BATCH},
     voice::Kind,
     Asked, Link, Shared, Waiter, SLICE,
 };
@@ -74,11 +74,17 @@ impl Link {
     pub(super) fn wait(&self, shared: MutexGuard<'_, Shared>, want: Want, access: Access) -> Got {
         let mut got = None;
         let mut guard = Some(shared);
-        self.root.waiting(&mut |waiter| {
+        let mut wait = |waiter| {
             if let Some(shared) = guard.take() {
                 got = Some(self.wait_as(waiter, shared, want, access));
             }
-        });
+        };
+        if is_serving() {
+            // DMA of another card, also in a vCPU's thread: QEMU is in the middle of it.
+            wait(Waiter::Other);
+        } else {
+            self.root.waiting(&mut wait);
+        }
         let got = got.unwrap_or(Got::Void);
         if matches!((&got, want), (Got::Timeout, Want::Read(_))) {
             self.root.completion_timeout();

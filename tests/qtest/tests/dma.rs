@@ -218,12 +218,12 @@ fn a_card_that_reaches_into_its_own_bar_does_not_hang() {
         Event::DmaWriteDone { tag: t, .. } => assert_eq!(t, tag),
         other => panic!("{other:?}"),
     }
-    m.qemu.expect_line(&["WARN", "card", "not supported"]);
+    m.qemu.expect_line(&["WARN", "card", "not forwarded"]);
     // Each is many accesses, and the log is not flooded with them.
     for _ in 0..20 {
         assert!(m.hdl.dma_read(addr, 4096).is_err());
     }
-    let lines = m.qemu.count_lines(&["not supported"]);
+    let lines = m.qemu.count_lines(&["not forwarded"]);
     assert!(lines < 20, "{lines} lines");
     m.check_alive();
 }
