@@ -9,7 +9,7 @@ use log::{debug, error, trace};
 
 use super::{
     moment::Moment,
-    serving::{access_failed, is_serving, serves},
+    serving::{access_failed, has_failed, is_serving, serves},
     voice::Kind,
     wait::{Access, Got, Want},
     Link, Shared,
@@ -40,6 +40,9 @@ impl Link {
             offset,
             len,
         };
+        if has_failed() {
+            return ones(len);
+        }
         let data = self.read_from(access);
         if data.is_none() && is_serving() {
             access_failed();
@@ -101,7 +104,7 @@ impl Link {
             offset,
             len,
         };
-        if !self.write_to(access, data) && is_serving() {
+        if !has_failed() && !self.write_to(access, data) && is_serving() {
             access_failed();
         }
     }

@@ -79,6 +79,12 @@ pub(super) fn access_failed() {
     FAILED.set(true);
 }
 
+/// Whether an access of the DMA that this thread carries out has failed. The others are not tried:
+/// each of hundreds could take as long as that one.
+pub(super) fn has_failed() -> bool {
+    is_serving() && FAILED.get()
+}
+
 /// What became of DMA, of which `dma` says that all is well also if it has reached a BAR of a
 /// card that has not answered it.
 pub(super) fn dma(dma: impl FnOnce() -> Status) -> Status {

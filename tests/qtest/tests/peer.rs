@@ -31,6 +31,12 @@ struct Two {
 /// A machine with two cards, of which both may do DMA, and with so many vCPUs.
 #[track_caller]
 fn start(vcpus: u32) -> Two {
+    start_with(vcpus, "")
+}
+
+/// The same with further properties of the other card.
+#[track_caller]
+fn start_with(vcpus: u32, properties: &str) -> Two {
     let scratch = Scratch::new();
     let config = Config {
         device: 0x2222,
@@ -44,7 +50,7 @@ fn start(vcpus: u32) -> Two {
     });
     let args = format!(
         "-device pcie-root-port,id=rp1,bus=pcie.0,addr=5.0,chassis=2 \
-         -device accelerator-pcie,id=two,bus=rp1,endpoint={},other-timeout={},write-window={WINDOW}",
+         -device accelerator-pcie,id=two,bus=rp1,endpoint={},other-timeout={},write-window={WINDOW}{properties}",
         scratch.endpoint(),
         LIMIT.as_millis()
     );
@@ -215,6 +221,19 @@ fn a_card_that_does_not_answer_is_waited_for_within_a_limit() {
     assert_eq!(two.done(tag).0, Status::Refused);
     assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
     ok(two.other.read_done(asked, 4, 0));
+    two.check_alive();
+}
+
+/// Five hundred accesses, of which the first is waited for and ends the others.
+#[test]
+fn the_first_access_that_fails_ends_the_dma() {
+    let mut two = start_with(0, ",completion-timeout=300");
+    let begin = Instant::now();
+    let tag = ok(two.m.hdl.start_dma_read(OTHER, 4096));
+    let asked = ok(two.other.expect_read(0, 0, 8));
+    assert_eq!(two.done(tag).0, Status::Refused);
+    assert!(begin.elapsed() < 10 * LIMIT, "{:?}", begin.elapsed());
+    ok(two.other.read_done(asked, 8, 0));
     two.check_alive();
 }
 
