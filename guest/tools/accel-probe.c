@@ -130,7 +130,8 @@ static void write_passes_read(void)
 	pin_to_cpu(0);
 	/*
 	 * A completion timeout takes no read back: one of an earlier run may still wait in the
-	 * RTL, and takes the first of these. The second one is for the read that follows.
+	 * RTL, with all later ones behind it, and takes the first of these. The second one is
+	 * for the read that follows.
 	 */
 	write32(RELEASE, 0);
 	write32(RELEASE, 0);
@@ -148,9 +149,11 @@ static void write_passes_read(void)
 		write32(RELEASE, value);
 		pthread_join(thread, NULL);
 		expect("HOLD", value, got);
-		/* A read that was given up takes the RELEASE of the next one, and so on to the end. */
-		if (got != value)
+		/* It may wait there still, and would take the RELEASE of the next one. */
+		if (got != value) {
+			write32(RELEASE, 0);
 			return;
+		}
 	}
 }
 
