@@ -4,7 +4,8 @@
 //! (RFC 8949), a list of tagged chunks. A stream is a track of a source, its generators are the
 //! kinds of transaction, and the relations are the [`chains`](crate::chains).
 //!
-//! Times are picoseconds of the waveform. Chunks are not compressed.
+//! Times are picoseconds of the waveform. How a file says so depends on who reads it: [`Viewer`].
+//! Chunks are not compressed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -59,8 +60,27 @@ const TYPE_UNSIGNED: u64 = 3;
 const TYPE_STRING: u64 = 10;
 const TYPE_TIME: u64 = 11;
 
-/// The unit of all times, as an exponent of ten seconds.
-const PICOSECONDS: u64 = 12;
+/// Who is to read the file. All times are picoseconds, but not all readers take the same number
+/// for that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Viewer {
+    /// Surfer: its reader, `ftr_parser`, has a table in which a unit is 10000 times smaller than
+    /// the one before it, so that picoseconds are -16, and takes -12 for nanoseconds.
+    #[default]
+    Surfer,
+    /// SCViewer, and all that keep to the format: the exponent of the smallest step in seconds.
+    ScViewer,
+}
+
+impl Viewer {
+    /// What stands for picoseconds in the header, the other way round.
+    fn picoseconds(self) -> u64 {
+        match self {
+            Self::Surfer => 16,
+            Self::ScViewer => 12,
+        }
+    }
+}
 
 /// A head of CBOR.
 fn head(out: &mut Vec<u8>, major: u8, value: u64) {
@@ -309,7 +329,7 @@ fn stream_of(t: &Transaction) -> Option<(u64, usize)> {
     Some((stream as u64, track))
 }
 
-/// Writes the streams of a record. What was skipped.
+/// Writes the streams of a record for a viewer. What was skipped.
 ///
 /// # Errors
 ///
@@ -317,6 +337,7 @@ fn stream_of(t: &Transaction) -> Option<(u64, usize)> {
 pub fn write<B: Bytes>(
     record: &Record<B>,
     registers: &Registers,
+    viewer: Viewer,
     out: &mut impl Write,
 ) -> io::Result<Skipped> {
     let sources = record.sources();
@@ -335,7 +356,7 @@ pub fn write<B: Bytes>(
     streams.put(&start);
     let mut info = Vec::new();
     head(&mut info, ARRAY, 2);
-    head(&mut info, NEGATIVE, PICOSECONDS - 1);
+    head(&mut info, NEGATIVE, viewer.picoseconds() - 1);
     head(&mut info, TAG, 1);
     head(
         &mut info,

@@ -14,7 +14,9 @@ use accelerator_record::{
     Record,
 };
 use accelerator_trace::{
-    csv, ftr, html,
+    csv,
+    ftr::{self, Viewer},
+    html,
     markers::{self, FST_HEAD},
     perfetto::{self, Clock},
     registers::Registers,
@@ -41,6 +43,8 @@ Usage: accelerator-trace summary|html|csv|perfetto|ftr|markers FILE [OPTIONS]
   --registers FILE  names of registers, in TOML: [[register]] with bar, offset, name,
                     and if needed width (bytes, 4) and source (name of a bridge)
   --clock CLOCK     of perfetto: simulated (default), or host
+  --viewer VIEWER   of ftr: surfer (default), or scviewer; each takes another number in
+                    the file for picoseconds
   --transaction N   of markers: a transaction; again for more, 26 at most
   --waves FILE      of markers: the FST, which both then open and whose unit they take;
                     picoseconds otherwise
@@ -77,6 +81,7 @@ struct Options {
     file: String,
     registers: Option<String>,
     clock: Clock,
+    viewer: Viewer,
     transactions: Vec<u64>,
     waves: Option<String>,
     out: Option<String>,
@@ -84,7 +89,7 @@ struct Options {
 
 fn options() -> Result<Option<Options>, String> {
     let (mut words, mut registers, mut out) = (Vec::new(), None, None);
-    let (mut clock, mut transactions, mut waves) = (None, Vec::new(), None);
+    let (mut clock, mut viewer, mut transactions, mut waves) = (None, None, Vec::new(), None);
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -109,6 +114,15 @@ fn options() -> Result<Option<Options>, String> {
                     other => return Err(format!("--clock is {other}, expected simulated or host")),
                 });
             }
+            "--viewer" => {
+                viewer = Some(match &*value()? {
+                    "surfer" => Viewer::Surfer,
+                    "scviewer" => Viewer::ScViewer,
+                    other => {
+                        return Err(format!("--viewer is {other}, expected surfer or scviewer"))
+                    }
+                });
+            }
             _ if arg.starts_with("--") => return Err(format!("unknown option {arg}, see --help")),
             _ => words.push(arg),
         }
@@ -123,6 +137,9 @@ fn options() -> Result<Option<Options>, String> {
         .1;
     if clock.is_some() && job != Job::Perfetto {
         return Err("--clock is for perfetto".to_owned());
+    }
+    if viewer.is_some() && job != Job::Ftr {
+        return Err("--viewer is for ftr".to_owned());
     }
     if job == Job::Markers {
         if out.is_none() {
@@ -142,6 +159,7 @@ fn options() -> Result<Option<Options>, String> {
         file,
         registers,
         clock: clock.unwrap_or(Clock::Simulated),
+        viewer: viewer.unwrap_or_default(),
         transactions,
         waves,
         out,
@@ -216,7 +234,9 @@ fn run(options: &Options) -> Result<(), String> {
         Job::Summary => summary::write(&record, &registers, &mut out),
         Job::Html => html::write(&record, &registers, file, &mut out).map(|s| tell(file, s)),
         Job::Csv => csv::write(&record, &registers, &mut out).map(|s| tell(file, s)),
-        Job::Ftr => ftr::write(&record, &registers, &mut out).map(|s| tell(file, s)),
+        Job::Ftr => {
+            ftr::write(&record, &registers, options.viewer, &mut out).map(|s| tell(file, s))
+        }
         // It has several files, and was written above.
         Job::Markers => Ok(()),
         Job::Perfetto => {

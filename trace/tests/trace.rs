@@ -16,7 +16,9 @@ use accelerator_record::{
     Contents, Kind, Record, Size, Source, Writer,
 };
 use accelerator_trace::{
-    csv, ftr, html,
+    csv,
+    ftr::{self, Viewer},
+    html,
     perfetto::{self, Clock},
     registers::Registers,
     summary,
@@ -24,7 +26,7 @@ use accelerator_trace::{
 };
 use base64::{engine::general_purpose::STANDARD, Engine};
 use flate2::read::ZlibDecoder;
-use ftr_parser::types::FTR;
+use ftr_parser::types::{Timescale, FTR};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -311,7 +313,7 @@ fn arrows_go_from_the_doorbell_to_the_interrupt() {
 fn streams(place: &Place) -> FTR {
     let mut out = Vec::new();
     let record = Record::open(&place.0).unwrap();
-    ftr::write(&record, &Registers::default(), &mut out).unwrap();
+    ftr::write(&record, &Registers::default(), Viewer::Surfer, &mut out).unwrap();
     ftr_parser::parse::parse_ftr_from_bytes(out).expect("FTR")
 }
 
@@ -345,6 +347,8 @@ fn streams_are_what_surfer_reads() {
         ..Entry::default()
     });
     let all = streams(&record(&entries, &[]));
+    // What Surfer writes behind all of the times below.
+    assert_eq!(all.time_scale, Timescale::Ps);
     let mut names: Vec<_> = all.tx_streams.values().map(|s| &*s.name).collect();
     names.sort_unstable();
     assert_eq!(
@@ -416,6 +420,33 @@ fn streams_are_what_surfer_reads() {
             assert!(there, "{relation:?}");
         }
     }
+}
+
+#[test]
+fn streams_have_the_unit_of_the_format_for_those_who_keep_to_it() {
+    let (place, out) = (record(&round(0), &[]), Place::new());
+    let mut files = Vec::new();
+    for viewer in [&["--viewer", "scviewer"][..], &["--viewer", "surfer"], &[]] {
+        let (record, to) = (place.0.to_str().unwrap(), out.0.to_str().unwrap());
+        let output = run(&[&["ftr", record, "--out", to], viewer].concat());
+        assert!(output.status.success(), "{output:?}");
+        files.push(fs::read(&out.0).unwrap());
+    }
+    // RFC 8949: the tag of CBOR, an array without end, then tag 6, a string of bytes, and in it
+    // an array of two, the first of which is negative.
+    let unit = |file: &[u8]| {
+        assert_eq!(file[..4], [0xd9, 0xd9, 0xf7, 0x9f]);
+        assert_eq!((file[4], file[5] >> 5, file[6]), (0xc6, 2, 0x82));
+        assert_eq!(file[7] >> 5, 1);
+        -1 - i32::from(file[7] & 0x1f)
+    };
+    // LWTR4SC: the exponent of the smallest step in seconds.
+    assert_eq!(unit(&files[0]), -12);
+    assert_eq!(unit(&files[1]), -16);
+    assert_eq!(files[1], files[2]);
+    // Nothing else differs.
+    assert_eq!(files[0][..7], files[1][..7]);
+    assert_eq!(files[0][8..], files[1][8..]);
 }
 
 #[test]
@@ -604,6 +635,8 @@ fn a_file_that_is_none_is_told_in_a_sentence() {
         &["csv", file, "--clock", "host"],
         &["html", file, "--transaction", "1"],
         &["ftr", file, "--waves", "waves.fst"],
+        &["ftr", file, "--viewer", "gtkwave"],
+        &["csv", file, "--viewer", "surfer"],
         &["markers", file, "--transaction", "1"],
         &["markers", file, "--out", file],
         &["markers", file, "--out", file, "--transaction", "first"],
