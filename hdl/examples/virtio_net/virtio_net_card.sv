@@ -35,6 +35,7 @@ module virtio_net_card #(
   output logic               msix_valid_o,
   input  logic               msix_ready_i,
   output logic [10:0]        msix_vector_o,
+  output logic               intx_o,
 
   output logic [IdWidth-1:0] m_axi_awid,
   output logic [63:0]        m_axi_awaddr,
@@ -118,7 +119,7 @@ module virtio_net_card #(
     .device_o(device), .irq_valid_i(irq_valid), .irq_ready_o(irq_ready),
     .idle_i(dma_idle && queue_idle == '1 && rx_idle && tx_idle),
     .error_i(queue_error != '0 || rx_error || tx_error),
-    .msix_valid_o, .msix_ready_i, .msix_vector_o
+    .msix_valid_o, .msix_ready_i, .msix_vector_o, .intx_o
   );
 
   logic [1:0]       seg_valid, seg_ready, seg_last, done_valid, done_ready;

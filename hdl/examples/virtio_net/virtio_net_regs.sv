@@ -52,7 +52,9 @@ module virtio_net_regs #(
 
   output logic              msix_valid_o,
   input  logic              msix_ready_i,
-  output logic [10:0]       msix_vector_o
+  output logic [10:0]       msix_vector_o,
+  // Of a driver without vectors: high until it has read the ISR status.
+  output logic              intx_o
 );
 
   localparam int unsigned Queues   = 2;
@@ -171,6 +173,7 @@ module virtio_net_regs #(
   assign irq_any     = (config_irq_q || irq_valid_i != '0) && !msix_valid_o;
   assign irq_isr     = config_irq_q ? 2'b10 : 2'b01;
   assign irq_vector  = config_irq_q ? config_vector_q : vector_q[!irq_valid_i[0]];
+  assign intx_o      = isr_q != '0;
   assign irq_ready_o = (!irq_any || config_irq_q) ? 2'b00
                        : irq_valid_i[0]           ? 2'b01 : 2'b10;
 

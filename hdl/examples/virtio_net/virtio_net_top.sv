@@ -35,7 +35,7 @@ module virtio_net_top (
     virtio_cap(8'd2, 32'h3000, 32'h1000, 32'd4), virtio_cap(8'd1, 32'h0000, 32'h1000, 32'd0)};
 
   logic        user_resetn;
-  logic        msix_valid, msix_ready;
+  logic        msix_valid, msix_ready, intx;
   logic [10:0] msix_vector;
 
   // Guest accesses.
@@ -63,6 +63,7 @@ module virtio_net_top (
     .MsixTableOffset(0),
     .MsixPbaBar     (2),
     .MsixPbaOffset  (32'h800),
+    .IntxPin        (1),
     .CapCount       (4),
     .CapId          (CapId),
     .CapBytes       (CapBytes),
@@ -74,7 +75,7 @@ module virtio_net_top (
 
     `ACCELERATOR_AXI_BAR(bar),
     `ACCELERATOR_AXI(s_axi, dma),
-    .msix_valid, .msix_ready, .msix_vector, .intx(1'b0),
+    .msix_valid, .msix_ready, .msix_vector, .intx,
     `ACCELERATOR_NO_CFG
   );
 
@@ -125,6 +126,7 @@ module virtio_net_top (
     .m_axis_tdata(tx_tdata), .m_axis_tkeep(tx_tkeep), .m_axis_tlast(tx_tlast),
     .m_axis_tvalid(tx_tvalid), .m_axis_tready(tx_tready),
     .msix_valid_o(msix_valid), .msix_ready_i(msix_ready), .msix_vector_o(msix_vector),
+    .intx_o(intx),
     `ACCELERATOR_AXI(m_axi, dma)
   );
 
