@@ -211,6 +211,7 @@ int main(int argc, char **argv)
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		die("there is 1 CPU, expected at least 2");
 	find_function(PROBE_VENDOR, PROBE_DEVICE, address);
+	expect_loss_of_registers();
 	device = open("/dev/accel_probe0", O_RDWR | O_CLOEXEC);
 	if (device < 0 || ioctl(device, ACCEL_PROBE_IOC_INFO, &info))
 		die("/dev/accel_probe0 cannot be opened: %s", strerror(errno));

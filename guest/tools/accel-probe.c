@@ -543,6 +543,7 @@ static void config_space(void)
 
 static void open_probe(void)
 {
+	expect_loss_of_registers();
 	device = open("/dev/accel_probe0", O_RDWR | O_CLOEXEC);
 	if (device < 0 || ioctl(device, ACCEL_PROBE_IOC_INFO, &info))
 		die("/dev/accel_probe0 cannot be opened: %s", strerror(errno));

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,25 @@ _Noreturn void die(const char *format, ...)
 	print_line("error", format, arguments);
 	va_end(arguments);
 	exit(2);
+}
+
+/* Only what may be called from a handler: the thread may have been anywhere. */
+static void registers_are_lost(int signal_number)
+{
+	static const char text[] = "ACCEL error=the driver has taken the registers away\n";
+
+	(void)signal_number;
+	if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(3);
+	_exit(2);
+}
+
+void expect_loss_of_registers(void)
+{
+	struct sigaction action = { .sa_handler = registers_are_lost };
+
+	if (sigaction(SIGBUS, &action, NULL))
+		die("SIGBUS cannot be handled: %s", strerror(errno));
 }
 
 uint64_t number(const char *what, const char *text, uint64_t low, uint64_t high)

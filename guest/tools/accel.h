@@ -60,6 +60,12 @@ volatile void *map_bar(const char *address, unsigned int bar, size_t *bytes);
 uint64_t bar_read(const volatile void *bar, size_t offset, unsigned int bytes);
 void bar_write(volatile void *bar, size_t offset, unsigned int bytes, uint64_t value);
 
+/*
+ * A driver that loses its device takes the mapped registers away, and who touches them gets
+ * SIGBUS: has the program say so as die() does.
+ */
+void expect_loss_of_registers(void);
+
 /* Keeps the calling thread on one CPU. */
 void pin_to_cpu(unsigned int cpu);
 
