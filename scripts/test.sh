@@ -52,7 +52,7 @@ SUITES=(
   'farm:driver tests as an array of jobs on a Slurm of two nodes, and jobs that are lost'
   'life:cards that come, go, are reset and replaced under two real guests'
   'guest_os:accesses of every width, interrupts that move, D3hot and FLRs under a real guest'
-  'faults:each fault with the drivers of the sorter, the probe and virtio_net: none hangs, none oopses'
+  'faults:each fault with four drivers, with INTx and with a serial port: none hangs, none oopses'
   'gdb:breakpoints in the guest'"'"'s driver and in the simulation, at the same time'
   'disk:a Debian on a disk image, the driver built in it; only with --long or by name'
   'power:sleep, errors by AER, another kernel and a crash kernel under a real guest'

@@ -5,7 +5,9 @@ while the guest runs, and a program works with the card. What has to be true: th
 time, the kernel finds nothing wrong with itself, what is said to be good is good, and without the
 fault the card works again, with a reset or a new probe of its driver where the table says so."""
 
+import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -14,7 +16,16 @@ import time
 
 from cards import CARD, PROBE, SORT, where
 from guest_os import TROUBLE, reports
-from suite import Bench, build_guest, build_simulations, options_of, qemu_in, run, step
+from suite import (
+    Bench,
+    build_guest,
+    build_simulations,
+    options_of,
+    qemu_in,
+    run,
+    script,
+    step,
+)
 from vm import ROOT, Failure, QmpError, Simulator, Vm, wait_for
 
 # Seconds of a program of the guest, on a machine with much else to do.
@@ -24,7 +35,7 @@ COMPLETION_TIMEOUT = 3000
 # Hung tasks are reported by the kernel after this.
 STUCK = TROUBLE + "|blocked for more than|soft lockup|rcu_.*stall"
 
-NET = "1af4:1041"
+MEASURE, NET, UART = "10ee:7032", "1af4:1041", "10ee:7012"
 MAC, PEER_MAC = "52:54:00:66:00:01", "52:54:00:66:00:02"
 ADDRESS, PEER_ADDRESS = "10.66.0.1", "10.66.0.2"
 
@@ -76,6 +87,27 @@ PROBE_LONG = {
     "lose on=dma-write": "lose on=dma-write nth=5",
     "dead until=reset": "dead on=read nth=9 until=reset",
 }
+BENCH_PLANS = {
+    "ur on=read": "ur on=read nth=40",
+    "lose on=msi": "lose on=msi nth=5",
+    "ur on=dma-read": "ur on=dma-read nth=5",
+    "link-down": "link-down on=msi nth=5 for=200ms",
+}
+BENCH_LONG = {
+    "ca on=read": "ca on=read nth=40",
+    "poison on=read": "poison on=read nth=40",
+    "lose on=read": "lose on=read nth=40 delay=20ms",
+    "late on=read": "late on=read delay=1ms p=0.1",
+    # MSIX_GO.
+    "ur on=write": "ur on=write offset=0x30 nth=5",
+    "lose on=write": "lose on=write offset=0x30 nth=5",
+    "lose on=dma-read": "lose on=dma-read nth=5 delay=20ms",
+    "late on=dma": "late on=dma-read,dma-write delay=300us p=0.2",
+    "ca on=dma-write": "ca on=dma-write nth=5",
+    "ur on=dma-write": "ur on=dma-write nth=5",
+    "double on=msi": "double on=msi",
+    "dead until=reset": "dead on=msi nth=5 until=reset",
+}
 # No write by DMA is lost to it: virtio_net of Linux 6.1 then finds a used buffer that it does not
 # know ("id 0 is not a head!") and never leaves its interrupt handler, on every processor.
 NET_PLANS = {
@@ -86,13 +118,56 @@ NET_PLANS = {
     "double on=msi": "double on=msi",
     "lose on=write": "lose on=write nth=2",
     "dead until=reset": "dead on=write until=reset",
+    "lose on=nic-rx": "lose on=nic-rx nth=2",
+    # Of the data of the echo, whose checksum finds it.
+    "corrupt on=nic-tx": "corrupt on=nic-tx nth=2 byte=50 xor=0xff",
 }
 NET_LONG = {
+    "lose on=nic-tx": "lose on=nic-tx nth=2",
+    "corrupt on=nic-rx": "corrupt on=nic-rx nth=2 byte=50 xor=0xff",
+    "double on=nic": "double on=nic-rx,nic-tx",
+    "late on=nic": "late on=nic-rx,nic-tx delay=20ms",
     "ur on=read": "ur on=read nth=1-3",
     "ur on=write": "ur on=write nth=1",
     "poison on=dma-read": "poison on=dma-read nth=2",
     "link-down": "link-down on=write for=200ms",
 }
+# The same driver without vectors. A level that is never taken back, or low for ever, is an
+# interrupt that the kernel switches off; the pin is free again with the next plan.
+INTX_PLANS = {
+    "lose on=intx": "lose on=intx level=1 nth=2",
+    "late on=intx": "late on=intx level=1 delay=5ms",
+}
+INTX_LONG = {
+    "late on=intx low": "late on=intx level=0 delay=1ms",
+    "spurious intx": "spurious on=intx raise=intx for=1ms times=5",
+    "stuck at=0": "stuck on=intx at=0",
+}
+SERIAL_PLANS = {
+    "lose on=serial-rx": "lose on=serial-rx nth=9",
+    "corrupt on=serial-rx": "corrupt on=serial-rx nth=9 xor=0x1",
+    "corrupt on=serial-tx": "corrupt on=serial-tx nth=9 xor=0x1",
+}
+SERIAL_LONG = {
+    "lose on=serial-tx": "lose on=serial-tx nth=9",
+    "all on=serial-rx": "lose on=serial-rx",
+}
+# What the guest has to read on its own serial line, and in the card.
+TALK = r"""
+stty -F /dev/ttyS1 raw -echo min 0 time 20
+exec 3<>/dev/ttyS1
+[ ! -e /tmp/untidy ] || { printf "\r" >&3; cat <&3 >/dev/null; }
+touch /tmp/untidy
+printf "write 5 $1\rread 5\r" >&3
+printf "write 5 $1\n$1\n> read 5\n$1\n> " >/tmp/expected
+head -c $(($(wc -c </tmp/expected) + 4)) <&3 | tr -d "\r" >/tmp/said
+if ! cmp -s /tmp/said /tmp/expected; then
+  echo "ACCEL error=the card has said $(tr "\n" " " </tmp/said)"
+  exit 1
+fi
+rm /tmp/untidy
+accel-mmio --function FUNCTION expect 4 0x14 0x$1 >/dev/null || { echo wrong blocks; exit 1; }
+"""
 
 
 def checksum(data):
@@ -134,6 +209,10 @@ class Echo:
             return (head + frame[14:20] + b"\0\2" + self.mac + self.ip + asker).ljust(60, b"\0")
         size = struct.unpack(">H", frame[16:18])[0]
         ip = frame[14:14 + size]
+        padded = ip[20:] + b"\0" * (size % 2)
+        # As any host, it takes nothing that was damaged on its way.
+        if checksum(ip[:20]) or (ip[9] == 1 and checksum(padded)):
+            return None
         if kind == b"\x08\0" and ip[9] == 1 and ip[16:20] == self.ip and ip[20] == 8:
             echo = b"\0\0\0\0" + ip[24:]
             padded = echo + b"\0" * (len(echo) % 2)
@@ -149,6 +228,9 @@ class Driver:
     def __init__(self, name, card, function, plans, more):
         self.name, self.card, self.function = name, card, function
         self.plans, self.more = plans, more
+
+    def begin(self, vm):
+        """Before its first case."""
 
     def line(self):
         """A line of shell that works with the card: status 0 if all was well, and then its data
@@ -175,6 +257,20 @@ class Probe(Driver):
         return False
 
 
+class Measure(Driver):
+    def begin(self, vm):
+        vm.ok("echo 2000 >/sys/module/accel_bench/parameters/patience_ms")
+
+    def line(self):
+        # The ticks are of no interest here.
+        return ("accel-bench --tick-hz 1000000000 --repeats 1 --count 30 --patience 3000 "
+                "read write interrupts dma")
+
+    def is_wrong(self, output):
+        # It compares itself, and ends with an error.
+        return False
+
+
 class Net(Driver):
     def line(self):
         return f"ping -c 5 -i 0.2 -W 2 {PEER_ADDRESS} | grep -q ' [1-5] packets received'"
@@ -183,21 +279,54 @@ class Net(Driver):
         return False
 
 
+class NetIntx(Net):
+    """The same card with the same driver, which the kernel gives no vectors."""
+
+    def begin(self, vm):
+        address = where(vm, self.function)[0]
+        device = f"/sys/bus/pci/devices/{address}"
+        vm.ok(f"d=$(readlink -f {device}/driver); echo {address} >$d/unbind; "
+              f"echo 0 >{device}/msi_bus; echo {address} >$d/bind; {Faults.after_probe(self)}")
+        kinds = vm.ok("grep virtio /proc/interrupts")
+        if "MSI" in kinds or "IO-APIC" not in kinds:
+            raise Failure(f"{self.name}: the driver does not use the INTx pin: {kinds}")
+
+
+class Serial(Driver):
+    """The kernel's driver of the guest's second serial port, at whose other end the card is."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.word = 0xc0de0000
+
+    def begin(self, vm):
+        text = TALK.replace("FUNCTION", self.function)
+        vm.ok(f"cat >/tmp/talk <<'END'\n{text}END\ntouch /tmp/untidy")
+
+    def line(self):
+        # Another one each time: what is there from before is not taken for it.
+        self.word += 1
+        return f"sh /tmp/talk {self.word:08x}"
+
+
 class Faults(Bench):
     """One VM with all the cards."""
 
     def __init__(self, options):
         super().__init__(options, "accfault-")
         self.vm = None
+        self.simulators = {}
 
     def start(self):
-        wire = self.folder / "wire"
+        wire, tty = self.folder / "wire", self.folder / "tty"
         self.echo = Echo(wire)
         cards = []
-        for card, more in (("sort", ""), ("probe", ""), ("virtio_net", f",netdev=net0,mac={MAC}")):
+        for card, more in (("sort", ""), ("probe", ""), ("bench_top", ""),
+                           ("virtio_net", f",netdev=net0,mac={MAC}"), ("uart", ",chardev=line")):
             endpoint = f"ipc://{self.folder}/{card}"
-            self.own(Simulator(f"sim-{card}", ROOT / f"build/sim/{card}/{card}", self.folder,
-                               {None: endpoint}))
+            self.simulators[card] = self.own(Simulator(
+                f"sim-{card}", ROOT / f"build/sim/{card}/{card}", self.folder,
+                {None: endpoint}))
             # As hardware has it: a read of the probe that waits for a write of the other CPU waits
             # for ever if the link went down in between.
             cards.append((card, f"{endpoint},completion-timeout={COMPLETION_TIMEOUT}{more}"))
@@ -205,11 +334,29 @@ class Faults(Bench):
             "vm", self.folder, self.options.qemu, self.options.guest, cards,
             words=f"accel.ip={ADDRESS} accel.peer={PEER_ADDRESS} accel.mac={MAC}",
             extra=("-netdev", f"stream,id=net0,server=off,addr.type=unix,addr.path={wire},"
-                              "reconnect-ms=200")))
+                              "reconnect-ms=200",
+                   # The second serial port of the guest and the card's are one line.
+                   "-chardev", f"socket,id=tty,path={tty},server=on,wait=off",
+                   "-serial", "chardev:tty",
+                   "-chardev", f"socket,id=line,path={tty},reconnect-ms=200")))
         self.vm.boot()
         # Nothing waits for long.
         self.vm.ok("cd /sys/module/accel_sort/parameters && echo 200 >warn_ms && "
                    "echo 2 >timeout_s; cd /")
+
+        for card in self.simulators:
+            self.hold(card, True)
+
+    def hold(self, card, still):
+        """Has a simulator stand still while nobody works with its card: five clocks that run all
+        the time would leave no processor for the guest. The kernel may send frames at any time."""
+        if card != "virtio_net":
+            os.kill(self.simulators[card].pid, signal.SIGSTOP if still else signal.SIGCONT)
+
+    def end_process(self, process):
+        if process.is_running():
+            os.kill(process.pid, signal.SIGCONT)
+        super().end_process(process)
 
     def plan(self, card, text):
         def taken():
@@ -288,7 +435,10 @@ class Faults(Bench):
     def drivers(self, options):
         chosen = [Sort("sort", "sort", SORT, SORT_PLANS, SORT_LONG),
                   Probe("probe", "probe", PROBE, PROBE_PLANS, PROBE_LONG),
-                  Net("virtio_net", "virtio_net", NET, NET_PLANS, NET_LONG)]
+                  Measure("bench", "bench_top", MEASURE, BENCH_PLANS, BENCH_LONG),
+                  Net("virtio_net", "virtio_net", NET, NET_PLANS, NET_LONG),
+                  NetIntx("intx", "virtio_net", NET, INTX_PLANS, INTX_LONG),
+                  Serial("serial", "uart", UART, SERIAL_PLANS, SERIAL_LONG)]
         return [d for d in chosen if not options.drivers or d.name in options.drivers]
 
 
@@ -308,18 +458,23 @@ def main():
     parser = options_of("test-faults.sh", __doc__)
     parser.add_argument("--all", action="store_true", help="all faults of each driver")
     parser.add_argument("--drivers", nargs="+", metavar="NAME",
-                        choices=("sort", "probe", "virtio_net"), help="only these")
+                        choices=("sort", "probe", "bench", "virtio_net", "intx", "serial"),
+                        help="only these: intx is virtio_net without vectors, serial the kernel's "
+                             "driver of a serial port whose other end is a card")
     options = parser.parse_args()
     options.qemu = qemu_in(options.qemu)
-    build_simulations("sort", "probe", "virtio_net")
+    build_simulations("sort", "probe", "virtio_net", "uart")
+    script("build-sim.sh", "--top", "bench_top", "--files", "hdl/bench/bench.f")
     options.guest = str(ROOT / build_guest("guest-faults"))
     bench = Faults(options)
     results = {}
     drivers = bench.drivers(options)
 
     def everything():
-        step("boot", "a guest with three cards", bench.start)
+        step("boot", "a guest with five cards", bench.start)
         for driver in drivers:
+            bench.hold(driver.card, False)
+            driver.begin(bench.vm)
             for _ in range(3):
                 status, output, _ = bench.work(driver)
                 if status == 0:
@@ -332,6 +487,7 @@ def main():
                     cell, took = bench.case(driver, title, plan)
                     results[title, driver.name] = f"{cell} {took:.1f} s"
                 step(driver.name, plan, one)
+            bench.hold(driver.card, True)
 
     status = run(bench, everything)
     if results:
