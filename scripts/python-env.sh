@@ -8,6 +8,9 @@
 # `python_env manifests` has FuseSoC, `python_env waves` what reads waveforms, `python_env report`
 # what drives a browser, `python_env vm` what drives gdb and terminals, and `python_env litepcie` has
 # LitePCIe and its generator.
+#
+# pytest_suite ENVIRONMENT ARG... has the script that calls it become the tests that
+# tests/entry.py has for it, in that environment; NEEDS are the packages of Debian for these.
 
 # What making it needs of Debian.
 PYTHON_ENV_PACKAGES=(python3 python3-venv python3-dev perl make g++)
@@ -63,6 +66,21 @@ WRAPPER
     : >"$PYTHON_ENV/.complete"
   fi
   unlock_cache
+}
+
+NEEDS=()
+pytest_suite() {
+  local word
+  need_packages python3
+  export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+  for word in "${@:2}"; do
+    case $word in
+      -h | --help) exec python3 "$REPO_DIR/tests/entry.py" "$SCRIPT_NAME" --help ;;
+    esac
+  done
+  need_packages "${NEEDS[@]}"
+  python_env "$1"
+  exec "$PYTHON_ENV/bin/python" "$REPO_DIR/tests/entry.py" "$SCRIPT_NAME" "${@:2}"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--filter", metavar="REGEX", help="only cocotb tests with such names")
     group.addoption("--waves", action="store_true", help="write waves beside the logs")
     group.addoption("--cache", type=Path, metavar="DIR", help="folder for cocotb builds and logs")
+    group.addoption("--long", action="store_true", help="what takes minutes as well")
+    group.addoption("--update", action="store_true", help="write the transcripts of the flows anew")
 
 
 def prepend(variable: str, folder: Path) -> None:
@@ -61,9 +63,11 @@ def seconds(item: pytest.Item) -> float:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without what --quick leaves out, and the longest first."""
-    if config.getoption("--quick"):
-        left = [item for item in items if item.get_closest_marker("bench")]
+    """Without what --quick leaves out and what is for --long alone, and the longest first."""
+    out = [name for name, is_out in (("bench", config.getoption("--quick")),
+                                     ("long", not config.getoption("--long"))) if is_out]
+    left = [item for item in items if any(item.get_closest_marker(name) for name in out)]
+    if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
     items.sort(key=seconds, reverse=True)

@@ -9,6 +9,8 @@ from benches import BENCHES, TESTS, selected
 
 # Each bench is as long as it is, so none waits in the queue of a processor behind another.
 SPREAD = ("--dist", "load", "--maxschedchunk", "1")
+# What scripts/test-build.sh, test-flows.sh and test-manifests.sh run.
+OTHERS = ("suite_designs.py", "suite_flows.py", "suite_manifests.py")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,9 +44,7 @@ def parser() -> argparse.ArgumentParser:
 def tests(args: argparse.Namespace) -> list[str]:
     """What pytest is to run."""
     if not args.suites:
-        # That one is what scripts/test-build.sh runs.
-        return [str(file) for file in sorted(TESTS.glob("suite_*.py"))
-                if file.name != "suite_designs.py"]
+        return [str(file) for file in sorted(TESTS.glob("suite_*.py")) if file.name not in OTHERS]
     return [f"{TESTS / 'suite_benches.py'}::test_bench[{name}]" for name in selected(args.suites)]
 
 
