@@ -36,31 +36,8 @@ EOF
 }
 
 FORCE=no SMOKE=no REPEATS=5 COUNT=2000 ACCEL=tcg QEMU_DIR='' OUT=target/bench MARKDOWN='' HISTORY=''
-while (($#)); do
-  case $1 in
-    --repeats | --count | --accel | --qemu | --out | --history | --markdown)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --repeats) REPEATS=$2 ;;
-        --count) COUNT=$2 ;;
-        --accel) ACCEL=$2 ;;
-        --qemu) QEMU_DIR=$2 ;;
-        --out) OUT=$2 ;;
-        --history) HISTORY=$2 ;;
-        --markdown) MARKDOWN=$2 ;;
-      esac
-      shift
-      ;;
-    --force) FORCE=yes ;;
-    --smoke) SMOKE=yes ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    *) die "unknown option $1; see --help" ;;
-  esac
-  shift
-done
+take_options --repeats=REPEATS --count=COUNT --accel=ACCEL --qemu=QEMU_DIR --out=OUT \
+  --history=HISTORY --markdown=MARKDOWN --force:FORCE --smoke:SMOKE -- "$@"
 for number in "$REPEATS" "$COUNT"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || die "$number is not a number from 1"
 done

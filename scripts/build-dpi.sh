@@ -33,21 +33,7 @@ HELP
 }
 
 out=$REPO_DIR/build/dpi
-while (($#)); do
-  case $1 in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --out)
-      (($# >= 2)) || die "--out needs a folder"
-      out=$2
-      shift
-      ;;
-    *) die "unknown argument '$1'; see --help" ;;
-  esac
-  shift
-done
+take_options --out=out -- "$@"
 make_folder "$out"
 out=$(cd "$out" && pwd)
 LOG_FILE=$out/build.log

@@ -53,38 +53,26 @@ KERNEL='' OUT='' RUN='' LIST_PACKAGES=no ARCH=x86_64
 MODULES=() PROGRAMS=() LIBRARY_FILES=()
 # shellcheck disable=SC2016 # dpkg expands the fields
 SOURCE_FORMAT='${source:Package} ${source:Version}\n'
-while (($#)); do
+# shellcheck disable=SC2329 # called by name
+took() {
   case $1 in
-    --module | --program | --run | --kernel | --out | --arch)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --module)
-          [[ -f $2/Kbuild || -f $2/Makefile ]] || die "$2 has neither a Kbuild file nor a Makefile"
-          MODULES+=("$(realpath "$2")")
-          ;;
-        --program)
-          [[ -f $2 ]] || die "the program $2 is not there"
-          PROGRAMS+=("$(realpath "$2")")
-          ;;
-        --run)
-          [[ -f $2 ]] || die "the script $2 is not there"
-          RUN=$(realpath "$2")
-          ;;
-        --kernel) KERNEL=$2 ;;
-        --arch) ARCH=$2 ;;
-        --out) OUT=$(realpath -m "$2") ;;
-      esac
-      shift
+    --module)
+      [[ -f $2/Kbuild || -f $2/Makefile ]] || die "$2 has neither a Kbuild file nor a Makefile"
+      MODULES+=("$(realpath "$2")")
       ;;
-    --list-packages) LIST_PACKAGES=yes ;;
-    --help | -h)
-      usage
-      exit 0
+    --program)
+      [[ -f $2 ]] || die "the program $2 is not there"
+      PROGRAMS+=("$(realpath "$2")")
       ;;
-    *) die "unknown option $1; see --help" ;;
+    --run)
+      [[ -f $2 ]] || die "the script $2 is not there"
+      RUN=$(realpath "$2")
+      ;;
+    --out) OUT=$(realpath -m "$2") ;;
   esac
-  shift
-done
+}
+take_options --module=@took --program=@took --run=@took --out=@took --kernel=KERNEL --arch=ARCH \
+  --list-packages:LIST_PACKAGES -- "$@"
 
 CACHE=$(cache_dir)/guest
 mkdir -p "$(cache_dir)/log"

@@ -38,26 +38,11 @@ EOF
 }
 
 WIDTH=256 WAVES=() KERNEL=() OUT=''
-while (($#)); do
-  case $1 in
-    --width | --kernel | --out)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --width) WIDTH=$2 ;;
-        --kernel) KERNEL=(--kernel "$2") ;;
-        --out) OUT=$2 ;;
-      esac
-      shift
-      ;;
-    --waves) WAVES=(--waves) ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    *) die "unknown option $1; see --help" ;;
-  esac
-  shift
-done
+# shellcheck disable=SC2329 # called by name
+kernel() {
+  KERNEL=(--kernel "$2")
+}
+take_options --width=WIDTH --kernel=@kernel --out=OUT --waves:WAVES+ -- "$@"
 case $WIDTH in
   128 | 256) ;;
   # Those for 512 bits do not fit together: m_axis_rc_adapt_512b.v has no port m_axis_rc_tkeep_a, which

@@ -67,33 +67,21 @@ FLAVOURS=(patched baseline)
 FULL=no DEBUG=no ASAN=no CONFIGURE_ONLY=no PRINT_PATHS=no LIST_PACKAGES=no JOBS=$(nproc)
 
 parse_arguments() {
-  while (($#)); do
+  # shellcheck disable=SC2329 # called by name
+  took() {
     case $1 in
-      --source | --sha256 | --release | --debian-package | --debian-mirror | --jobs | --target)
-        (($# >= 2)) || die "$1 needs a value; see --help"
-        ;;&
-      --source) SOURCE=$2 FROM=local; shift ;;
-      --sha256) SHA256=${2,,}; shift ;;
-      --release) ASKED=$2; shift ;;
-      --upstream) FROM=upstream ;;
-      --debian) FROM=debian ;;
-      --debian-package) DEBIAN_PACKAGE=$2 FROM=debian; shift ;;
-      --debian-mirror) DEBIAN_MIRROR=$2; shift ;;
+      --source) SOURCE=$2 FROM=local ;;
+      --sha256) SHA256=${2,,} ;;
+      --debian-package) DEBIAN_PACKAGE=$2 FROM=debian ;;
       --patched-only) FLAVOURS=(patched) ;;
       --baseline-only) FLAVOURS=(baseline) ;;
-      --full) FULL=yes ;;
-      --debug) DEBUG=yes ;;
-      --asan) ASAN=yes ;;
-      --configure-only) CONFIGURE_ONLY=yes ;;
-      --jobs) JOBS=$2; shift ;;
-      --target) TARGET=$2; shift ;;
-      --print-paths) PRINT_PATHS=yes ;;
-      --list-packages) LIST_PACKAGES=yes ;;
-      -h | --help) usage; exit 0 ;;
-      *) die "unknown option $1; see --help" ;;
     esac
-    shift
-  done
+  }
+  take_options --source=@took --sha256=@took --release=ASKED --upstream:FROM=upstream \
+    --debian:FROM=debian --debian-package=@took --debian-mirror=DEBIAN_MIRROR \
+    --patched-only:@took --baseline-only:@took --full:FULL --debug:DEBUG --asan:ASAN \
+    --configure-only:CONFIGURE_ONLY --jobs=JOBS --target=TARGET --print-paths:PRINT_PATHS \
+    --list-packages:LIST_PACKAGES -- "$@"
   [[ $ASAN == no ]] || FLAVOURS=(asan)
   case $TARGET in
     x86_64) ;;

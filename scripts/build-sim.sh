@@ -61,34 +61,19 @@ HELP
 SHOWN_LINES=60
 
 example='' top='' files='' out='' waves=0 edit=0 extra=() status=0 list_packages=0
-while (($#)); do
+# shellcheck disable=SC2329 # called by name
+took() {
   case $1 in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --waves) waves=1 ;;
-    --edit) edit=1 ;;
-    --list-packages) list_packages=1 ;;
-    --top | --files | --out | -D | -G)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --top) top=$2 ;;
-        --files) files=$2 ;;
-        --out) out=$2 ;;
-        -D) extra+=("+define+$2") ;;
-        -G) extra+=("-G$2") ;;
-      esac
-      shift
-      ;;
-    -*) die "unknown option '$1'; see --help" ;;
+    -D) extra+=("+define+$2") ;;
+    -G) extra+=("-G$2") ;;
     *)
       [[ -z $example ]] || die "two examples given: '$example' and '$1'"
       example=$1
       ;;
   esac
-  shift
-done
+}
+take_options --waves:waves=1 --edit:edit=1 --list-packages:list_packages=1 --top=top --files=files \
+  --out=out -D=@took -G=@took @took -- "$@"
 
 packages=(g++ make perl)
 ((!waves)) || packages+=(liblz4-dev zlib1g-dev)

@@ -30,25 +30,12 @@ HELP
 }
 
 out=$REPO_DIR/build/vivado/ip part=xc7a35tcpg236-1 modules=()
-while (($#)); do
-  case $1 in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --out | --part)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      if [[ $1 == --out ]]; then out=$2; else part=$2; fi
-      shift
-      ;;
-    -*) die "unknown option '$1'; see --help" ;;
-    *)
-      [[ -f $REPO_DIR/hdl/rtl/$1.sv ]] || die "no module $1 in hdl/rtl"
-      modules+=("$1")
-      ;;
-  esac
-  shift
-done
+# shellcheck disable=SC2329 # called by name
+module() {
+  [[ -f $REPO_DIR/hdl/rtl/$1.sv ]] || die "no module $1 in hdl/rtl"
+  modules+=("$1")
+}
+take_options --out=out --part=part @module -- "$@"
 hdl=$REPO_DIR/hdl
 if ((${#modules[@]} == 0)); then
   for module in accelerator_pcie_bridge accelerator_nic_bridge accelerator_uart_bridge; do

@@ -39,32 +39,13 @@ HELP
 
 platform='' card=$REPO_DIR/hdl/vivado/card/regs out='' part='' board=''
 ip=$REPO_DIR/build/vivado/ip dpi=$REPO_DIR/build/dpi
-while (($#)); do
-  case $1 in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --card | --out | --part | --board | --ip | --dpi)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --card) card=$2 ;;
-        --out) out=$2 ;;
-        --part) part=$2 ;;
-        --board) board=$2 ;;
-        --ip) ip=$2 ;;
-        --dpi) dpi=$2 ;;
-      esac
-      shift
-      ;;
-    -*) die "unknown option '$1'; see --help" ;;
-    *)
-      [[ -z $platform ]] || die "two platforms given: '$platform' and '$1'"
-      platform=$1
-      ;;
-  esac
-  shift
-done
+# shellcheck disable=SC2329 # called by name
+the_platform() {
+  [[ -z $platform ]] || die "two platforms given: '$platform' and '$1'"
+  platform=$1
+}
+take_options --card=card --out=out --part=part --board=board --ip=ip --dpi=dpi @the_platform \
+  -- "$@"
 platform=${platform:-generic}
 case $platform in
   generic) part=${part:-xc7a35tcpg236-1} ;;

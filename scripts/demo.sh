@@ -97,67 +97,34 @@ WIDTH=256 LOOPBACK=internal,external SIM_FOLDER=''
 IOMMU=no MEMORY='' CPUS=2 MORE_APPEND='' DISK='' SNAPSHOT=() MORE_ARGS=() RECORD='' CONTENTS=no
 REPORT=no REPORT_FILE='' REPORTED='' REGISTERS=() TRACE='' VFIO_USER=no
 
-while (($#)); do
+# shellcheck disable=SC2329 # called by name
+took() {
   case $1 in
-    --example | --blocks | --seed | --rounds | --accel | --sim | --qemu | --guest | --device | \
-      --timeout | --waves-from | --memory | --cpus | --append | --disk | --qemu-args | --record | \
-      --registers | --arch | --width | --loopback | --sim-folder)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --example) EXAMPLE=$2 ;;
-        --blocks) number "$1" "$2" 1 && BLOCKS=$2 ;;
-        --seed) number "$1" "$2" 0 && SEED=$2 ;;
-        --rounds) number "$1" "$2" 1 && ROUNDS=$2 ;;
-        --accel) ACCEL=$2 ;;
-        --arch) ARCH=$2 ;;
-        --sim) SIM=$2 ;;
-        --sim-folder) SIM_FOLDER=$2 ;;
-        --width) WIDTH=$2 ;;
-        --loopback)
-          case $2 in
-            internal | external) LOOPBACK=$2 ;;
-            both) LOOPBACK=internal,external ;;
-            *) die "--loopback is $2, expected internal, external or both" ;;
-          esac
-          ;;
-        --qemu) QEMU_DIR=$2 ;;
-        --guest) GUEST=$2 ;;
-        --device) DEVICE=$2 ;;
-        --timeout) number "$1" "$2" 1 && TIMEOUT=$2 ;;
-        --waves-from) WAVES=yes WAVES_FROM=$2 ;;
-        --memory) number "$1" "$2" 128 && MEMORY=$2 ;;
-        --cpus) number "$1" "$2" 1 && CPUS=$2 ;;
-        --append) MORE_APPEND=$2 ;;
-        --disk) DISK=$2 ;;
-        --record) RECORD=$2 ;;
-        --registers) REGISTERS=(--registers "$2") ;;
-        --qemu-args) read -r -a MORE_ARGS <<<"$2" ;;
+    --loopback)
+      case $2 in
+        internal | external) LOOPBACK=$2 ;;
+        both) LOOPBACK=internal,external ;;
+        *) die "--loopback is $2, expected internal, external or both" ;;
       esac
-      shift
       ;;
-    --waves) WAVES=yes ;;
+    --waves-from) WAVES=yes WAVES_FROM=$2 ;;
+    --registers) REGISTERS=(--registers "$2") ;;
+    --qemu-args) read -r -a MORE_ARGS <<<"$2" ;;
     --report)
       REPORT=yes
-      if [[ ${2:-} == *.html ]]; then
-        REPORT_FILE=$2
-        shift
-      fi
+      [[ ${2:-} != *.html ]] || ALSO=yes REPORT_FILE=$2
       ;;
     --shell) MODE=shell ;;
     --run) MODE=user ;;
-    --keep) KEEP=yes ;;
-    --contents) CONTENTS=yes ;;
-    --iommu) IOMMU=yes ;;
-    --vfio-user) VFIO_USER=yes ;;
-    --snapshot) SNAPSHOT=(-snapshot) ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    *) die "unknown option $1; see --help" ;;
   esac
-  shift
-done
+}
+take_options --example=EXAMPLE '--blocks=BLOCKS>=1' '--seed=SEED>=0' '--rounds=ROUNDS>=1' \
+  --accel=ACCEL --arch=ARCH --sim=SIM --sim-folder=SIM_FOLDER --width=WIDTH --loopback=@took \
+  --qemu=QEMU_DIR --guest=GUEST --device=DEVICE '--timeout=TIMEOUT>=1' --waves-from=@took \
+  '--memory=MEMORY>=128' '--cpus=CPUS>=1' --append=MORE_APPEND --disk=DISK --record=RECORD \
+  --registers=@took --qemu-args=@took --waves:WAVES --report:@took --shell:@took --run:@took \
+  --keep:KEEP --contents:CONTENTS --iommu:IOMMU --vfio-user:VFIO_USER \
+  --snapshot:SNAPSHOT+=-snapshot -- "$@"
 choose_machine
 case $ACCEL in
   auto | kvm | tcg) ;;

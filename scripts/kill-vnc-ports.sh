@@ -23,17 +23,7 @@ EOF
 }
 
 LIST=no
-while (($#)); do
-  case $1 in
-    --list) LIST=yes ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    *) die "unknown option $1; see --help" ;;
-  esac
-  shift
-done
+take_options --list:LIST -- "$@"
 
 DIR=$(pid_dir)
 FOUND=0

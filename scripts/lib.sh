@@ -23,6 +23,8 @@
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
 #   compiler_cache          has Verilator's makefiles compile nothing twice that is the same
+#   number OPTION VALUE LOW dies unless the value is a number from LOW
+#   take_options ROW... -- ARG...   takes what rows tell of from a script's arguments: see there
 #   vm_suite FILE ARG...    becomes the suite tests/vm/FILE, which has options of its own
 #   clock_us                microseconds since the epoch
 #   seconds_between A B     what lies between two of them, as 1.234
@@ -180,6 +182,69 @@ need_packages() {
     apt_as_root update >&2 || warn "apt-get update failed; trying with the lists that are there"
     apt_as_root install "${missing[@]}" >&2 || die "these packages cannot be installed: ${missing[*]}"
   fi
+}
+
+number() {
+  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
+    die "$1 is $2, expected a number from $3"
+  fi
+}
+
+# A row is an option, then = if it has a value or : if not, then the variable that it goes to.
+#
+#   --out=OUT  --cpus=CPUS>=1        the value, which may have to be a number from 1
+#   --keep:KEEP  --gui:GUI=1         yes, or what the row says
+#   -G=EXTRA+  --waves:EXTRA+=-w     adds to an array: the value, the option, or what the row says
+#   --run=@took                      calls `took OPTION VALUE`
+#   --full:@took                     calls `took OPTION REST...`; with ALSO set one of REST is taken
+#   @took                            calls `took WORD` for a word that is no option
+#
+# --help and -h print what the script's `usage` does; what no row is for is refused.
+take_options() {
+  local option_rows=() option_row option_to option_value ALSO
+  while [[ $1 != -- ]]; do
+    option_rows+=("$1")
+    shift
+  done
+  shift
+  while (($#)); do
+    option_to='' ALSO=''
+    if [[ $1 == -h || $1 == --help ]]; then
+      usage
+      exit 0
+    fi
+    for option_row in "${option_rows[@]}"; do
+      case $option_row in
+        "$1"[=:]*) option_to=${option_row#"$1"} ;;
+        @*) [[ $1 == -* ]] || option_to=$option_row ;;
+      esac
+    done
+    [[ -n $option_to ]] || die "unknown option $1; see --help"
+    option_value=yes
+    if [[ $option_to == =* ]]; then
+      (($# >= 2)) || die "$1 needs a value; see --help"
+      ALSO=yes option_value=$2
+      [[ $option_to != *'>='* ]] || number "$1" "$2" "${option_to#*>=}"
+      option_to=${option_to%>=*}
+    elif [[ $option_to == *?=* ]]; then
+      option_value=${option_to#*=} option_to=${option_to%%=*}
+    elif [[ $option_to == *+ ]]; then
+      option_value=$1
+    fi
+    case $option_to in
+      @*) "${option_to#@}" "$1" ;;
+      =@*) "${option_to#=@}" "$1" "$2" ;;
+      :@*) "${option_to#:@}" "$@" ;;
+      *+)
+        local -n option_array=${option_to:1:-1}
+        option_array+=("$option_value")
+        unset -n option_array
+        ;;
+      *) printf -v "${option_to:1}" %s "$option_value" ;;
+    esac
+    [[ -z $ALSO ]] || shift
+    shift
+  done
 }
 
 vm_suite() {

@@ -27,26 +27,7 @@ EOF
 NAME=${BRIDGE:-br-cosim} OWNER=${SUDO_USER:-$(id -un)} ADDRESS='' REMOVE=no
 # Marks what is ours.
 MARK='accelerator-pcie cosim'
-while (($#)); do
-  case $1 in
-    --bridge | --user | --address)
-      (($# >= 2)) || die "$1 needs a value; see --help"
-      case $1 in
-        --bridge) NAME=$2 ;;
-        --user) OWNER=$2 ;;
-        --address) ADDRESS=$2 ;;
-      esac
-      shift
-      ;;
-    --remove) REMOVE=yes ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    *) die "unknown option $1; see --help" ;;
-  esac
-  shift
-done
+take_options --bridge=NAME --user=OWNER --address=ADDRESS --remove:REMOVE -- "$@"
 [[ $NAME =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]{0,11}$ ]] ||
   die "--bridge is '$NAME', expected 1 to 12 letters, digits, '_', '.' and '-'"
 id -u "$OWNER" >/dev/null 2>&1 || die "--user is $OWNER, who is not known here"

@@ -78,54 +78,13 @@ EXAMPLE=sort NO_SIM=no RTL_NIC=no DEVICE='' NETWORK=pair BRIDGE=${BRIDGE:-br-cos
 MAC=${COSIM_MAC:-52:54:00:77:00:01} PLAIN_MAC=${COSIM_PLAIN_MAC:-52:54:00:77:00:02}
 DISK='' PLAIN_DISK='' SNAPSHOT=() MEMORY='' CPUS=2 ICOUNT='' CONSOLE='' VNC=20
 TEST='' RATE='' RECORD='' SIM_CLOCK='' BYTES=1048576 PINGS=20 TIMEOUT=600 QEMU_DIR='' PLAIN_DIR='' LOGS=''
-while (($#)); do
-  case $1 in
-    --no-sim) NO_SIM=yes ;;
-    --rtl-nic) RTL_NIC=yes ;;
-    --waves) WAVES=yes ;;
-    --snapshot) SNAPSHOT=(-snapshot) ;;
-    --help | -h)
-      usage
-      exit 0
-      ;;
-    --*)
-      (($# >= 2)) || die "$1 is unknown or needs a value; see --help"
-      case $1 in
-        --example) EXAMPLE=$2 ;;
-        --sim) SIM=$2 ;;
-        --record) RECORD=$2 ;;
-        --device) DEVICE=$2 ;;
-        --network) NETWORK=$2 ;;
-        --bridge) BRIDGE=$2 ;;
-        --nic) NIC=$2 ;;
-        --mac) MAC=$2 ;;
-        --plain-mac) PLAIN_MAC=$2 ;;
-        --disk) DISK=$2 ;;
-        --plain-disk) PLAIN_DISK=$2 ;;
-        --memory) number "$1" "$2" 128 && MEMORY=$2 ;;
-        --cpus) number "$1" "$2" 1 && CPUS=$2 ;;
-        --accel) ACCEL=$2 ;;
-        --clocks-per-second) number "$1" "$2" 1 && RATE=$2 ;;
-        --sim-clock) number "$1" "$2" 100 && SIM_CLOCK=$2 ;;
-        --icount) number "$1" "$2" 0 && ICOUNT=$2 ;;
-        --console) CONSOLE=$2 ;;
-        --vnc) number "$1" "$2" 0 && VNC=$2 ;;
-        --test) TEST=$2 ;;
-        --bytes) number "$1" "$2" 1 && BYTES=$2 ;;
-        --pings) number "$1" "$2" 1 && PINGS=$2 ;;
-        --timeout) number "$1" "$2" 1 && TIMEOUT=$2 ;;
-        --qemu) QEMU_DIR=$2 ;;
-        --plain-qemu) PLAIN_DIR=$2 ;;
-        --guest) GUEST=$2 ;;
-        --logs) LOGS=$2 ;;
-        *) die "unknown option $1; see --help" ;;
-      esac
-      shift
-      ;;
-    *) die "unknown option $1; see --help" ;;
-  esac
-  shift
-done
+take_options --no-sim:NO_SIM --rtl-nic:RTL_NIC --waves:WAVES --snapshot:SNAPSHOT+=-snapshot \
+  --example=EXAMPLE --sim=SIM --record=RECORD --device=DEVICE --network=NETWORK --bridge=BRIDGE \
+  --nic=NIC --mac=MAC --plain-mac=PLAIN_MAC --disk=DISK --plain-disk=PLAIN_DISK \
+  '--memory=MEMORY>=128' '--cpus=CPUS>=1' --accel=ACCEL '--clocks-per-second=RATE>=1' \
+  '--sim-clock=SIM_CLOCK>=100' '--icount=ICOUNT>=0' --console=CONSOLE '--vnc=VNC>=0' --test=TEST \
+  '--bytes=BYTES>=1' '--pings=PINGS>=1' '--timeout=TIMEOUT>=1' --qemu=QEMU_DIR \
+  --plain-qemu=PLAIN_DIR --guest=GUEST --logs=LOGS -- "$@"
 one_of() {
   local what=$1 value=$2
   shift 2

@@ -83,44 +83,25 @@ flow_arguments() {
   shift
   NAME='' TOP='' OUT='' DPI=$REPO_DIR/build/dpi LIBRARY=shared GUI=0 BUILD_ONLY=0
   SOURCES=() VHDL=() SEARCH=() LIBRARIES=() GLBL='' INCLUDES=() DEFINES=() PLUSARGS=() C_SOURCES=()
-  while (($#)); do
+  took() {
     case $1 in
-      -h | --help)
-        usage
-        exit 0
+      --c)
+        [[ -f $2 ]] || die "there is no C file $2"
+        C_SOURCES+=("$(realpath "$2")")
         ;;
-      --gui) GUI=1 ;;
-      --build-only) BUILD_ONLY=1 ;;
-      --top | --files | --out | --dpi | --library | --c | -D | -L | --glbl)
-        (($# >= 2)) || die "$1 needs a value; see --help"
-        case $1 in
-          --top) TOP=$2 ;;
-          --files) files=$2 ;;
-          --out) OUT=$2 ;;
-          --dpi) DPI=$2 ;;
-          --library) LIBRARY=$2 ;;
-          --c)
-            [[ -f $2 ]] || die "there is no C file $2"
-            C_SOURCES+=("$(realpath "$2")")
-            ;;
-          -D) DEFINES+=("$2") ;;
-          -L) LIBRARIES+=("$2") ;;
-          --glbl)
-            [[ -f $2 ]] || die "there is no file $2"
-            GLBL=$(realpath "$2")
-            ;;
-        esac
-        shift
+      --glbl)
+        [[ -f $2 ]] || die "there is no file $2"
+        GLBL=$(realpath "$2")
         ;;
       +*) PLUSARGS+=("${1#+}") ;;
-      -*) die "unknown option '$1'; see --help" ;;
       *)
         [[ -z $example ]] || die "two examples given: '$example' and '$1'"
         example=$1
         ;;
     esac
-    shift
-  done
+  }
+  take_options --gui:GUI=1 --build-only:BUILD_ONLY=1 --top=TOP --files=files --out=OUT --dpi=DPI \
+    --library=LIBRARY --c=@took -D=DEFINES+ -L=LIBRARIES+ --glbl=@took @took -- "$@"
   case $LIBRARY in
     shared) ;;
     static)

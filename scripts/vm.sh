@@ -4,7 +4,6 @@
 #
 # What the scripts share that run virtual machines and a simulator. Source it after lib.sh.
 #
-#   number OPTION VALUE LOW     dies unless the value is a number from LOW
 #   phase TEXT                  ends a phase: its seconds are a line in PHASES
 #   start_child OUT ERR CMD...  starts a program; CHILD is its process and its group
 #   run_child CMD...            runs a program to its end, and dies if it fails
@@ -36,12 +35,6 @@
 #                               GUEST, QEMU and RUN_DIR
 
 ACCEL=auto ARCH=x86_64 GUEST='' SIM='' WAVES=no
-
-number() {
-  if [[ ! $2 =~ ^[0-9]+$ ]] || ((10#$2 < $3)); then
-    die "$1 is $2, expected a number from $3"
-  fi
-}
 
 # ---- phases ----------------------------------------------------------------------
 
