@@ -80,13 +80,20 @@ Bender.yml. The last line is: N passed, N failed.
   --help    this text""", flags=("--long",), spread=True),
 
     "test-interrupted.sh": Tests("""tests/scripts/test_interrupted.py
-        tests/scripts/test_options.py""", """\
+        tests/scripts/test_options.py tests/scripts/test_patches.py""", """\
 usage: scripts/test-interrupted.sh
 
 Runs scripts/test.sh with a cargo that never ends, which has started another program, tells it
 to end by each signal, and sees that all of them do. The report of --junit has to say so, and to
 be XML whatever is in a log. Then ends a script that waits for lines, and takes a while to
 clean up."""),
+
+    "test-lint.sh": Tests("tests/scripts/test_lint.py", """\
+usage: scripts/test-lint.sh
+
+Runs ruff over every Python file, and mypy over all but cocotb's tests: strictly over the
+package, its tests, the examples, the pytest of hdl/ and what has types, else over what goes
+without them."""),
 
     "test-licences.sh": Tests("tests/licences/test_licences.py", """\
 usage: scripts/test-licences.sh
@@ -195,19 +202,6 @@ LitePCIe's files must be as the wheel has them.
               places and another order; and LitePCIe's test of DMA has to find bits that are
               wrong
   --help      this text""", flags=("--long",), valued=(("--qemu", "a folder"),)),
-
-    "test-arm.sh": Tests("tests/scripts/test_arm.py", """\
-usage: scripts/test-arm.sh [--qemu DIR] [--rounds N]
-
-Has a guest of AArch64 sort, then the probe with its rounds of done register and
-buffer on processors that are weakly ordered, and each size and alignment of access
-to registers; then sort behind an SMMUv3. The guest's kernel has to have its
-interrupts from the interrupt translation service. Last what is refused.
-
-  --qemu DIR    the QEMU in DIR/bin (default: what scripts/build-qemus.sh --target
-                aarch64 builds)
-  --rounds N    rounds of the probe (default: 2000)
-  --help        this text""", valued=(("--qemu", "a folder"), ("--rounds", "a value"))),
 
     "test-network.sh": Tests("tests/scripts/test_network.py", """\
 usage: scripts/test-network.sh [option...] [TEST...]
