@@ -70,16 +70,14 @@ LONG_SUITES=(asan tsan arm disk package)
 
 # SUITE=OTHER: OTHER does little but wait for half a minute or more, with patience for a
 # loaded machine, and so runs while SUITE does. It is told of in its own place.
-declare -A BESIDE=([demo]=vanished) STARTED=()
+declare -A BESIDE=([demo]=vanished)
 
 QEMU_DIR=build/qemu/patched
 QEMU_GIVEN=''
 
-# For --junit: the file, the suites of this run in order, and of each how it ended (passed, failed,
-# stopped, skipped), its seconds and a sentence.
+# For --junit, the file; and the suites of this run.
 JUNIT=''
 PLAN=()
-declare -A OUTCOME=() TOOK=() SENTENCE=() BEGAN=()
 
 usage() {
   cat <<EOF
@@ -142,29 +140,13 @@ suite_shellcheck() {
   printf '%s files\n' "${#files[@]}"
 }
 
-suite_interrupted() {
-  scripts/test-interrupted.sh
-}
-
-suite_lint() {
-  scripts/test-lint.sh
-}
-
-suite_licences() {
-  scripts/test-licences.sh
-}
+suite_interrupted() { scripts/test-interrupted.sh; }
+suite_lint() { scripts/test-lint.sh; }
+suite_licences() { scripts/test-licences.sh; }
 
 suite_clippy() {
   need_packages gcc g++ pkg-config
   cargo clippy --workspace --all-targets --locked -- -D warnings
-}
-
-# The lines of LOG that name a failure, which need not be at its end, and then its end.
-what_failed() { # LOG
-  grep -anE -A2 "panicked at|^(test|---) .*FAILED|^(error|FAIL|FAILED|ERROR)|[a-z.]+\.sh\] error" "$1" |
-    head -n 30 || true
-  echo '...'
-  tail -n 15 "$1"
 }
 
 suite_docs() {
@@ -189,9 +171,7 @@ suite_rust() {
     --package accelerator-carrier --test loom
 }
 
-suite_report() {
-  scripts/test-report.sh
-}
+suite_report() { scripts/test-report.sh; }
 
 suite_fuzz() {
   local limit=(--inputs 1000000 --seconds 15)
@@ -199,17 +179,9 @@ suite_fuzz() {
   cargo run --profile fuzz --locked --package accelerator-fuzz -- "${limit[@]}"
 }
 
-suite_hdl() {
-  scripts/test-hdl.sh
-}
-
-suite_build() {
-  scripts/test-build.sh
-}
-
-suite_flows() {
-  scripts/test-flows.sh
-}
+suite_hdl() { scripts/test-hdl.sh; }
+suite_build() { scripts/test-build.sh; }
+suite_flows() { scripts/test-flows.sh; }
 
 suite_manifests() {
   local long=()
@@ -285,17 +257,9 @@ suite_tsan() {
     --package accelerator-carrier --test race
 }
 
-suite_bare() {
-  scripts/test-bare.sh --qemu "$QEMU_DIR"
-}
-
-suite_guest() {
-  scripts/build-guest.sh --out build/guest-plain
-}
-
-suite_sort() {
-  scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 64
-}
+suite_bare() { scripts/test-bare.sh --qemu "$QEMU_DIR"; }
+suite_guest() { scripts/build-guest.sh --out build/guest-plain; }
+suite_sort() { scripts/demo.sh --qemu "$QEMU_DIR" --example sort --blocks 64; }
 
 suite_user() {
   local qemu=()
@@ -303,21 +267,10 @@ suite_user() {
   scripts/test-user.sh "${qemu[@]}"
 }
 
-suite_demo() {
-  scripts/test-demo.sh --qemu "$QEMU_DIR"
-}
-
-suite_record() {
-  scripts/test-record.sh --qemu "$QEMU_DIR"
-}
-
-suite_probe() {
-  scripts/demo.sh --qemu "$QEMU_DIR" --example probe
-}
-
-suite_vfio() {
-  scripts/demo.sh --qemu "$QEMU_DIR" --example vfio
-}
+suite_demo() { scripts/test-demo.sh --qemu "$QEMU_DIR"; }
+suite_record() { scripts/test-record.sh --qemu "$QEMU_DIR"; }
+suite_probe() { scripts/demo.sh --qemu "$QEMU_DIR" --example probe; }
+suite_vfio() { scripts/demo.sh --qemu "$QEMU_DIR" --example vfio; }
 
 suite_xdma() {
   local stream=build/xdma-stream
@@ -367,9 +320,7 @@ suite_virtio_net() {
   scripts/test-virtio-net.sh --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
-suite_serial() {
-  scripts/test-serial.sh --qemu "$QEMU_DIR"
-}
+suite_serial() { scripts/test-serial.sh --qemu "$QEMU_DIR"; }
 
 suite_clock() {
   local plain=()
@@ -377,9 +328,7 @@ suite_clock() {
   scripts/test-guest-clock.sh --qemu "$QEMU_DIR" "${plain[@]}"
 }
 
-suite_regs() {
-  scripts/demo.sh --qemu "$QEMU_DIR" --example regs
-}
+suite_regs() { scripts/demo.sh --qemu "$QEMU_DIR" --example regs; }
 
 suite_vfio_user() {
   local stock=build/qemu/baseline
@@ -393,13 +342,8 @@ suite_python() {
   scripts/test-python.sh --qemu "$QEMU_DIR" --kills "$([[ -z ${TEST_LONG:-} ]] && echo 2 || echo 20)"
 }
 
-suite_farm() {
-  scripts/test-farm.sh --qemu "$QEMU_DIR"
-}
-
-suite_life() {
-  scripts/test-life.sh --qemu "$QEMU_DIR"
-}
+suite_farm() { scripts/test-farm.sh --qemu "$QEMU_DIR"; }
+suite_life() { scripts/test-life.sh --qemu "$QEMU_DIR"; }
 
 suite_faults() {
   local all=()
@@ -407,9 +351,7 @@ suite_faults() {
   scripts/test-faults.sh --qemu "$QEMU_DIR" "${all[@]}"
 }
 
-suite_gdb() {
-  scripts/test-gdb.sh --qemu "$QEMU_DIR"
-}
+suite_gdb() { scripts/test-gdb.sh --qemu "$QEMU_DIR"; }
 
 suite_disk() {
   local plain=()
@@ -423,21 +365,10 @@ suite_guest_os() {
   scripts/test-guest-os.sh --qemu "$QEMU_DIR" "${long[@]}"
 }
 
-suite_power() {
-  scripts/test-power.sh --qemu "$QEMU_DIR"
-}
-
-suite_iommu() {
-  scripts/test-iommu.sh --qemu "$QEMU_DIR"
-}
-
-suite_hosts() {
-  scripts/test-two-hosts.sh --qemu "$QEMU_DIR"
-}
-
-suite_vanished() {
-  scripts/test-vanished.sh --qemu "$QEMU_DIR"
-}
+suite_power() { scripts/test-power.sh --qemu "$QEMU_DIR"; }
+suite_iommu() { scripts/test-iommu.sh --qemu "$QEMU_DIR"; }
+suite_hosts() { scripts/test-two-hosts.sh --qemu "$QEMU_DIR"; }
+suite_vanished() { scripts/test-vanished.sh --qemu "$QEMU_DIR"; }
 
 suite_restarts() {
   scripts/test-restarts.sh --qemu "$QEMU_DIR" --count "$([[ -z ${TEST_LONG:-} ]] && echo 5 || echo 1000)"
@@ -447,9 +378,7 @@ suite_soak() {
   scripts/soak.sh --qemu "$QEMU_DIR" --seconds "$([[ -z ${TEST_LONG:-} ]] && echo 30 || echo 600)"
 }
 
-suite_package() {
-  scripts/test-package.sh --qemu "$QEMU_DIR"
-}
+suite_package() { scripts/test-package.sh --qemu "$QEMU_DIR"; }
 
 suite_bench() {
   . scripts/python-env.sh
@@ -461,120 +390,51 @@ suite_bench() {
   [[ $(grep -c shm_mmio_read "$history") == 1 ]]
 }
 
-# Of the suites that are not told of yet, those that have begun would be stopped.
-write_junit() {
-  local name outcome seconds sentence
-  [[ -n $JUNIT ]] || return 0
-  for name in "${PLAN[@]}"; do
-    outcome=${OUTCOME[$name]:-}
-    seconds=${TOOK[$name]:-0}
-    sentence=${SENTENCE[$name]:-}
-    if [[ -z $outcome && -n ${BEGAN[$name]:-} ]]; then
-      outcome=stopped
-      seconds=$((SECONDS - BEGAN[$name]))
-      sentence='the run ended while it was running'
-      what_failed "target/test/$name.log" >"target/test/$name.failure" 2>/dev/null || true
-    elif [[ -z $outcome ]]; then
-      outcome=skipped
-      sentence='the run ended before it began'
-    fi
-    printf '%s\t%s\t%s\t%s\n' "$name" "$outcome" "$seconds" "${sentence//[$'\t\n']/ }"
-  done | python3 "${SELF%/*}/junit.py" "$JUNIT" target/test
+# shellcheck disable=SC2329 # called by name
+took() {
+  case $1 in
+    --list)
+      printf '%s\n' "${SUITES[@]}"
+      exit 0
+      ;;
+    --qemu)
+      [[ -x $2/bin/qemu-system-x86_64 ]] || die "$2/bin/qemu-system-x86_64 is not there"
+      QEMU_GIVEN=$(realpath "$2")
+      QEMU_DIR=$QEMU_GIVEN
+      ;;
+    --carrier)
+      case $2 in
+        memory) export ACCELERATOR_SHARED_MEMORY=auto ;;
+        socket) export ACCELERATOR_SHARED_MEMORY=off ;;
+        *) die "--carrier is memory or socket, not '$2'" ;;
+      esac
+      ;;
+    --junit)
+      JUNIT=$2
+      [[ $JUNIT == /* ]] || JUNIT=$CALLED_IN/$JUNIT
+      [[ ! -d $JUNIT ]] || die "--junit needs a file, and $JUNIT is a folder"
+      ;;
+    *)
+      [[ $(type -t "suite_$1") == function ]] || die "no suite $1; see --list"
+      WANTED+=("$1")
+      ;;
+  esac
 }
 
-# Whatever ends the run. The report first: who waits for a run to end may lose patience.
-end_run() {
-  local status=$?
-  write_junit || {
-    warn "the report $JUNIT cannot be written"
-    ((status)) || status=1
-  }
-  end_suites
-  exit "$status"
-}
-
-# Starts a suite in a session of its own, so that it can be ended with whatever it has started, and
-# in a shell of its own, so that `set -e` holds within it.
-start_suite() {
-  : >"target/test/$1.log"
-  echo 0 >"target/test/$1.seconds"
-  rm -f "target/test/$1.failure"
-  BEGAN[$1]=$SECONDS
-  setsid "${BASH:-bash}" "$SELF" --run "$1" "$QEMU_DIR" "$QEMU_GIVEN" </dev/null &
-  STARTED[$1]=$!
-}
-
-# Ends the suites that are not told of yet, and sees them gone. What they have started themselves
-# has 20 seconds to end in order.
-end_suites() {
-  local pid left=200
-  for pid in "${STARTED[@]}"; do
-    # It may not have its session yet.
-    kill -- "-$pid" 2>/dev/null || kill "$pid" 2>/dev/null || true
-  done
-  for pid in "${STARTED[@]}"; do
-    while ((left-- > 0)) && kill -0 -- "-$pid" 2>/dev/null; do
-      sleep 0.1
-    done
-    kill -KILL -- "-$pid" 2>/dev/null || true
-  done
-}
-
+WANTED=()
 main() {
-  local wanted=() suite name text
-  while (($#)); do
-    case $1 in
-      --help | -h)
-        usage
-        exit 0
-        ;;
-      --list)
-        printf '%s\n' "${SUITES[@]}"
-        exit 0
-        ;;
-      --long) export TEST_LONG=yes ;;
-      --qemu)
-        (($# >= 2)) || die "--qemu needs a folder"
-        [[ -x $2/bin/qemu-system-x86_64 ]] || die "$2/bin/qemu-system-x86_64 is not there"
-        QEMU_GIVEN=$(realpath "$2")
-        QEMU_DIR=$QEMU_GIVEN
-        shift
-        ;;
-      --carrier)
-        (($# >= 2)) || die "--carrier needs memory or socket"
-        case $2 in
-          memory) export ACCELERATOR_SHARED_MEMORY=auto ;;
-          socket) export ACCELERATOR_SHARED_MEMORY=off ;;
-          *) die "--carrier is memory or socket, not '$2'" ;;
-        esac
-        shift
-        ;;
-      --junit)
-        (($# >= 2)) || die "--junit needs a file"
-        JUNIT=$2
-        [[ $JUNIT == /* ]] || JUNIT=$CALLED_IN/$JUNIT
-        [[ ! -d $JUNIT ]] || die "--junit needs a file, and $JUNIT is a folder"
-        shift
-        ;;
-      -*) die "unknown option $1; see --help" ;;
-      *)
-        [[ $(type -t "suite_$1") == function ]] || die "no suite $1; see --list"
-        wanted+=("$1")
-        ;;
-    esac
-    shift
-  done
+  local suite name LONG=''
+  take_options --list:@took --long:LONG --qemu=@took --carrier=@took --junit=@took @took -- "$@"
+  [[ -z $LONG ]] || export TEST_LONG=yes
 
   have cargo || die "cargo is missing: install Rust from https://rustup.rs or your distribution"
   make_folder target/test
-  if [[ -n $JUNIT ]]; then
-    need_packages python3
-    make_folder "$(dirname "$JUNIT")"
-  fi
+  need_packages python3
+  [[ -z $JUNIT ]] || make_folder "$(dirname "$JUNIT")"
   for suite in "${SUITES[@]}"; do
     name=${suite%%:*}
-    if ((${#wanted[@]})); then
-      [[ " ${wanted[*]} " == *" $name "* ]] || continue
+    if ((${#WANTED[@]})); then
+      [[ " ${WANTED[*]} " == *" $name "* ]] || continue
     elif [[ -z ${TEST_LONG:-} && " ${LONG_SUITES[*]} " == *" $name "* ]]; then
       continue
     elif [[ -n $QEMU_GIVEN && $name == asan ]]; then
@@ -588,54 +448,21 @@ main() {
   done
   ((${#PLAN[@]})) || die "no suite was run"
 
-  local passed=0 failed=0 other status seconds
-  # A shell that waits for a program heeds signals after it; one in `wait` does at once.
-  trap end_run EXIT
-  trap 'exit 129' HUP
-  trap 'exit 130' INT
-  trap 'exit 143' TERM
+  local suites=() beside=()
   for suite in "${SUITES[@]}"; do
-    name=${suite%%:*}
-    text=${suite#*:}
-    [[ " ${PLAN[*]} " == *" $name "* ]] || continue
-    other=${BESIDE[$name]:-}
-    if [[ -n $other && " ${PLAN[*]} " == *" $other "* ]]; then
-      start_suite "$other"
-    fi
-    status=0
-    [[ -n ${STARTED[$name]:-} ]] || start_suite "$name"
-    write_junit || die "the report $JUNIT cannot be written"
-    wait "${STARTED[$name]}" || status=$?
-    unset "STARTED[$name]"
-    seconds=$(<"target/test/$name.seconds")
-    TOOK[$name]=$seconds
-    if ((status == 0)); then
-      passed=$((passed + 1))
-      OUTCOME[$name]=passed
-      printf 'ok      %-12s %5d s  %s\n' "$name" "$seconds" "$text"
-      # What it could not do here, and does not count.
-      SENTENCE[$name]=$(grep -a '^not checked: ' "target/test/$name.log" || true)
-      [[ -z ${SENTENCE[$name]} ]] || printf '        %s\n' "${SENTENCE[$name]//$'\n'/$'\n        '}"
-    else
-      failed=$((failed + 1))
-      # Above 128 a signal has ended it.
-      ((status > 128)) && OUTCOME[$name]=stopped || OUTCOME[$name]=failed
-      SENTENCE[$name]="status $status"
-      printf 'FAILED  %-12s %5d s  %s\n' "$name" "$seconds" "$text"
-      printf '        status %d, from target/test/%s.log:\n' "$status" "$name"
-      what_failed "target/test/$name.log" >"target/test/$name.failure"
-      sed 's/^/        | /' "target/test/$name.failure"
-    fi
+    [[ " ${PLAN[*]} " != *" ${suite%%:*} "* ]] || suites+=("$suite")
   done
-  printf '%d passed, %d failed\n' "$passed" "$failed"
-  ((failed == 0))
+  for name in "${!BESIDE[@]}"; do beside+=(--beside "$name=${BESIDE[$name]}"); done
+  exec python3 "${SELF%/*}/run_suites.py" ${JUNIT:+--junit "$JUNIT"} "${beside[@]}" \
+    "$SELF" "$QEMU_DIR" "$QEMU_GIVEN" "${suites[@]}"
 }
 
 if [[ ${1:-} == --run ]]; then
   QEMU_DIR=$3
   QEMU_GIVEN=$4
-  trap 'echo "$SECONDS" >"target/test/$SUITE.seconds"' EXIT
   SUITE=$2
+  # One that runs beside another is told of later.
+  trap 'echo "$SECONDS" >"target/test/$SUITE.seconds"' EXIT
   "suite_$SUITE" >"target/test/$SUITE.log" 2>&1
 else
   main "$@"
