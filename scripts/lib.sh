@@ -22,7 +22,6 @@
 #   unlock_cache            until here or the end of the script
 #   run_logged TEXT CMD...  runs CMD with its output in $LOG_FILE, dies with its end shown
 #   version_ge A B          whether version A is B or newer
-#   compiler_cache          has Verilator's makefiles compile nothing twice that is the same
 #   number OPTION VALUE LOW dies unless the value is a number from LOW
 #   take_options ROW... -- ARG...   takes what rows tell of from a script's arguments: see there
 #   vm_suite FILE ARG...    becomes the suite tests/vm/FILE, which has options of its own
@@ -122,13 +121,6 @@ run_logged() {
     tail -n 40 "$LOG_FILE" >&2
     die "$text failed with status $status; the whole log is $LOG_FILE"
   fi
-}
-
-# For builds of tests, most of which are of what was there at the last run as well.
-compiler_cache() {
-  need_packages ccache
-  CCACHE_DIR=$(cache_dir)/ccache
-  export OBJCACHE=ccache CCACHE_DIR CCACHE_MAXSIZE=1G
 }
 
 # Whether commands can be run as root without a question.

@@ -16,9 +16,8 @@ for word in "$@"; do
     -h | --help | --list) exec python3 "$REPO_DIR/hdl/tests/run.py" "$@" ;;
   esac
 done
-need_packages g++ make perl iverilog
+need_packages g++ make perl iverilog ccache
 # Another form of it will do, too.
 have ghdl || need_packages ghdl-mcode
-compiler_cache
 python_env
 exec "$PYTHON_ENV/bin/python" "$REPO_DIR/hdl/tests/run.py" "$@"
