@@ -126,12 +126,24 @@ def check_aer(bench, vm):
     statuses = traffic.end()
     if set(statuses) & {1, 2}:
         raise Failure(f"programs ended with {statuses} after an error that was corrected")
-    # A driver that knows nothing of errors does not get its card back, but others live on.
+    # A driver whose registers a program has mapped; also after a reset, which uses up what was
+    # saved.
+    probe = where(vm, PROBE)[0]
+    for error, kind in (("DLP", FATAL), ("UNX_COMP", NON_FATAL), ("MALF_TLP", FATAL)):
+        vm.ok("accel-probe --rounds 100000000 >/tmp/probed 2>&1 &")
+        wait_for("the ordering test", lambda: "progress" in vm.ok("cat /tmp/probed"), 120.0)
+        inject(vm, "probe", error, kind, "device recovery successful")
+        vm.ok("wait; grep -q 'error=the driver has taken the registers away' /tmp/probed")
+        program(vm, "accel-probe --rounds 500")
+        vm.ok(f"echo 1 >/sys/bus/pci/devices/{probe}/reset")
+        program(vm, "accel-probe --rounds 500")
+    sort_works(vm)
+    # A card without a driver is not given back, but others live on.
+    vm.ok("rmmod accel_probe")
     inject(vm, "probe", "DLP", FATAL, "device recovery failed")
     sort_works(vm)
-    probe = where(vm, PROBE)[0]
-    vm.ok(f"rmmod accel_probe; echo 1 >/sys/bus/pci/devices/{probe}/remove; "
-          "echo 1 >/sys/bus/pci/rescan; insmod /modules/accel_probe.ko")
+    vm.ok(f"echo 1 >/sys/bus/pci/devices/{probe}/remove; echo 1 >/sys/bus/pci/rescan; "
+          "insmod /modules/accel_probe.ko")
     cards_work(vm)
 
 
