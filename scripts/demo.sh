@@ -612,6 +612,8 @@ show() {
 
 printf '\nWhat the guest saw\n'
 show "kernel, vCPUs" "${VALUE[kernel]:-?}, ${VALUE[cpus]:-?}"
+[[ $VFIO_USER == yes ]] && DEVICE_NAME=vfio-user-pci || DEVICE_NAME=accelerator-pcie
+show "ran with" "qemu=$("$QEMU" --version | sed -n 's/^QEMU emulator version \([^ ]*\).*/\1/p') device=$DEVICE_NAME accel=$ACCEL guest=${VALUE[kernel]:-?} arch=$ARCH"
 if ((${#LSPCI[@]})); then
   printf '%s\n' "${LSPCI[@]}" |
     grep -E '^[0-9a-f]{2}:|Subsystem:|Region [0-9]|LnkSta:|MSI(-X)?:|Kernel driver' |

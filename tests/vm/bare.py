@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from suite import build_crate, options_of, qemu_in
+from suite import build_crate, options_of, qemu_in, version_of
 from vm import ROOT, Failure, Process, Qmp, QmpError, wait_for
 
 # The machine under each accelerator: its name, and what is added to -M q35.
@@ -267,6 +267,8 @@ def main():
             try:
                 run_tests(options, folder, accel, name, machine)
                 ran.append(name)
+                print(f"ran with: qemu={version_of(options.qemu)} device=accelerator-pcie "
+                      f"accel={accel}", flush=True)
             except Silent as e:
                 if accel == "tcg" or options.accel == "kvm":
                     print(f"FAILED  {name}: {e}")

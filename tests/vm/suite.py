@@ -29,6 +29,7 @@ __all__ = [
     "run",
     "script",
     "step",
+    "version_of",
 ]
 
 PATCHED = "build/qemu/patched"
@@ -77,6 +78,12 @@ def options_of(script, text, checks=(), keep=True):
     if keep:
         parser.add_argument("--keep", action="store_true", help="keep the logs")
     return parser
+
+
+def version_of(qemu):
+    """The version of this QEMU, without what a distribution adds."""
+    said = subprocess.run([qemu, "--version"], check=True, stdout=subprocess.PIPE, text=True)
+    return said.stdout.removeprefix("QEMU emulator version ").split()[0]
 
 
 def qemu_in(folder):

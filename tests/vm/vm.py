@@ -137,6 +137,7 @@ class Vm(Process):
             "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             *extra,
         ]
+        self.device = "device=accelerator-pcie " if any(card for card, _ in cards) else ""
         for n, (card, endpoint) in enumerate(cards):
             command += ["-device", f"pcie-root-port,id=rp{n},chassis={n + 1}"]
             if card:
@@ -174,6 +175,10 @@ class Vm(Process):
         # comes to a stand with the next, a kernel that panics too.
         threading.Thread(target=self._listen, daemon=True).start()
         self.wait_prompt()
+        version = self.qmp.command("query-version")["qemu"]
+        release, arch = self.ok("uname -rm").split()
+        print(f"ran with: qemu={version['major']}.{version['minor']}.{version['micro']} "
+              f"{self.device}accel=tcg guest={release} arch={arch}", flush=True)
 
     def _listen(self):
         while True:
