@@ -83,6 +83,7 @@ flow_arguments() {
   shift
   NAME='' TOP='' OUT='' DPI=$REPO_DIR/build/dpi LIBRARY=shared GUI=0 BUILD_ONLY=0
   SOURCES=() VHDL=() SEARCH=() LIBRARIES=() GLBL='' INCLUDES=() DEFINES=() PLUSARGS=() C_SOURCES=()
+  # shellcheck disable=SC2317,SC2329 # called by name
   took() {
     case $1 in
       --c)
