@@ -2,7 +2,8 @@
 """Runs suites of scripts/test.sh, which has them and starts each when it is called with --run, and
 writes the report of --junit.
 
-usage: run_suites.py [--junit FILE] [--beside NAME=OTHER] [--whole] TEST_SH QEMU_DIR QEMU_GIVEN NAME:TEXT...
+usage: run_suites.py [--junit FILE] [--beside NAME=OTHER] [--whole] TEST_SH QEMU_DIR QEMU_GIVEN \\
+           NAME:TEXT...
 
 The current folder is the checkout's; each suite leaves its output in target/test/NAME.log."""
 

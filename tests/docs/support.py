@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS, SEEN, README = "docs/support.toml", "docs/support.tsv", "README.md"
 MARKS = ("<!-- made of docs/support.tsv by tests/docs/support.py --write -->", "<!-- end -->")
+HEAD = "# SPDX-License-Identifier: MIT OR Apache-2.0\n"
 # A line that programs print for themselves or in a summary: words KEY=VALUE.
 LINE = re.compile(r"(?:^|[\s:])ran with:?\s+((?:[a-z]+=\S+\s*)+)$", re.M)
 KEYS = ("qemu", "device", "accel", "guest", "arch", "simulator", "host")
@@ -63,6 +64,8 @@ def read(file: Path) -> list[Fact]:
     """The lines of a file as --collect prints them."""
     facts: list[Fact] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("#"):
+            continue
         parts = line.split("\t")
         if len(parts) != 3:
             raise SystemExit(f"{file}:{number}: {len(parts)} columns, expected 3")
@@ -164,7 +167,7 @@ def main() -> bool:
         run = read(options.write)
         suites = {suite for suite, _, _ in run}
         facts = sorted({fact for fact in facts if fact[0] not in suites} | set(run))
-        (ROOT / SEEN).write_text(text_of(facts), encoding="utf-8")
+        (ROOT / SEEN).write_text(HEAD + text_of(facts), encoding="utf-8")
     found = [*checked(), *document(facts, options.write is not None)]
     for each in found:
         print(each)
