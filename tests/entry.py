@@ -88,6 +88,27 @@ to end by each signal, and sees that all of them do. The report of --junit has t
 be XML whatever is in a log. Then ends a script that waits for lines, and takes a while to
 clean up."""),
 
+    "test-python.sh": Tests("tests/harness.py python", """\
+usage: scripts/test-python.sh [option...]
+
+Builds the package python/ and installs it into a folder of its own, runs its own
+tests, and then with it examples/driver-tests and every example of
+docs/driver-tests.md, two at a time. scripts/test-lint.sh has ruff and mypy.
+
+  --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)
+  --kills N    how often a harness with a VM is killed (default 2; 20 is the long form)
+  --help       this text""", valued=(("--qemu", "a folder"), ("--kills", "a number"))),
+
+    "test-farm.sh": Tests("tests/harness.py farm", """\
+usage: scripts/test-farm.sh [--qemu DIR]
+
+Starts a Slurm with a controller and two nodes on this machine, by the user who calls it and in a
+folder of its own, and runs tests/farm on it: bundles, jobs that are lost, and what docs/farms.md
+says for Kubernetes. The packages are installed where that may be done; nothing of them has to run.
+
+  --qemu DIR   the QEMU in DIR/bin (default: build/qemu/patched)""",
+        valued=(("--qemu", "a folder"),)),
+
     "test-lint.sh": Tests("tests/scripts/test_lint.py", """\
 usage: scripts/test-lint.sh
 
@@ -248,6 +269,8 @@ def main(script: str, *words: str) -> None:
     except SystemExit as error:
         sys.exit(f"[{script}] {error}")
     os.chdir(ROOT)
+    if tests.files.startswith("tests/harness.py"):
+        os.execv(sys.executable, [sys.executable, *tests.files.split(), *arguments])
     command = [sys.executable, "-m", "pytest", "-q"]
     if tests.spread:
         command += ["--no-header", "-n", str(len(os.sched_getaffinity(0))), "--dist", "load",

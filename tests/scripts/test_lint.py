@@ -23,6 +23,7 @@ ELSEWHERE = ["python/*", "examples/*", "tests/farm/*", "hdl/*", "tests/report/pa
 DRIVEN = ["tests/vm/gdb.py", "tests/vm/disk.py"]
 # With types; what else there is goes without them.
 TYPED = ["tests/docs/*", "tests/licences/*", "tests/report/*", "tests/scripts/*", "tests/entry.py",
+         "tests/harness.py",
          "scripts/run_suites.py", "scripts/pcie_block.py", "scripts/patch_series.py",
          "scripts/package/packages.py"]
 # A function without types is looked into all the same, for names, arguments and attributes that
