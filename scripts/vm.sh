@@ -99,6 +99,11 @@ wait_child() {
 # Ends a process, or with a minus a process group: politely, then not.
 end_process() {
   local process=$1 i
+  if [[ $process == -* ]] && ! kill -0 -- "$process" 2>/dev/null &&
+    [[ " $(jobs -rp | tr '\n' ' ') " == *" ${process#-} "* ]]; then
+    # It has no group yet: it waits until somebody reads from its output.
+    process=${process#-}
+  fi
   kill -TERM -- "$process" 2>/dev/null || return 0
   for ((i = 0; i < 100; i++)); do
     kill -0 -- "$process" 2>/dev/null || return 0

@@ -179,3 +179,28 @@ def test_waits_for_a_line(number: signal.Signals, tmp_path: Path) -> None:
         run.wait()
         print(log.read_text(errors="replace"))
     assert log.read_text().splitlines()[-1] == "clean 25"
+
+
+# Nobody reads from the FIFO that is to be its output.
+NOT_BEGUN = """set -euo pipefail
+SCRIPT_NAME=starter
+. scripts/lib.sh
+. scripts/vm.sh
+mkfifo "$1"
+start_child "$1" - sleep 1000
+sleep 0.3
+echo "$CHILD"
+end_children
+"""
+
+
+def test_ends_what_has_not_begun(tmp_path: Path) -> None:
+    """A program whose output is not read yet ends with its script as well."""
+    log = tmp_path / "log"
+    assert start("bash", "-c", NOT_BEGUN, "bash", tmp_path / "fifo", out=log).wait(30) == 0
+    pid = int(log.read_text())
+    try:
+        assert is_gone(pid)
+    finally:
+        if not is_gone(pid):
+            os.kill(pid, signal.SIGKILL)
