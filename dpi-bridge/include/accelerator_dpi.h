@@ -666,11 +666,13 @@ int acc_mmio_write_done(void *h, int tag, int status);
  * `addr`: bus address; its 64 bits count, not its sign. `bytes`: 1 to 4096.
  *
  * Returns a tag of 0 or more, which the completion carries; -ACC_EAGAIN while
- * 64 requests are outstanding, the host does not take frames, or a reset waits
- * to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
+ * 512 requests are outstanding, 64 with a host of before protocol 1.5, the host
+ * does not take frames, or a reset waits to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
  * `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL.
  */
-int acc_dma_read(void *h, long long addr, int bytes);
+int acc_dma_read(void *h,
+                 long long addr,
+                 int bytes);
 
 /**
  * Fetches the completion of a DMA read that `acc_poll` has announced.
@@ -883,6 +885,22 @@ int acc_get_function(void *h,
 int acc_get_msi(void *h,
                 int *vectors,
                 int *mask);
+
+/**
+ * Where the guest has put a BAR, in the state that `acc_get_function` has fetched last.
+ *
+ * `bar`: 0 to 5. `address`: on the bus, 0 if it is not known.
+ *
+ * Returns 1 if it is known, 0 if not: the BAR is absent or not mapped, or the host cannot
+ * tell (protocol below 1.5). -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+ *
+ * # Safety
+ *
+ * The pointer is null or valid for writes.
+ */
+int acc_get_bar(void *h,
+                int bar,
+                long long *address);
 
 /**
  * Opens a NIC channel and listens at its endpoint. First call; in

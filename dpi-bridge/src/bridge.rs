@@ -406,7 +406,7 @@ impl Bridge {
         self.with(Run::get_function)
     }
 
-    /// `acc_get_msi`.
+    /// `acc_get_msi`, `acc_get_bar`.
     pub fn shown_function(&mut self) -> Result<Function> {
         self.run().map(|run| run.shown_function())
     }

@@ -758,8 +758,8 @@ pub extern "C" fn acc_mmio_write_done(h: *mut c_void, tag: c_int, status: c_int)
 /// `addr`: bus address; its 64 bits count, not its sign. `bytes`: 1 to 4096.
 ///
 /// Returns a tag of 0 or more, which the completion carries; -ACC_EAGAIN while
-/// 64 requests are outstanding, the host does not take frames, or a reset waits
-/// to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
+/// 512 requests are outstanding, 64 with a host of before protocol 1.5, the host
+/// does not take frames, or a reset waits to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
 /// `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL.
 #[no_mangle]
 pub extern "C" fn acc_dma_read(h: *mut c_void, addr: c_longlong, bytes: c_int) -> c_int {

@@ -94,7 +94,7 @@ fn of_package() -> BTreeMap<String, String> {
 #[test]
 fn functions_are_the_same() {
     let header = of_header();
-    assert_eq!(header.len(), 51);
+    assert_eq!(header.len(), 52);
     assert_eq!(header["acc_poll"], "int (void *h, int ready)");
     assert_eq!(of_package(), header);
 }
@@ -128,6 +128,7 @@ fn numbers_are_the_same() {
         let ours = match name {
             "MaxDmaBytes" => i64::from(accelerator_dpi::run::MAX_DMA_BYTES),
             "MaxDmaOutstanding" => accelerator_protocol::device::MAX_DMA as i64,
+            "LeastDmaOutstanding" => accelerator_protocol::device::MAX_DMA_BEFORE as i64,
             // Longer names for the same.
             "ReadyDmaReadDone" => header["readydmaread"],
             "ReadyDmaWriteDone" => header["readydmawrite"],

@@ -16,8 +16,10 @@ package accelerator_dpi_pkg;
 
   // Most bytes in one DMA request: an AXI burst never crosses 4 KiB.
   parameter int MaxDmaBytes = 4096;
-  // Most DMA requests, reads and writes together, that the library keeps outstanding.
-  parameter int MaxDmaOutstanding = 64;
+  // Most DMA requests, reads and writes together, that the library keeps outstanding, and how many
+  // these are with a host of before protocol 1.5.
+  parameter int MaxDmaOutstanding   = 512;
+  parameter int LeastDmaOutstanding = 64;
 
   // Bits of acc_poll's `ready`: which kinds of event may be returned.
   parameter int ReadyWrite        = 1;
@@ -182,6 +184,8 @@ package accelerator_dpi_pkg;
     output int link_width);
   import "DPI-C" function int acc_get_msi(
     input chandle h, output int vectors, output int mask);
+  import "DPI-C" function int acc_get_bar(
+    input chandle h, input int bar, output longint address);
 
   import "DPI-C" function longint acc_stat(input chandle h, input int which);
 

@@ -25,7 +25,11 @@ module accelerator_function
   output logic [2:0]  cfg_max_read_req,
   output logic [15:0] cfg_requester_id,
   output logic [2:0]  cfg_current_speed,
-  output logic [5:0]  cfg_negotiated_width
+  output logic [5:0]  cfg_negotiated_width,
+
+  // Where the guest has put the BARs on the bus, those whose address is known.
+  output logic [5:0]       bar_known_o,
+  output logic [5:0][63:0] bar_address_o
 );
 
   // What a function has set out of reset, until a host tells: known before the first clock, whatever a
@@ -48,6 +52,8 @@ module accelerator_function
   logic [15:0] requester_id_q            = '0;
   logic [2:0]  current_speed_q           = '0;
   logic [5:0]  negotiated_width_q        = '0;
+  logic [5:0]       bar_known_q          = '0;
+  logic [5:0][63:0] bar_address_q        = '0;
   /* verilator lint_on PROCASSINIT */
 
   assign cfg_memory_space_enable      = memory_space_enable_q;
@@ -67,6 +73,8 @@ module accelerator_function
   assign cfg_requester_id             = requester_id_q;
   assign cfg_current_speed            = current_speed_q;
   assign cfg_negotiated_width         = negotiated_width_q;
+  assign bar_known_o                  = bar_known_q;
+  assign bar_address_o                = bar_address_q;
 
   // Bytes as the registers of PCI Express have them: 0 is 128, each one more twice as much.
   function automatic logic [2:0] size_code(int bytes);
@@ -82,6 +90,7 @@ module accelerator_function
     /* verilator lint_off UNUSEDSIGNAL */
     automatic int power, id, speed, width, vectors, mask;
     /* verilator lint_on UNUSEDSIGNAL */
+    automatic longint address;
     status = acc_get_function(handle, flags, power, payload, request, id, speed, width);
     if (status < 0) begin
       complaints_q <= complain(handle, Name, status, "acc_get_function", complaints_q);
@@ -108,6 +117,15 @@ module accelerator_function
     end else begin
       msi_vectors_q <= 6'(vectors);
       msi_mask_q    <= 32'(mask);
+    end
+    for (int i = 0; i < 6; i++) begin
+      status = acc_get_bar(handle, i, address);
+      if (status < 0) begin
+        complaints_q <= complain(handle, Name, status, "acc_get_bar", complaints_q);
+      end else begin
+        bar_known_q[i]   <= status == 1;
+        bar_address_q[i] <= address;
+      end
     end
   endtask
 

@@ -277,8 +277,8 @@ module accelerator_pcie4
 
   localparam bit [5:0][63:0] BarSize = {Bar5Size, Bar4Size, Bar3Size, Bar2Size, Bar1Size, Bar0Size};
 
-  // Where the guest has put a BAR is not told here. Requests have an address that it might have, so
-  // that RTL which forgets to take the lower bits alone does not work here either.
+  // Where the guest has put a BAR, if the host tells. Otherwise requests have an address that it might
+  // have, so that RTL which forgets to take the lower bits alone does not work here either.
   function automatic bit [5:0][63:0] bar_bases();
     for (int i = 0; i < 6; i++) begin
       bar_bases[i] = BarIs64[i] ? 64'(i + 1) << 44 :
@@ -286,6 +286,9 @@ module accelerator_pcie4
                      64'h8000_0000;
     end
   endfunction
+
+  logic [5:0]       bar_known;
+  logic [5:0][63:0] bar_address;
 
   ///////////////////////
   // Life of a session //
@@ -416,6 +419,7 @@ module accelerator_pcie4
   ) u_cq (
     .m_axis_cq_tdata, .m_axis_cq_tkeep, .m_axis_cq_tuser, .m_axis_cq_tlast, .m_axis_cq_tvalid,
     .m_axis_cq_tready, .pcie_cq_np_req, .pcie_cq_np_req_count, .idle_o(cq_idle)
+    .bar_known_i(bar_known), .bar_address_i(bar_address),
   );
 
   accelerator_pcie4_cc #(
@@ -446,7 +450,8 @@ module accelerator_pcie4
     .cfg_extended_tag_enable(extended_tag), .cfg_relaxed_ordering_enable(relaxed_ordering),
     .cfg_no_snoop_enable(no_snoop), .cfg_power_state(power_state), .cfg_max_payload(max_payload),
     .cfg_max_read_req(max_read_req), .cfg_requester_id(requester_id),
-    .cfg_current_speed(link_speed), .cfg_negotiated_width(link_width)
+    .cfg_current_speed(link_speed), .cfg_negotiated_width(link_width), .bar_known_o(bar_known),
+    .bar_address_o(bar_address)
   );
 
   accelerator_pcie4_cfg #(

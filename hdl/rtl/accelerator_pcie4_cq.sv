@@ -17,7 +17,7 @@ module accelerator_pcie4_cq
   parameter bit              Straddle = 1'b0,
   // Drive the parity in tuser.
   parameter bit              Parity   = 1'b0,
-  // Of each BAR: its bytes, and its address on the bus.
+  // Of each BAR: its bytes, and what stands for its address on the bus where that is not known.
   parameter bit [5:0][63:0]  BarSize  = '0,
   parameter bit [5:0][63:0]  BarBase  = '0,
   // A request that stands still for so many clocks is told of; 0: none is.
@@ -25,6 +25,10 @@ module accelerator_pcie4_cq
   localparam int unsigned Lanes    = Width / 32,
   localparam int unsigned UserWidth = cq_user(Width)
 ) (
+  // Where the guest has put the BARs.
+  input  logic [5:0]           bar_known_i,
+  input  logic [5:0][63:0]     bar_address_i,
+
   output logic [Width-1:0]     m_axis_cq_tdata,
   output logic [Lanes-1:0]     m_axis_cq_tkeep,
   output logic [UserWidth-1:0] m_axis_cq_tuser,
@@ -169,7 +173,7 @@ module accelerator_pcie4_cq
       $fatal(1, "%m: %s: a guest access of %0d bytes to BAR %0d; 1 to 8 and 0 to 5 are possible",
              Name, bytes, bar);
     end else begin
-      addr  = BarBase[3'(bar)] + at;
+      addr  = (bar_known_i[3'(bar)] ? bar_address_i[3'(bar)] : BarBase[3'(bar)]) + at;
       place = addr[11:0];
       len   = 32'(bytes);
       first = 4096 - 32'(addr[11:0]);

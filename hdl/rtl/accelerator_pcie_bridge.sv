@@ -274,10 +274,10 @@ module accelerator_pcie_bridge
     $error("MmioWrites is %0d, MmioReads is %0d; 1 to 64 are possible", MmioWrites,
            MmioReads);
   end
-  if (DmaWrites < 2 || DmaReads < 2 || DmaWrites + DmaReads > 32'(MaxDmaOutstanding))
+  if (DmaWrites < 2 || DmaReads < 2 || DmaWrites + DmaReads > 32'(LeastDmaOutstanding))
   begin : gen_bad_dma_depth
     $error("DmaWrites is %0d, DmaReads is %0d; at least 2 each and %0d together are possible",
-           DmaWrites, DmaReads, MaxDmaOutstanding);
+           DmaWrites, DmaReads, LeastDmaOutstanding);
   end
   if (BoardRules > 1) begin : gen_bad_board_rules
     $error("BoardRules is %0d; 0 and 1 are possible", BoardRules);
@@ -454,7 +454,11 @@ module accelerator_pcie_bridge
     .cfg_msix_mask, .cfg_msi_enable, .cfg_msi_vectors, .cfg_msi_mask,
     .cfg_extended_tag_enable, .cfg_relaxed_ordering_enable, .cfg_no_snoop_enable,
     .cfg_power_state, .cfg_max_payload, .cfg_max_read_req, .cfg_requester_id, .cfg_current_speed,
-    .cfg_negotiated_width
+    .cfg_negotiated_width,
+    // m_axi has addresses of its own.
+    /* verilator lint_off PINCONNECTEMPTY */
+    .bar_known_o(), .bar_address_o()
+    /* verilator lint_on PINCONNECTEMPTY */
   );
 
   //////////////////////

@@ -11,6 +11,7 @@
 #include "Vtop__Dpi.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -80,6 +81,8 @@ namespace {
 enum Log { LOG_READ_DONE = 1, LOG_WRITE_DONE, LOG_DMA_READ, LOG_DMA_WRITE, LOG_MSIX, LOG_INTX,
            LOG_RESET_DONE, LOG_CLOSE, LOG_DELIVERED };
 
+constexpr std::array<uint64_t, 6> kNowhere = {~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL};
+
 struct Standin {
     std::vector<uint8_t> memory;
     uint64_t base = 0;
@@ -102,6 +105,9 @@ struct Standin {
     // and after a reset.
     int function[9] = {192, 0, 128, 512, 0, 1, 1, 1, 0};
     std::map<int, std::vector<int>> functions;  // by the tag of their event
+    // Of the BARs, in the same way; all ones where none is known.
+    std::array<uint64_t, 6> addresses = kNowhere;
+    std::map<int, std::array<uint64_t, 6>> later_addresses;
     uint64_t assembly_addr = 0;
     std::vector<uint8_t> assembly_data, assembly_strb;
     // Writes that are not yet in memory, oldest first.
@@ -109,6 +115,7 @@ struct Standin {
     std::deque<Late> late;
     bool late_writes = false;
     int next_tag = 1;
+    std::size_t most_dma = 512;
     int delay_min = 0, delay_max = 0, again_percent = 0, reorder = 0;
     uint64_t fault_begin = 0, fault_end = 0;
     int fault_status = 2, fault_skip = 0, fault_kinds = 3;
@@ -425,7 +432,7 @@ int acc_dma_read(void *h, long long addr, int bytes) {
     if (bytes < 1 || bytes > 4096) t.violation("DMA read of %d bytes", bytes);
     if (!t.link) return ERR_LINK;
     if (t.in_reset) t.violation("DMA read in reset");
-    if (t.dma.size() + t.assembling >= 64 || t.again()) return ERR_AGAIN;
+    if (t.dma.size() + t.assembling >= t.most_dma || t.again()) return ERR_AGAIN;
     const int tag = t.next_tag++;
     const int status = t.status(static_cast<uint64_t>(addr), bytes, false);
     Dma d{false, static_cast<uint64_t>(addr), bytes, status, false, {}, 0};
@@ -487,7 +494,7 @@ int acc_dma_write_begin(void *h, long long addr) {
     }
     if (!t.link) return ERR_LINK;
     if (t.in_reset) t.violation("DMA write in reset");
-    if (t.dma.size() >= 64 || t.again()) return ERR_AGAIN;
+    if (t.dma.size() >= t.most_dma || t.again()) return ERR_AGAIN;
     t.assembling = true;
     t.assembly_addr = static_cast<uint64_t>(addr);
     t.assembly_data.clear();
@@ -593,6 +600,7 @@ int acc_get_reset(void *h, int *kind) {
     std::copy_n(reset, 4, t.function);
     t.function[7] = 1;
     t.function[8] = 0;
+    t.addresses = kNowhere;
     return 0;
 }
 
@@ -606,6 +614,8 @@ int acc_get_function(void *h, int *flags, int *power, int *max_payload, int *max
         t.unaccepted = true;
         std::copy_n(t.functions.at(e.tag).begin(), 9, t.function);
         t.functions.erase(e.tag);
+        t.addresses = t.later_addresses.at(e.tag);
+        t.later_addresses.erase(e.tag);
     }
     int *const out[7] = {flags,        power,      max_payload, max_read_request,
                          requester_id, link_speed, link_width};
@@ -618,6 +628,14 @@ int acc_get_msi(void *h, int *vectors, int *mask) {
     *vectors = t.function[7];
     *mask = t.function[8];
     return 0;
+}
+
+int acc_get_bar(void *h, int bar, long long *address) {
+    Standin &t = of(h);
+    if (bar < 0 || bar > 5) t.violation("acc_get_bar of BAR %d", bar);
+    const uint64_t known = t.addresses.at(static_cast<std::size_t>(bar));
+    *address = known == ~0ULL ? 0 : static_cast<long long>(known);
+    return known != ~0ULL;
 }
 
 int acc_reset_done(void *h) {
@@ -637,6 +655,7 @@ int acc_get_link(void *h, int *up) {
     t.link = *up;
     const int fresh[9] = {192, 0, 128, 512, 0, 1, 1, 1, 0};
     std::copy_n(fresh, 9, t.function);
+    t.addresses = kNowhere;
     t.announced = NONE;
     t.urgent.pop_front();
     if (!t.link) {
@@ -805,6 +824,7 @@ void si_set(const char *name, int64_t value) {
     else if (n == "delay_max") t.delay_max = static_cast<int>(value);
     else if (n == "again_percent") t.again_percent = static_cast<int>(value);
     else if (n == "reorder") t.reorder = static_cast<int>(value);
+    else if (n == "most_dma") t.most_dma = static_cast<std::size_t>(value);
     else if (n == "hold") t.hold = value != 0;
     // A write is in memory when its end is told, or what it must not be overtaken by.
     else if (n == "late_writes") t.late_writes = value != 0;
@@ -837,11 +857,12 @@ int si_push_mmio(int write, int bar, uint64_t addr, int len, uint64_t data) {
 }
 
 // The guest has set something in config space: nine numbers as acc_get_function and acc_get_msi have
-// them.
-void si_push_function(const int *values) {
+// them, and addresses of BARs.
+void si_push_function(const int *values, const uint64_t *addresses) {
     Standin &t = s();
     const int tag = t.next_tag++;
     t.functions[tag] = std::vector<int>(values, values + 9);
+    std::copy_n(addresses, 6, t.later_addresses[tag].begin());
     t.events.push_back({FUNCTION, tag, 0, 0, 0, 0, t.due()});
 }
 

@@ -53,7 +53,7 @@ _lib.si_fault.argtypes = [ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes
                           ctypes.c_int]
 _lib.si_push_mmio.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_int,
                               ctypes.c_uint64]
-_lib.si_push_function.argtypes = [ctypes.POINTER(ctypes.c_int)]
+_lib.si_push_function.argtypes = [ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_uint64)]
 _lib.si_memory_write.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64]
 _lib.si_memory_read.argtypes = [ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint64]
 _lib.si_log_next.argtypes = [ctypes.POINTER(Record)]
@@ -118,11 +118,15 @@ class Host:
         _lib.si_push_reset(kind)
 
     def push_function(self, flags, power=0, max_payload=128, max_read_request=512,
-                      requester_id=0, link_speed=1, link_width=1, msi_vectors=1, msi_mask=0):
-        """What the guest has set in config space, as acc_get_function and acc_get_msi have it."""
+                      requester_id=0, link_speed=1, link_width=1, msi_vectors=1, msi_mask=0,
+                      bars=None):
+        """What the guest has set in config space, as acc_get_function and acc_get_msi have it, and
+        where it has put BARs."""
         values = (ctypes.c_int * 9)(flags, power, max_payload, max_read_request, requester_id,
                                     link_speed, link_width, msi_vectors, msi_mask)
-        _lib.si_push_function(values)
+        addresses = (ctypes.c_uint64 * 6)(*((bars or {}).get(bar, (1 << 64) - 1)
+                                            for bar in range(6)))
+        _lib.si_push_function(values, addresses)
 
     def push_link(self, up):
         _lib.si_push_link(int(up))

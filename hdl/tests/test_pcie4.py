@@ -211,6 +211,42 @@ async def writes_in_a_row(dut):
 
 
 @test()
+async def addresses_of_bars(dut):
+    """Requests have the address that the guest has given the BAR, from when it is told: what comes
+    before has the one before, and a BAR that is not mapped has one that it might have."""
+    flags = MEMORY | MASTER | EXTENDED
+    host, bench = await start(dut, function={"bars": {0: 0xFE80_1000, 4: 0x38_0000_0000}})
+
+    async def address(bar, offset):
+        await host.write(offset, 4, 1, bar=bar)
+        return bench.completer.seen[-1].address
+
+    assert await address(0, 0x84) == 0xFE80_1084
+    assert await address(4, 0x1_2345_6788) == 0x39_2345_6788
+    assert await address(2, 0x10) == 0xA000_0010
+    # Read and write, and a write that waits while the BAR moves.
+    await host.read(0x10, 4, bar=4)
+    assert bench.completer.seen[-1].address == 0x38_0000_0010
+    bench.streams.cq.pause = True
+    host.push_write(0, 4, 2, bar=0)
+    host.push_function(flags, bars={0: 0xC000_0000, 2: 0xFFFF_0000})
+    host.push_write(0, 4, 3, bar=0)
+    await bench.clocks(50)
+    bench.streams.cq.pause = False
+    await host.quiet()
+    assert [tlp.address for tlp in bench.completer.seen[-2:]] == [0xFE80_1000, 0xC000_0000]
+    assert await address(2, 0xFFFC) == 0xFFFF_FFFC
+    assert await address(4, 0) == 5 << 44
+    # A reset takes the BARs away.
+    host.push_reset(2)
+    await host.until(lambda: host.find(RESET_DONE))
+    host.push_function(flags, bars={2: 0x1234_0000})
+    await host.quiet()
+    assert await address(2, 4) == 0x1234_0004
+    host.check()
+
+
+@test()
 async def address_and_credits(dut):
     """Reads come one for each credit, writes pass them, and the count is shown."""
     host, bench = await start(dut, credits=0)
@@ -513,8 +549,22 @@ async def refused_by_the_host(dut):
 
 
 @test(skip=not CLIENT)
+async def more_reads_than_the_library_takes(dut):
+    """256 reads at once, of which a library with a host of before protocol 1.5 has 64 under way."""
+    host, bench = await start(dut, delay_min=3000, delay_max=4000, most_dma=64)
+    host.write_memory(BASE, bytes(range(256)) * 16)
+    reads = [await bench.requester.ask(BASE + n, 8) for n in range(256)]
+    await host.until(lambda: int(dut.pcie_rq_tag_av.value) == 0)
+    assert host.outstanding()[0] == 64
+    for n, read in enumerate(reads):
+        await read.done.wait()
+        assert read.data == bytes((n + i) % 256 for i in range(8))
+    host.check()
+
+
+@test(skip=not CLIENT)
 async def all_tags(dut):
-    """256 reads at once, though the library has 64 under way; a tag is free with its last
+    """256 reads at once, all of them under way, and writes beside them; a tag is free with its last
     completion. Without extended tags there are 32."""
     host, bench = await start(dut, delay_min=3000, delay_max=4000)
     host.write_memory(BASE, bytes(range(256)) * 16)
@@ -523,6 +573,11 @@ async def all_tags(dut):
     assert not bench.requester.free
     assert not any(r.done.is_set() for r in reads)
     await host.until(lambda: int(dut.pcie_rq_tag_av.value) == 0)
+    assert host.outstanding()[0] == 256
+    for _ in range(20):
+        await bench.requester.write(BASE + 0x2000, b"beside them")
+    await host.until(lambda: host.outstanding()[0] == 276)
+    assert not any(r.done.is_set() for r in reads)
     for n, read in enumerate(reads):
         await read.done.wait()
         assert read.data == bytes((n + i) % 256 for i in range(8))

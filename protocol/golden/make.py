@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.4.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.5.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -63,7 +63,7 @@ FLAGS = [
 ]
 
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 4), reserved=0):
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 5), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -173,8 +173,9 @@ def payload(name, f):
         return struct.pack("<Q", number(f["ns"]))
     if name == "FUNCTION":
         flags = sum(int(f[flag]) << bit for bit, flag in enumerate(FLAGS))
+        addresses = f["addresses"] or []
         return struct.pack(
-            "<IBBBBHBBB3xI12x",
+            f"<IBBBBHBBB3xI12x{len(addresses)}Q",
             flags,
             f["power"],
             f["max_payload"],
@@ -185,6 +186,7 @@ def payload(name, f):
             f["link_width"],
             f["msi_granted"],
             f["msi_mask"],
+            *map(number, addresses),
         )
     if name == "FAULTS":
         text = f["text"].encode()
@@ -298,6 +300,7 @@ PLAIN = {
 }
 
 MAX32 = 0xFFFF_FFFF
+NOWHERE = "0xffffffffffffffff"
 MAX64 = 0xFFFF_FFFF_FFFF_FFFF
 
 init = good(
@@ -476,6 +479,7 @@ def function(title, flags, **fields):
         "link_width": 8,
         "msi_granted": 0,
         "msi_mask": 0,
+        "addresses": None,
     }
     values.update({flag: flag in flags for flag in FLAGS})
     values.update(fields)
@@ -506,6 +510,12 @@ function(
     ["memory_space", "bus_master", "msi_enable"],
     msi_granted=5,
     msi_mask=0x8000_0005,
+)
+
+mapped = function(
+    "BARs with addresses",
+    ["memory_space", "bus_master"],
+    addresses=["0xfe800000", "0x3800000000", NOWHERE, "0x10", NOWHERE, "0xfffffffffffffff0"],
 )
 
 plan = good("a plan", "host", "FAULTS", tag=1, text="ur on=read bar=0 offset=0x10")
@@ -585,7 +595,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.4",
+    "protocol version of the peer is 2.7, ours is 1.5",
 )
 bad(
     "a type that does not exist",
@@ -778,6 +788,16 @@ bad(
 )
 bad("reserved bytes", change(state, 39, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
 bad("reserved bytes", change(state, 44, b"\x01"), "reserved FUNCTION bytes is 1 (0x1), expected 0")
+bad(
+    "no multiple of 16",
+    change(mapped, 56, b"\x08"),
+    "BAR address is 4269801480 (0xfe800008), expected a multiple of 16, or all ones",
+)
+bad(
+    "addresses of five BARs",
+    change(mapped[:-8], 20, u32(72)),
+    "FUNCTION payload is 72 bytes, expected 80",
+)
 bad(
     "a long plan",
     change(plan, 24, u32(4097)),

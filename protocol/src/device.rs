@@ -11,14 +11,16 @@ use crate::{
     config::{Config, ConfigError},
     function::Function,
     said::Said,
-    session::{claimed_session, mask, State, Violation, FAULTS_MINOR, MAX_PLANS, MSI_MINOR},
+    session::{
+        claimed_session, mask, max_dma, State, Violation, FAULTS_MINOR, MAX_PLANS, MSI_MINOR,
+    },
     wire::{
         split, ErrorKind, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
         MAX_DATA,
     },
 };
 
-pub use crate::session::{refuse_message, MAX_DMA, MAX_READS};
+pub use crate::session::{refuse_message, MAX_DMA, MAX_DMA_BEFORE, MAX_READS};
 
 /// What a frame from the host asks of the device, in the order of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +247,12 @@ impl DeviceSession {
     /// Frames of other sessions that were ignored so far.
     pub const fn stale(&self) -> u64 {
         self.stale
+    }
+
+    /// DMA requests that may be outstanding with the host of the current or last session:
+    /// [`MAX_DMA`], or [`MAX_DMA_BEFORE`] if it is of a version before 1.5.
+    pub const fn max_dma(&self) -> usize {
+        max_dma(self.minor)
     }
 
     /// DMA requests outstanding.
@@ -576,7 +584,7 @@ impl DeviceSession {
     }
 
     fn new_dma(&mut self, read: u32) -> Option<u32> {
-        if !self.can_send() || self.dma.len() >= MAX_DMA {
+        if !self.can_send() || self.dma.len() >= self.max_dma() {
             return None;
         }
         let tag = self.next_tag();
@@ -602,7 +610,7 @@ impl DeviceSession {
     }
 
     /// Appends a DMA read and returns its tag. `None` if the link is down,
-    /// a reset is not answered yet, [`MAX_DMA`] requests are outstanding or the
+    /// a reset is not answered yet, [`Self::max_dma`] requests are outstanding or the
     /// range is not one that the host takes.
     pub fn dma_read(&mut self, addr: u64, len: u32, out: &mut Vec<u8>) -> Option<u32> {
         if len == 0 || len > self.max_data || addr.checked_add(u64::from(len) - 1).is_none() {

@@ -3,8 +3,16 @@
 //! What the guest has set in the function's config space, as far as the logic
 //! of a card wants to know it: the payload of FUNCTION.
 
-/// Bytes of a FUNCTION payload.
+use crate::config::BARS;
+
+/// Bytes of a FUNCTION payload without addresses of BARs.
 pub const FUNCTION_LEN: usize = 32;
+
+/// Bytes of the addresses of BARs, which may follow.
+pub const ADDRESSES_LEN: usize = 8 * BARS;
+
+/// Address of a BAR that is not mapped, or not there.
+pub const UNMAPPED: u64 = u64::MAX;
 
 /// Largest value of the two sizes: 4,096 bytes.
 pub const MAX_SIZE: u8 = 5;
@@ -82,6 +90,9 @@ pub struct Function {
     pub link_speed: u8,
     /// Negotiated link width: 1, 2, 4, 8, 12, 16 or 32 lanes.
     pub link_width: u8,
+    /// Where the guest has put each BAR on the bus, or [`UNMAPPED`]; `None` if it is not told.
+    /// Added in 1.5.
+    pub addresses: Option<[u64; BARS]>,
 }
 
 impl Default for Function {
@@ -104,6 +115,7 @@ impl Default for Function {
             requester_id: 0,
             link_speed: 1,
             link_width: 1,
+            addresses: None,
         }
     }
 }
@@ -126,7 +138,7 @@ impl Function {
         flags.iter().rev().fold(0, set)
     }
 
-    /// The payload, see `PROTOCOL.md`.
+    /// The payload without addresses of BARs, see `PROTOCOL.md`.
     pub fn to_bytes(&self) -> [u8; FUNCTION_LEN] {
         let mut bytes = [0; FUNCTION_LEN];
         bytes[..4].copy_from_slice(&self.flags().to_le_bytes());
@@ -141,7 +153,7 @@ impl Function {
         bytes
     }
 
-    /// Reads a payload.
+    /// Reads a payload without addresses of BARs.
     ///
     /// # Errors
     ///
@@ -185,6 +197,7 @@ impl Function {
             requester_id: u16::from_le_bytes([bytes[8], bytes[9]]),
             link_speed: bytes[10],
             link_width: bytes[11],
+            addresses: None,
         };
         for (name, size) in [
             ("max payload size", function.max_payload),

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     function::Function,
     said::Said,
-    session::{FAULTS_MINOR, MAX_DMA, MSI_MINOR},
+    session::{max_dma, ADDRESSES_MINOR, FAULTS_MINOR, MSI_MINOR},
     told::Told,
     wire::{
         split, ErrorKind, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
@@ -190,6 +190,8 @@ pub struct HostSession {
     time: Option<u64>,
     /// The intervals of CLOCK.
     clock: Told<u64>,
+    /// Minor version of the device.
+    minor: u8,
     /// The device knows FUNCTION.
     has_function: bool,
     function: Told<Function>,
@@ -227,6 +229,7 @@ impl HostSession {
             has_clock: false,
             time: None,
             clock: Told::new(MAX_CLOCKS),
+            minor: 0,
             has_function: false,
             function: Told::new(MAX_FUNCTIONS),
             has_faults: false,
@@ -324,9 +327,13 @@ impl HostSession {
         if !self.is_up() || !self.has_function || self.next_reset.is_some() {
             return false;
         }
-        let now = self.function.tell(*function);
+        let mut function = *function;
+        if self.minor < ADDRESSES_MINOR {
+            function.addresses = None;
+        }
+        let now = self.function.tell(function);
         if now {
-            self.put(&Frame::Function(*function), out);
+            self.put(&Frame::Function(function), out);
         }
         now
     }
@@ -506,12 +513,13 @@ impl HostSession {
     }
 
     fn begin_dma(&mut self, frame: &'static str, tag: u32) -> Result<(), Violation> {
-        if self.dma.len() >= MAX_DMA || self.dma.contains(&tag) {
+        let most = max_dma(self.minor);
+        if self.dma.len() >= most || self.dma.contains(&tag) {
             return Err(Violation::Tag {
                 frame,
                 found: tag,
                 expected: format!(
-                    "{} DMA requests of {MAX_DMA}, a new one needs a tag of its own",
+                    "{} DMA requests of {most}, a new one needs a tag of its own",
                     self.dma.len()
                 ),
             });
@@ -665,6 +673,7 @@ impl HostSession {
                 self.vectors = config.vectors();
                 self.intx = config.intx_pin != 0;
                 self.has_clock = minor >= 1 && config.clock_period_ps != 0;
+                self.minor = minor;
                 self.has_function = minor >= 2;
                 self.has_faults = minor >= FAULTS_MINOR;
                 self.state = State::Configured;

@@ -24,8 +24,24 @@ pub const MAX_PLANS: usize = 8;
 /// QEMU starts.
 pub const MAX_READS: usize = 4096;
 
-/// DMA requests that may be outstanding at once.
-pub const MAX_DMA: usize = 64;
+/// Minor version that has added the addresses of BARs, and more DMA requests.
+pub const ADDRESSES_MINOR: u8 = 5;
+
+/// DMA requests that may be outstanding at once: twice as many as PCI Express has tags of 8 bits,
+/// so that reads with all of these leave room for writes.
+pub const MAX_DMA: usize = 512;
+
+/// The same where one of the two is of a version before 1.5.
+pub const MAX_DMA_BEFORE: usize = 64;
+
+/// DMA requests that may be outstanding with a peer of that minor version.
+pub const fn max_dma(minor: u8) -> usize {
+    if minor < ADDRESSES_MINOR {
+        MAX_DMA_BEFORE
+    } else {
+        MAX_DMA
+    }
+}
 
 /// Where a session stands, on either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -453,7 +453,7 @@ frames! {
 
     /// H→D, added in 1.2: what the guest has set in config space, all of it, for
     /// what comes after.
-    FUNCTION = 0x44, exactly(FUNCTION_LEN);
+    FUNCTION = 0x44, at_least(FUNCTION_LEN);
     Function(function: Function)
     [function]
 

@@ -6,6 +6,7 @@
 mod common;
 
 use accelerator_protocol::{
+    function::UNMAPPED,
     wire::{
         split, ChannelKind, ErrorKind, Init, Open, Reason, ResetKind, Status, HEADER_LEN, MAX_DATA,
         MAX_NAME, MAX_NIC_FRAME, MAX_SERIAL, MAX_TEXT, MIN_NIC_FRAME,
@@ -60,6 +61,7 @@ fn function() -> impl Strategy<Value = Function> {
         any::<u16>(),
         link,
         (0..=5u8, any::<u32>()),
+        option::of(any::<[u64; 6]>()),
     )
         .prop_map(
             |(
@@ -70,6 +72,7 @@ fn function() -> impl Strategy<Value = Function> {
                 requester_id,
                 (link_speed, link_width),
                 (msi_granted, msi_mask),
+                addresses,
             )| {
                 let [memory_space, bus_master, intx_disable, msix_enable, msix_mask, ..] = flags;
                 Function {
@@ -90,6 +93,9 @@ fn function() -> impl Strategy<Value = Function> {
                     requester_id,
                     link_speed,
                     link_width,
+                    // Multiples of 16, or nowhere.
+                    addresses: addresses
+                        .map(|all| all.map(|a| if a % 2 == 0 { a & !15 } else { UNMAPPED })),
                 }
             },
         )

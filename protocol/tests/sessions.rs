@@ -8,7 +8,8 @@ mod common;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use accelerator_protocol::{
-    device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
+    device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA, MAX_DMA_BEFORE},
+    function::UNMAPPED,
     host::{
         HostEvent, HostSession, Ignored, State, Violation, MAX_CLOCKS, MAX_FUNCTIONS, MAX_PLANS,
         MAX_READS, MAX_RESETS,
@@ -758,6 +759,33 @@ fn a_host_does_not_take_more_dma_than_the_limit_nor_a_tag_twice() {
     host.frame(&message).unwrap();
 }
 
+/// A version before 1.5 on either side keeps both at 64.
+#[test]
+fn an_older_peer_goes_on_with_fewer_dma_requests() {
+    for (minor, most) in [(0, 64), (2, 64), (4, 64), (5, 512), (u8::MAX, 512)] {
+        let mut device = DeviceSession::new(config()).unwrap();
+        handshake(&mut device, Some(minor)).unwrap();
+        let mut out = Vec::new();
+        assert_eq!(device.max_dma(), most);
+        let asked = (0..2 * MAX_DMA).filter_map(|_| device.dma_read(0, 4, &mut out));
+        assert_eq!(asked.count(), most, "of 1.{minor}");
+        assert_eq!(device.dma_outstanding(), most);
+
+        // And a host of ours refuses what such a device must not send.
+        let (mut host, _) = timed(4000, minor);
+        let mut asked = |tag| {
+            let (addr, len) = (0, 4);
+            let message = frame(&host, &Frame::DmaRead { tag, addr, len });
+            host.frame(&message).map(|_| ())
+        };
+        for tag in 0..most as u32 {
+            asked(tag).unwrap();
+        }
+        let e = asked(most as u32).unwrap_err().to_string();
+        assert!(e.contains(&format!("{most} DMA requests of {most}")), "{e}");
+    }
+}
+
 #[test]
 fn interrupts_that_the_function_does_not_have() {
     let (mut host, device) = up(5, 1);
@@ -1007,7 +1035,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 4) })
+        Violation::Wire(WireError::Version { found: (2, 5) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -1017,7 +1045,7 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.4") && text.contains("1.4"), "{text}"),
+        } => assert!(text.contains("2.5") && text.contains("1.5"), "{text}"),
         other => panic!("{other:?}"),
     }
 }
@@ -1442,6 +1470,27 @@ fn the_function_is_told_to_who_knows_it() {
     let echo = frame(&host, &Frame::Function(function));
     let e = host.frame(&echo).unwrap_err().to_string();
     assert!(e.contains("FUNCTION may not come"), "{e}");
+}
+
+/// Where the BARs are is told to who knows that, since 1.5, and is no news to others.
+#[test]
+fn where_bars_are_is_told_to_who_knows_it() {
+    for (minor, knows) in [(2, false), (4, false), (5, true), (u8::MAX, true)] {
+        let (mut host, mut device) = timed(4000, minor);
+        let mut out = Vec::new();
+        let mut function = Function {
+            addresses: Some([0xfe80_0000, 1 << 40, UNMAPPED, UNMAPPED, UNMAPPED, 0x10]),
+            ..Function::default()
+        };
+        assert!(host.function(&function, &mut out));
+        let event = device.frame(&out, &mut Vec::new()).unwrap().0;
+        let mut expected = function;
+        expected.addresses = function.addresses.filter(|_| knows);
+        assert_eq!(event, DeviceEvent::Function(expected), "1.{minor}");
+        out.clear();
+        function.addresses = Some([UNMAPPED; 6]);
+        assert_eq!(host.function(&function, &mut out), knows, "1.{minor}");
+    }
 }
 
 /// So that what waits for a device that does not read is bounded.

@@ -4,6 +4,8 @@
 //! and what else QEMU's own functions for it leave to the device. The
 //! invariants are those of [`crate::pci`].
 
+use accelerator_protocol::{config::BARS, function::UNMAPPED};
+
 use crate::{
     bindings,
     glue::{IsA, ObjectDeref},
@@ -57,6 +59,23 @@ where
         }
         // SAFETY: invariants 1 and 2.
         unsafe { bindings::pci_requester_id(self.pci()) }
+    }
+
+    /// Where each BAR is on the bus, all ones for one that is not mapped, as QEMU's
+    /// `PCI_BAR_UNMAPPED`.
+    fn bar_addresses(&self) -> [u64; BARS] {
+        let mut addresses = [UNMAPPED; BARS];
+        if self.on_bus() {
+            for (i, address) in addresses.iter_mut().enumerate() {
+                // SAFETY: invariants 1 and 2; there are regions for the BARs and the ROM.
+                let region = unsafe { &(*self.pci()).io_regions[i] };
+                // One that nobody has registered has an address of 0.
+                if region.size != 0 {
+                    *address = region.addr;
+                }
+            }
+        }
+        addresses
     }
 
     /// Whether vector table and pending bits answer. If not, what is below them

@@ -3,9 +3,12 @@
 //! The C functions for what the guest has set in config space; part of the
 //! header like [`super`].
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_longlong, c_void};
+
+use accelerator_protocol::{config::BARS, function::UNMAPPED};
 
 use super::{call, not_null};
+use crate::error::within;
 
 /// Bit of `acc_get_function`: Memory Space Enable, the BARs answer.
 pub const ACC_FUNCTION_MEMORY_SPACE: c_int = 1;
@@ -110,5 +113,34 @@ pub unsafe extern "C" fn acc_get_msi(
             mask.write(function.msi_mask as c_int);
         }
         Ok(0)
+    })
+}
+
+/// Where the guest has put a BAR, in the state that `acc_get_function` has fetched last.
+///
+/// `bar`: 0 to 5. `address`: on the bus, 0 if it is not known.
+///
+/// Returns 1 if it is known, 0 if not: the BAR is absent or not mapped, or the host cannot
+/// tell (protocol below 1.5). -ACC_ESTATE before `acc_start`, or -ACC_EINVAL.
+///
+/// # Safety
+///
+/// The pointer is null or valid for writes.
+#[no_mangle]
+pub unsafe extern "C" fn acc_get_bar(
+    h: *mut c_void,
+    bar: c_int,
+    address: *mut c_longlong,
+) -> c_int {
+    call(h, "acc_get_bar", |b| {
+        not_null("address", address)?;
+        let bar = within("bar", bar, 0, BARS as c_int - 1)? as usize;
+        let addresses = b.shown_function()?.addresses;
+        let known = addresses
+            .map(|all| all[bar])
+            .filter(|&known| known != UNMAPPED);
+        // SAFETY: not null, and the caller promises the rest. The bits count.
+        unsafe { address.write(known.unwrap_or(0) as c_longlong) };
+        Ok(known.is_some().into())
     })
 }

@@ -4,10 +4,7 @@
 
 use std::time::Instant;
 
-use accelerator_protocol::{
-    device::MAX_DMA,
-    wire::{ResetKind, Status},
-};
+use accelerator_protocol::wire::{ResetKind, Status};
 use log::debug;
 
 use super::{
@@ -186,10 +183,11 @@ impl Run {
 
     fn may_dma(&self) -> Result<()> {
         self.may_request()?;
-        if self.dma.len() + usize::from(self.assembly.is_some()) >= MAX_DMA {
+        let most = self.session.max_dma();
+        if self.dma.len() + usize::from(self.assembly.is_some()) >= most {
             fail!(
                 Again,
-                "64 DMA requests are outstanding, the most that may be"
+                "{most} DMA requests are outstanding, the most that may be"
             );
         }
         Ok(())

@@ -374,6 +374,8 @@ impl ConfigSpace {
             requester_id: 0,
             link_speed: (status & 0xf) as u8,
             link_width: (status >> 4 & 0x3f) as u8,
+            // The client maps them as it likes.
+            addresses: None,
         }
     }
 

@@ -7,7 +7,7 @@ use accelerator_protocol::{Bar, Capability, Msi, Msix};
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 30] = [
+const CALLS: [&str; 31] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",
@@ -41,6 +41,7 @@ const CALLS: [&str; 30] = [
     "get_link",
     "get_function",
     "get_msi",
+    "get_bar 0",
     "stat 0",
 ];
 

@@ -56,7 +56,23 @@ fn at_work() -> Function {
         requester_id: 0x1238,
         link_speed: 4,
         link_width: 16,
+        addresses: Some(PLACES),
     }
+}
+
+/// Of BARs, one of which is not mapped.
+const PLACES: [u64; 6] = [0xfe80_0000, 1 << 63, 0x10, u64::MAX, 0, 0x1234_5670];
+
+/// As `acc_get_bar` returns them all.
+fn places(sim: &mut Simulator) -> Vec<Vec<i64>> {
+    (0..6)
+        .map(|bar| sim.results(&format!("get_bar {bar}")))
+        .collect()
+}
+
+/// None of them is known.
+fn nowhere() -> Vec<Vec<i64>> {
+    vec![vec![0, 0]; 6]
 }
 
 #[track_caller]
@@ -126,6 +142,37 @@ fn the_rtl_hears_what_the_guest_sets() {
     sim.link(false);
     assert_eq!(sim.results("get_function"), seen(&fresh(link)));
     assert_eq!(sim.raw("get_function 0 null").split(' ').next(), Some("-1"));
+    sim.finish();
+}
+
+/// Where the BARs are comes and goes with the rest.
+#[test]
+fn the_rtl_hears_where_bars_are() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    assert_eq!(sim.poll(ALL), NONE);
+    assert_eq!(places(&mut sim), nowhere());
+    let mut guest = connect(&mut sim, &endpoint);
+    fetched(&mut sim);
+    assert_eq!(places(&mut sim), nowhere());
+    guest.set_function(at_work()).unwrap();
+    // Not known before it is fetched.
+    sim.expect(ALL, FUNCTION);
+    assert_eq!(places(&mut sim), nowhere());
+    fetched(&mut sim);
+    let known = |place: u64| match place {
+        u64::MAX => vec![0, 0],
+        place => vec![1, place as i64],
+    };
+    assert_eq!(places(&mut sim), PLACES.map(known));
+    guest.start_reset(ResetKind::Flr).unwrap();
+    assert_eq!(sim.reset(), 1);
+    assert_eq!(places(&mut sim), nowhere());
+    assert_eq!(sim.call("reset_done"), 0);
+    sim.fails("get_bar 6", EINVAL, &["bar is 6", "0 to 0x5"]);
+    sim.fails("get_bar -1", EINVAL, &["bar is -1"]);
+    assert_eq!(sim.raw("get_bar 0 null").split(' ').next(), Some("-1"));
     sim.finish();
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use accelerator_peers::{guest::Activity, PATIENCE};
-use accelerator_protocol::wire::{Frame, ResetKind, Status};
+use accelerator_protocol::wire::{Frame, Init, ResetKind, Status};
 
 use crate::support::*;
 
@@ -354,12 +354,12 @@ fn refused_and_faulting_dma_is_told_to_the_rtl() {
 }
 
 #[test]
-fn no_more_than_64_dma_requests_at_once() {
+fn no_more_than_512_dma_requests_at_once() {
     let folder = Folder::new();
     let endpoint = folder.endpoint("s");
     let mut sim = Simulator::with_bridge(&endpoint);
     let mut guest = connect(&mut sim, &endpoint);
-    let tags: Vec<i64> = (0..63)
+    let tags: Vec<i64> = (0..511)
         .map(|i| sim.call(&format!("dma_read {} 64", MEMORY + 64 * i)).into())
         .collect();
     assert!(tags.iter().all(|&t| t >= 0));
@@ -368,12 +368,12 @@ fn no_more_than_64_dma_requests_at_once() {
     sim.fails(
         &format!("dma_read {MEMORY} 64"),
         EAGAIN,
-        &["64 DMA requests are outstanding"],
+        &["512 DMA requests are outstanding"],
     );
     assert_eq!(sim.write_beat(0, 1, &[0; 64], 1), 0);
     assert!(sim.call("dma_write_end") >= 0);
     assert_eq!(sim.call(&format!("dma_write_begin {MEMORY}")), EAGAIN);
-    serve(&mut guest, 64);
+    serve(&mut guest, 512);
     // Answered is not fetched, fetched is not read.
     sim.expect(READY, DMA_READ_DONE);
     assert_eq!(sim.call(&format!("dma_read {MEMORY} 64")), EAGAIN);
@@ -382,6 +382,34 @@ fn no_more_than_64_dma_requests_at_once() {
     assert_eq!(sim.beat(tags[0], 0, 64).0, 0);
     assert!(sim.call(&format!("dma_read {MEMORY} 64")) >= 0);
     assert_eq!(sim.call(&format!("dma_read {MEMORY} 64")), EAGAIN);
+    sim.finish();
+}
+
+/// A host of an earlier version ends the session with one more than that.
+#[test]
+fn no_more_than_64_dma_requests_for_an_older_host() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::with_bridge(&endpoint);
+    let host = Raw::connect(&endpoint);
+    let mut init = host.encode(&Frame::Init(Init {
+        features: 0,
+        write_window: 64,
+        max_data: 65536,
+        name: "of old",
+    }));
+    init[5] = 4;
+    host.send(&init);
+    host.wait(&mut sim);
+    host.config();
+    host.put(&Frame::Ready);
+    sim.link(true);
+    for i in 0..64 {
+        assert!(sim.call(&format!("dma_read {} 64", MEMORY + 64 * i)) >= 0);
+    }
+    let text = "64 DMA requests are outstanding";
+    sim.fails(&format!("dma_read {MEMORY} 64"), EAGAIN, &[text]);
+    assert_eq!(sim.call(&format!("dma_write_begin {MEMORY}")), EAGAIN);
     sim.finish();
 }
 

@@ -271,6 +271,10 @@ static void remote_call(void)
         int vectors = POISON, mask = POISON;
         const int r = acc_get_msi(h, null ? NULL : &vectors, &mask);
         printf("%d %d %d", r, vectors, mask);
+    } else if (IS("get_bar")) {
+        long long address = POISON;
+        const int r = acc_get_bar(h, null ? 0 : integer(2), null ? NULL : &address);
+        printf("%d %lld", r, address);
     } else if (IS("wait")) {
         printf("%d", acc_wait(h, integer(2)));
     } else if (IS("stat")) {

@@ -52,6 +52,11 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    /// Whether nothing is left.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     /// Fails unless exactly so many bytes are left.
     pub(super) fn left(&self, n: usize) -> Result<(), WireError> {
         if self.rest.len() != n {

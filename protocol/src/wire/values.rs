@@ -7,7 +7,10 @@ use super::{
     layout::{fields, get, put, Codec, Field, Reader, Text, Within, Zero},
     limits::{MAX_DATA, MAX_NAME, MAX_PLAN, MAX_TEXT, SHARE_NAME},
 };
-use crate::{config::BARS, function::Function};
+use crate::{
+    config::BARS,
+    function::{Function, ADDRESSES_LEN, UNMAPPED},
+};
 
 /// Makes types that are one of some numbers in 32 bits.
 macro_rules! numbers {
@@ -456,10 +459,26 @@ impl<'a> Codec<'a> for Completed {
 
 impl Field<'_> for Function {
     fn get(r: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self::from_bytes(&r.array()?)?)
+        let mut function = Self::from_bytes(&r.array()?)?;
+        if !r.is_empty() {
+            r.left(ADDRESSES_LEN)?;
+            let mut addresses = [UNMAPPED; BARS];
+            for address in &mut addresses {
+                *address = u64::get(r)?;
+                if *address != UNMAPPED && *address % 16 != 0 {
+                    let expected = "a multiple of 16, or all ones";
+                    return Err(field("BAR address", *address, expected));
+                }
+            }
+            function.addresses = Some(addresses);
+        }
+        Ok(function)
     }
 
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_bytes());
+        for address in self.addresses.iter().flatten() {
+            address.put(out);
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use accelerator_protocol::{
-    function::{Function, Power, MAX_SIZE},
+    config::BARS,
+    function::{Function, Power, MAX_SIZE, UNMAPPED},
     wire::ResetKind,
 };
 
@@ -62,8 +63,11 @@ impl AcceleratorPcie {
         let msi = (r.msi != 0).then(|| self.msi_control(r.msi));
         let [state] = self.config(r.power + bindings::PCI_PM_CTRL as usize);
         let has = |register: u16, bit: u32| u32::from(register) & bit != 0;
+        let memory_space = has(command, bindings::PCI_COMMAND_MEMORY);
+        // Asleep no BAR answers, whether QEMU has it mapped or not.
+        let answers = memory_space && power_of(state) == Power::D0;
         Function {
-            memory_space: has(command, bindings::PCI_COMMAND_MEMORY),
+            memory_space,
             bus_master: has(command, bindings::PCI_COMMAND_MASTER),
             intx_disable: has(command, bindings::PCI_COMMAND_INTX_DISABLE),
             msix_enable: msix & MSIX_ENABLE != 0,
@@ -81,6 +85,11 @@ impl AcceleratorPcie {
             requester_id: self.requester_id(),
             link_speed: (link & 0xf) as u8,
             link_width: (link >> 4 & 0x3f) as u8,
+            addresses: Some(if answers {
+                self.bar_addresses()
+            } else {
+                [UNMAPPED; BARS]
+            }),
         }
     }
 

@@ -129,8 +129,9 @@ fn no_enabled_byte_at_all() {
 fn later_writes_win() {
     let mut m = Machine::start(sample_config(0));
     let mut tags = Vec::new();
-    for i in 0..MAX_DMA as u8 {
-        tags.push(ok(m.hdl.start_dma_write(PLACE, &[i; 32], None)));
+    let data = |i: usize| (i as u16).to_le_bytes().repeat(16);
+    for i in 0..MAX_DMA {
+        tags.push(ok(m.hdl.start_dma_write(PLACE, &data(i), None)));
     }
     // One more than the protocol allows is not even sent.
     assert!(m.hdl.start_dma_write(PLACE, &[1], None).is_err());
@@ -144,7 +145,7 @@ fn later_writes_win() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(m.qemu.read_memory(PLACE, 32), [MAX_DMA as u8 - 1; 32]);
+    assert_eq!(m.qemu.read_memory(PLACE, 32), data(MAX_DMA - 1));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use accelerator_peers::{hdl::sample_config, Error, Event};
 use accelerator_protocol::{
-    function::{Function, Power},
+    function::{Function, Power, UNMAPPED},
     wire::{ResetKind, Status},
     Config,
 };
@@ -16,16 +16,20 @@ use accelerator_qtest::{
 };
 
 /// After [`Machine::start`].
-fn started() -> Function {
+fn started(m: &Machine) -> Function {
     Function {
         memory_space: true,
         bus_master: true,
         requester_id: 0x100,
         link_speed: 3,
         link_width: 4,
+        addresses: Some(m.bars.map(|bar| bar.unwrap_or(UNMAPPED))),
         ..Function::default()
     }
 }
+
+/// No BAR answers.
+const NOWHERE: Option<[u64; 6]> = Some([UNMAPPED; 6]);
 
 #[track_caller]
 fn told(m: &mut Machine) -> Function {
@@ -54,12 +58,12 @@ fn sleep(m: &mut Machine, state: u32) {
 #[test]
 fn each_change_is_told_once() {
     let mut m = Machine::start(sample_config(2));
-    assert_eq!(m.hdl.function(), Some(started()));
+    assert_eq!(m.hdl.function(), Some(started(&m)));
     m.hdl.hear_function();
     let express = CARD.expect(&mut m.qemu, capability::EXPRESS) + 8;
     let power = CARD.expect(&mut m.qemu, capability::POWER_MANAGEMENT) + 4;
     let msix = CARD.expect(&mut m.qemu, capability::MSIX) + 2;
-    let f = started();
+    let f = started(&m);
     let steps: Vec<(u16, u32, Function)> = vec![
         (
             reg::COMMAND,
@@ -75,6 +79,7 @@ fn each_change_is_told_once() {
             Function {
                 bus_master: false,
                 memory_space: false,
+                addresses: NOWHERE,
                 ..f
             },
         ),
@@ -151,6 +156,7 @@ fn each_change_is_told_once() {
             3,
             Function {
                 power: Power::D3hot,
+                addresses: NOWHERE,
                 ..f
             },
         ),
@@ -175,6 +181,43 @@ fn each_change_is_told_once() {
             ..f
         }
     );
+}
+
+/// Where the BARs are is told while they answer.
+#[test]
+fn a_bar_that_moves_is_told() {
+    let mut m = Machine::start(sample_config(2));
+    m.hdl.hear_function();
+    let mut f = started(&m);
+    let mut at = f.addresses.unwrap();
+    assert!(
+        at[0] != UNMAPPED && at[1] == UNMAPPED && at[2] >> 32 != 0,
+        "{at:x?}"
+    );
+    // Half of an address of 64 bits, then the other one.
+    at[2] += 1 << 32;
+    f.addresses = Some(at);
+    let high = (at[2] >> 32) as u32;
+    CARD.set(&mut m.qemu, reg::BAR0 + 12, 4, high);
+    assert_eq!(told(&mut m), f);
+    at[0] += 0x2000;
+    f.addresses = Some(at);
+    CARD.set(&mut m.qemu, reg::BAR0, 4, at[0] as u32);
+    assert_eq!(told(&mut m), f);
+    // Moved while nobody answers: told when somebody does.
+    CARD.change_command(&mut m.qemu, 0, command::MEMORY);
+    let off = Function {
+        memory_space: false,
+        addresses: NOWHERE,
+        ..f
+    };
+    assert_eq!(told(&mut m), off);
+    at[0] -= 0x2000;
+    f.addresses = Some(at);
+    CARD.set(&mut m.qemu, reg::BAR0, 4, at[0] as u32);
+    m.expect_quiet();
+    CARD.change_command(&mut m.qemu, command::MEMORY, 0);
+    assert_eq!(told(&mut m), f);
 }
 
 /// In order with the writes before and after it.
@@ -211,7 +254,8 @@ fn a_reset_tells_what_it_leaves() {
     let after = Function {
         memory_space: false,
         bus_master: false,
-        ..started()
+        addresses: NOWHERE,
+        ..started(&m)
     };
     CARD.set(&mut m.qemu, express, 2, 0xd000);
     let tag = ok(m.hdl.expect_reset(ResetKind::Flr));
@@ -237,7 +281,7 @@ fn a_new_session_begins_with_it() {
     ok(m.hdl.wait_for_session(PATIENCE));
     let expected = Function {
         intx_disable: true,
-        ..started()
+        ..started(&m)
     };
     assert_eq!(told(&mut m), expected);
 }
