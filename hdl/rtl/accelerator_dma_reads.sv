@@ -70,7 +70,7 @@ module accelerator_dma_reads
   // Kinds of stalls.
   localparam int unsigned Stalls = 2;
   // What was told of requests that cannot be carried out, complaints, and of each kind of stall.
-  lines_t                told_bad_q, complaints_q;
+  lines_t                told_bad_q, complaints;
   lines_t                stalls_q[Stalls];
 
   assign s_axi_arready = rst_ni && count_q != CountWidth'(Depth) && !retry_q;
@@ -90,7 +90,7 @@ module accelerator_dma_reads
     automatic bit drop;
     status = acc_get_dma_read(handle, tag, kind, bytes);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_dma_read", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_dma_read", complaints);
     end else begin
       drop = 1'b1;
       for (int unsigned i = 0; i < Depth; i++) begin
@@ -196,7 +196,7 @@ module accelerator_dma_reads
       if (!error) begin
         tag = acc_dma_read(handle, addr, bytes);
         if (tag < 0 && tag != -ErrAgain) begin
-          complaints_q <= complain(handle, Name, tag, "acc_dma_read", complaints_q);
+          complaints = complain(handle, Name, tag, "acc_dma_read", complaints);
           error = 1'b1;
         end else if (tag >= 0) begin
           txn_valid <= 1'b1;
@@ -224,7 +224,7 @@ module accelerator_dma_reads
           status = acc_dma_read_beat(handle, tag_q[r_ptr_q], int'(lane),
                                      int'(size - (lane & (size - 1))), beat);
           if (status < 0) begin
-            complaints_q <= complain(handle, Name, status, "acc_dma_read_beat", complaints_q);
+            complaints = complain(handle, Name, status, "acc_dma_read_beat", complaints);
             error = 1'b1;
           end else begin
             s_axi_rdata <= beat[DataWidth-1:0];
@@ -297,7 +297,7 @@ module accelerator_dma_reads
 
   final begin : p_left_out
     tell_left_out(Name, "s_axi reads that are answered SLVERR", told_bad_q.left_out);
-    tell_left_out(Name, "failed calls for s_axi reads", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for s_axi reads", complaints.left_out);
     for (int unsigned i = 0; i < Stalls; i++) begin
       tell_left_out(Name, "s_axi reads that stand still", stalls_q[i].left_out);
     end

@@ -72,7 +72,7 @@ module accelerator_dma_writes
   // Kinds of stalls.
   localparam int unsigned Stalls = 4;
   // What was told of requests that cannot be carried out, complaints, and of each kind of stall.
-  lines_t                told_bad_q, complaints_q;
+  lines_t                told_bad_q, complaints;
   lines_t                stalls_q[Stalls];
   // The burst on W has written a byte, and left one out after that.
   logic                  w_begun_q, w_gap_q;
@@ -97,7 +97,7 @@ module accelerator_dma_writes
     automatic int status, tag, kind;
     status = acc_get_dma_write(handle, tag, kind);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_dma_write", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_dma_write", complaints);
     end else begin
       for (int unsigned i = 0; i < Depth; i++) begin
         if (sent_q[i] && !done_q[i] && tag_q[i] == tag) begin
@@ -206,14 +206,14 @@ module accelerator_dma_writes
         status = acc_dma_write_beat(handle, int'(lane), int'(size - (lane & (size - 1))),
                                     512'(s_axi_wdata), 64'(s_axi_wstrb));
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_dma_write_beat", complaints_q);
+          complaints = complain(handle, Name, status, "acc_dma_write_beat", complaints);
           drop = 1'b1;
         end
       end
       if (w_end && !drop) begin
         tag = acc_dma_write_end(handle);
         if (tag < 0) begin
-          complaints_q <= complain(handle, Name, tag, "acc_dma_write_end", complaints_q);
+          complaints = complain(handle, Name, tag, "acc_dma_write_end", complaints);
           drop = 1'b1;
         end else begin
           txn_valid <= 1'b1;
@@ -251,7 +251,7 @@ module accelerator_dma_writes
       drop   = bad_q[slot] || !link;
       status = drop ? 0 : acc_dma_write_begin(handle, 64'(addr_q[slot]));
       if (status < 0 && status != -ErrAgain) begin
-        complaints_q <= complain(handle, Name, status, "acc_dma_write_begin", complaints_q);
+        complaints = complain(handle, Name, status, "acc_dma_write_begin", complaints);
         drop = 1'b1;
       end
       open     = status != -ErrAgain;
@@ -348,7 +348,7 @@ module accelerator_dma_writes
 
   final begin : p_left_out
     tell_left_out(Name, "s_axi writes that are answered SLVERR", told_bad_q.left_out);
-    tell_left_out(Name, "failed calls for s_axi writes", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for s_axi writes", complaints.left_out);
     for (int unsigned i = 0; i < Stalls; i++) begin
       tell_left_out(Name, "s_axi writes that stand still", stalls_q[i].left_out);
     end

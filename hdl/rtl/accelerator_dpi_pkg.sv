@@ -282,14 +282,18 @@ package accelerator_dpi_pkg;
     return told.written != 0 && sim_ns() - told.since < LinePeriodNs;
   endfunction
 
+  // Inlined into a process these would have their variables cleared at each clock, in Verilator.
+
   // Whether one more line of the kind may be written now.
   function automatic bit may_tell(input lines_t told);
+    /* verilator no_inline_task */
     return told.written < MostLines || !goes_on(told);
   endfunction
   /* verilator lint_on UNUSEDSIGNAL */
 
   // With one more line, which was written if it might be.
   function automatic lines_t count_line(input lines_t told);
+    /* verilator no_inline_task */
     automatic lines_t now = told;
     if (!may_tell(told)) begin
       now.left_out = told.left_out + 1;
@@ -303,6 +307,7 @@ package accelerator_dpi_pkg;
 
   // What stands behind a line that may be written.
   function automatic string last_words(input lines_t told);
+    /* verilator no_inline_task */
     automatic string text = "";
     if (told.left_out != 0) begin
       text = $sformatf(" (%0d more like this were left out before)", told.left_out);
@@ -325,6 +330,7 @@ package accelerator_dpi_pkg;
   // were enough complaints. Returns what was written.
   function automatic lines_t complain(input chandle h, input string name, input int status,
                                       input string what, input lines_t told);
+    /* verilator no_inline_task */
     if (status == -ErrLink) return told;
     if (may_tell(told)) begin
       $warning("%s: %s failed (%0d): %s%s", name, what, status, acc_last_error(h),

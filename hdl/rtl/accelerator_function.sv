@@ -82,7 +82,7 @@ module accelerator_function
   endfunction
 
   // Complaints so far.
-  lines_t      complaints_q;
+  lines_t      complaints;
 
   task automatic fetch(input chandle handle);
     automatic int status, flags, payload, request;
@@ -93,7 +93,7 @@ module accelerator_function
     automatic longint address;
     status = acc_get_function(handle, flags, power, payload, request, id, speed, width);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_function", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_function", complaints);
     end else begin
       memory_space_enable_q     <= (flags & FunctionMemorySpace) != 0;
       bus_master_enable_q       <= (flags & FunctionBusMaster) != 0;
@@ -113,7 +113,7 @@ module accelerator_function
     end
     status = acc_get_msi(handle, vectors, mask);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_msi", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_msi", complaints);
     end else begin
       msi_vectors_q <= 6'(vectors);
       msi_mask_q    <= 32'(mask);
@@ -121,7 +121,7 @@ module accelerator_function
     for (int i = 0; i < 6; i++) begin
       status = acc_get_bar(handle, i, address);
       if (status < 0) begin
-        complaints_q <= complain(handle, Name, status, "acc_get_bar", complaints_q);
+        complaints = complain(handle, Name, status, "acc_get_bar", complaints);
       end else begin
         bar_known_q[i]   <= status == 1;
         bar_address_q[i] <= address;
@@ -130,7 +130,7 @@ module accelerator_function
   endtask
 
   final begin : p_left_out
-    tell_left_out(Name, "failed calls", complaints_q.left_out);
+    tell_left_out(Name, "failed calls", complaints.left_out);
   end
 
 endmodule

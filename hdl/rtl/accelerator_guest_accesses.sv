@@ -124,7 +124,7 @@ module accelerator_guest_accesses
   assign idle_o      = wr_head_q == wr_tail_q && rd_head_q == rd_tail_q;
 
   // Complaints so far.
-  lines_t      complaints_q;
+  lines_t      complaints;
 
   // The newest access, for waveforms: valid for a clock, and its number, which is that of the record
   // and of the log.
@@ -143,8 +143,8 @@ module accelerator_guest_accesses
       if (wr_open_q[wr_head_q]) begin
         status = acc_mmio_write_done(handle, wr_tag_q[wr_head_q], 32'(wr_done_error));
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_mmio_write_done",
-                                   complaints_q);
+          complaints = complain(handle, Name, status, "acc_mmio_write_done",
+                                   complaints);
         end
       end
       wr_head_q <= WritePtrWidth'(next_slot(32'(wr_head_q), WriteSlots));
@@ -162,7 +162,7 @@ module accelerator_guest_accesses
     write  = '0;
     status = acc_get_mmio(handle, tag, bar, addr, len, data);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_mmio", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_mmio", complaints);
     end else if (len < 1 || len > 8) begin
       $fatal(1, "%m: %s: a guest access of %0d bytes; 1 to 8 are possible", Name, len);
     end else begin
@@ -212,8 +212,8 @@ module accelerator_guest_accesses
         status = acc_mmio_read_done(handle, rd_tag_q[rd_head_q], 32'(rd_done_error),
                                     rd_done_data);
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_mmio_read_done",
-                                   complaints_q);
+          complaints = complain(handle, Name, status, "acc_mmio_read_done",
+                                   complaints);
         end
       end
       rd_head_q <= ReadPtrWidth'(next_slot(32'(rd_head_q), ReadSlots));
@@ -280,7 +280,7 @@ module accelerator_guest_accesses
   );
 
   final begin : p_left_out
-    tell_left_out(Name, "failed calls", complaints_q.left_out);
+    tell_left_out(Name, "failed calls", complaints.left_out);
   end
 
 endmodule

@@ -30,7 +30,7 @@ module accelerator_interrupts
   logic [10:0] vector_q;
   logic        intx_sent_q;
   // Complaints so far.
-  lines_t      complaints_q;
+  lines_t      complaints;
   // Two-state, so that it begins as 0.
   bit          told_vector_q;
 
@@ -62,8 +62,8 @@ module accelerator_interrupts
       end
       status = link ? acc_msix(handle, 32'(vector)) : 0;
       if (status < 0 && status != -ErrAgain) begin
-        complaints_q <= complain(handle, Name, status, $sformatf("raising vector %0d", vector),
-                                 complaints_q);
+        complaints = complain(handle, Name, status, $sformatf("raising vector %0d", vector),
+                                 complaints);
       end else if (link && status >= 0) begin
         txn_valid <= 1'b1;
         txn_id    <= acc_stat(handle, StatTransaction);
@@ -75,8 +75,8 @@ module accelerator_interrupts
     if (IntxPin != 0 && intx != intx_sent_q && link) begin
       status = acc_intx(handle, 32'(intx));
       if (status < 0) begin
-        complaints_q <= complain(handle, Name, status, "setting the level of INTx",
-                                 complaints_q);
+        complaints = complain(handle, Name, status, "setting the level of INTx",
+                                 complaints);
       end else begin
         txn_valid <= 1'b1;
         txn_id    <= acc_stat(handle, StatTransaction);
@@ -109,7 +109,7 @@ module accelerator_interrupts
   );
 
   final begin : p_left_out
-    tell_left_out(Name, "failed calls", complaints_q.left_out);
+    tell_left_out(Name, "failed calls", complaints.left_out);
   end
 
 endmodule

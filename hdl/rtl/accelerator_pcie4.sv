@@ -306,6 +306,8 @@ module accelerator_pcie4
   // RTL has been asked for the end of a function level reset.
   logic        flr_q        = 1'b0;
   logic        hot_q        = 1'b0;
+  // Nothing went on in the clock before.
+  bit          still_q      = 1'b0;
   // Clocks without anything to do, towards a sleep.
   int unsigned idle_q       = 0;
   /* verilator lint_on PROCASSINIT */
@@ -417,9 +419,9 @@ module accelerator_pcie4
     .Name(Name), .Width(DataWidth), .Straddle(CqStraddle), .Parity(Parity), .BarSize(BarSize),
     .BarBase(bar_bases()), .StallClocks(StallClocks)
   ) u_cq (
+    .bar_known_i(bar_known), .bar_address_i(bar_address),
     .m_axis_cq_tdata, .m_axis_cq_tkeep, .m_axis_cq_tuser, .m_axis_cq_tlast, .m_axis_cq_tvalid,
     .m_axis_cq_tready, .pcie_cq_np_req, .pcie_cq_np_req_count, .idle_o(cq_idle)
-    .bar_known_i(bar_known), .bar_address_i(bar_address),
   );
 
   accelerator_pcie4_cc #(
@@ -526,11 +528,15 @@ module accelerator_pcie4
   end
 
   // Complaints so far.
-  lines_t complaints_q;
+  lines_t complaints;
 
   final begin : p_left_out
-    tell_left_out(Name, "failed calls", complaints_q.left_out);
+    tell_left_out(Name, "failed calls", complaints.left_out);
   end
+
+  task automatic complain_of(input int status, input string what);
+    complaints = complain(handle, Name, status, what, complaints);
+  endtask
 
   // QEMU hears that the reset it waits for is over.
   task automatic reset_done();
@@ -538,7 +544,7 @@ module accelerator_pcie4
     if (reset_told_q) begin
       status = acc_reset_done(handle);
       if (status < 0) begin
-        complaints_q <= complain(handle, Name, status, "acc_reset_done", complaints_q);
+        complain_of(status, "acc_reset_done");
       end
       reset_told_q <= 1'b0;
     end
@@ -596,9 +602,9 @@ module accelerator_pcie4
   endtask
 
   always_ff @(posedge sys_clk) begin : p_host
-    automatic int          what, status, kind, acc_tag;
+    automatic int          what, ready, status, kind, acc_tag;
     automatic int unsigned len, first;
-    automatic bit          link, resetting, void_all, flr;
+    automatic bit          link, resetting, void_all, flr, still;
     automatic bit [7:0]    tag;
     automatic bit [11:0]   place;
 
@@ -606,12 +612,23 @@ module accelerator_pcie4
     flr       = flr_q;
     resetting = !resetn_q;
     void_all  = 1'b0;
-    if (!resetting) u_cq.take(handle);
+    // Nothing goes on, and nobody asks for anything. After a clock like it that is all: what the
+    // parts drive is what they would drive again.
+    still = rq_idle && rc_idle && cq_idle && cc_idle && irq_idle && !resetting && !flr &&
+            sys_reset && !s_axis_rq_tvalid && !s_axis_cc_tvalid && !u_irq.is_asked(link) &&
+            u_cq.has_credits();
+    if (!resetting && !(still && still_q)) u_cq.take(handle);
 
     // The next event. DMA completions always find their place.
-    what = acc_poll(handle, ReadyDmaReadDone | ReadyDmaWriteDone | ReadyFunction |
-                            ((!resetting && u_cq.can_read() && u_cc.can_read()) ? ReadyRead : 0) |
-                            ((!resetting && u_cq.can_write()) ? ReadyWrite : 0));
+    ready = ReadyDmaReadDone | ReadyDmaWriteDone | ReadyFunction;
+    if (!resetting) begin
+      if (u_cq.can_write()) ready |= ReadyWrite;
+      if (u_cq.can_read()) begin
+        if (still) ready |= ReadyRead;
+        else if (u_cc.can_read()) ready |= ReadyRead;
+      end
+    end
+    what = acc_poll(handle, ready);
     case (what)
       EventNone: ;
 
@@ -628,7 +645,7 @@ module accelerator_pcie4
       EventReset: begin
         status = acc_get_reset(handle, kind);
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_get_reset", complaints_q);
+          complain_of(status, "acc_get_reset");
         end
         reset_told_q <= 1'b1;
         void_all     = 1'b1;
@@ -646,7 +663,7 @@ module accelerator_pcie4
       EventLinkUp, EventLinkDown: begin
         status = acc_get_link(handle, kind);
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_get_link", complaints_q);
+          complain_of(status, "acc_get_link");
         end
         link         = what == EventLinkUp;
         resetting    = resetting || link;
@@ -661,7 +678,9 @@ module accelerator_pcie4
         $fatal(1, "%m: %s: acc_poll returned %0d: %s", Name, what, acc_last_error(handle));
       end
     endcase
-    link_q <= link;
+    still   = still && what == EventNone;
+    still_q <= still;
+    link_q  <= link;
     // A reset and a change of the link have their own. sys_reset is none of the guest's, but comes
     // before all else.
     if (what == EventFunction || void_all || !sys_reset) u_function.fetch(handle);
@@ -671,7 +690,7 @@ module accelerator_pcie4
       u_irq.forget();
     end
 
-    if (!resetting) begin
+    if (!resetting && !(still && still_q)) begin
       // Data that RTL wrote goes first, so that whatever it does once it gave the data, such as
       // completing a read, is behind it.
       requests(link, flr);

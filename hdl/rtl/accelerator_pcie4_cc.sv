@@ -69,7 +69,7 @@ module accelerator_pcie4_cc
 
   logic           dropped_q;
   // What was told of completions that are dropped, and complaints.
-  lines_t         told, complaints_q;
+  lines_t         told, complaints;
 
   assign s_axis_cc_tready = rst_ni;
   assign dropped_o        = dropped_q;
@@ -121,11 +121,14 @@ module accelerator_pcie4_cc
   endtask
   /* verilator lint_on UNUSEDSIGNAL */
 
+  // Here and not in the task: Verilator clears the variables of a task at each clock, also where
+  // it is not called.
+  bit [511:0] beat;
+  bit [80:0]  user;
+
   // Looks at the bus, and answers what is complete.
   task automatic serve(input chandle handle);
     automatic segment_t [1:0] segments;
-    automatic bit [511:0]     beat;
-    automatic bit [80:0]      user;
     automatic bit [63:0]      parity;
     automatic bit             wrong, at;
     // Which of several begins in the beat has no meaning here.
@@ -243,7 +246,7 @@ module accelerator_pcie4_cc
             status = acc_mmio_read_done(handle, reads[i].acc_tag, 32'(reads[i].error),
                                         reads[i].data);
             if (status < 0) begin
-              complaints_q <= complain(handle, Name, status, "acc_mmio_read_done", complaints_q);
+              complaints = complain(handle, Name, status, "acc_mmio_read_done", complaints);
             end
           end
         end
@@ -278,7 +281,7 @@ module accelerator_pcie4_cc
 
   final begin : p_left_out
     tell_left_out(Name, "completions that are dropped", told.left_out);
-    tell_left_out(Name, "failed calls for completions", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for completions", complaints.left_out);
   end
 
   accelerator_known_check #(

@@ -33,7 +33,10 @@ module accelerator_pcie4_cfg
   input  logic        msix_enable_i,
   input  logic        msix_mask_i,
   input  logic        msi_enable_i,
+  // One bit is set.
+  /* verilator lint_off UNUSEDSIGNAL */
   input  logic [5:0]  msi_vectors_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic        extended_tag_i,
   input  logic        relaxed_ordering_i,
   input  logic        no_snoop_i,
@@ -108,8 +111,9 @@ module accelerator_pcie4_cfg
                                       cc_dropped_i ? accelerator_pcie4_pkg::LocalErrorCc : '0;
 
   always_comb begin
-    msi_vectors_code = '0;
-    for (int i = 0; i < 6; i++) if (msi_vectors_i[i]) msi_vectors_code = 3'(i);
+    // Its logarithm.
+    msi_vectors_code = {msi_vectors_i[4] || msi_vectors_i[5], msi_vectors_i[2] || msi_vectors_i[3],
+                        msi_vectors_i[1] || msi_vectors_i[3] || msi_vectors_i[5]};
     case (width_i)
       6'd2:    cfg_negotiated_width = 3'd1;
       6'd4:    cfg_negotiated_width = 3'd2;

@@ -76,7 +76,7 @@ module accelerator_pcie4_cq
   // Clocks in which the beat on the bus was not taken.
   int unsigned    stall;
   // What was told of that, and complaints.
-  lines_t         stalls_q, complaints_q;
+  lines_t         stalls_q, complaints;
 
   // The newest access, for waveforms: valid for a clock, and its number, which is that of the record
   // and of the log.
@@ -93,6 +93,11 @@ module accelerator_pcie4_cq
   // A write that RTL has not taken keeps reads back, as the library wants it.
   function automatic bit can_read();
     return count <= Depth - 2 && credits != 0 && !second_waits && writes == taken;
+  endfunction
+
+  // RTL gives no credit that there is room for.
+  function automatic bit has_credits();
+    return pcie_cq_np_req == 2'b00 || credits >= MostCredits;
   endfunction
 
   function automatic int unsigned writes_fetched();
@@ -119,7 +124,7 @@ module accelerator_pcie4_cq
         end
       end
       if (failed < 0) begin
-        complaints_q <= complain(handle, Name, failed, "acc_mmio_write_done", complaints_q);
+        complaints = complain(handle, Name, failed, "acc_mmio_write_done", complaints);
       end
     end
   endtask
@@ -168,7 +173,7 @@ module accelerator_pcie4_cq
     place = '0;
     status = acc_get_mmio(handle, acc_tag, bar, at, bytes, data);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_mmio", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_mmio", complaints);
     end else if (bytes < 1 || bytes > 8 || bar < 0 || bar > 5) begin
       $fatal(1, "%m: %s: a guest access of %0d bytes to BAR %0d; 1 to 8 and 0 to 5 are possible",
              Name, bytes, bar);
@@ -201,22 +206,25 @@ module accelerator_pcie4_cq
     end
   endtask
 
+  // Here and not in the task below: Verilator clears the variables of a task at each clock, also
+  // where it is not called.
+  bit [511:0] data;
+  // A narrower bus has no use for the upper bits.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit [182:0] user;
+  /* verilator lint_on UNUSEDSIGNAL */
+  bit [223:0] dwords;
+  tlp_t       tlp;
+
   // The next beat, if there is room for one.
   task automatic give();
-    automatic bit [511:0]    data;
     automatic bit [63:0]     enables, parity;
     automatic bit [15:0]     keep;
-    // A narrower bus has no use for the upper bits.
-    /* verilator lint_off UNUSEDSIGNAL */
-    automatic bit [182:0]    user;
-    /* verilator lint_on UNUSEDSIGNAL */
     automatic bit [1:0]      sops, eops;
     automatic bit [1:0][1:0] sop_ptr;
     automatic bit [1:0][3:0] eop_ptr, first_be, last_be;
-    automatic bit [223:0]    dwords;
     automatic bit [27:0]     dword_enables;
     automatic int unsigned   lane, starts, stops, length;
-    automatic tlp_t          tlp;
 
     if (second_waits && credits != 0 && count < Depth) begin
       second_waits = 1'b0;
@@ -353,7 +361,7 @@ module accelerator_pcie4_cq
 
   final begin : p_left_out
     tell_left_out(Name, "requests that stand still", stalls_q.left_out);
-    tell_left_out(Name, "failed calls for accesses", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for accesses", complaints.left_out);
   end
 
 endmodule

@@ -39,7 +39,7 @@ module accelerator_pcie4_irq
   bit          intx_sent;
   logic [31:0] mask_q;
   // What was told of requests that cannot be, and complaints.
-  lines_t      told_q, complaints_q;
+  lines_t      told_q, complaints;
 
   // The newest interrupt, for waveforms: valid for a clock, and its number, which is that of the record
   // and of the log.
@@ -86,6 +86,12 @@ module accelerator_pcie4_irq
     if (what != "") refuse(what);
   endtask
 
+  // Whether there is anything to do but for what waits.
+  function automatic bit is_asked(bit link);
+    return cfg_interrupt_msi_int != '0 || cfg_interrupt_msix_int || mask_q != msi_mask_i ||
+           (IntxPin != 0 && link && (cfg_interrupt_int != '0) != intx_sent);
+  endfunction
+
   task automatic serve(input chandle handle, input bit link);
     automatic int status;
     automatic bit level;
@@ -98,8 +104,8 @@ module accelerator_pcie4_irq
       status = link ? acc_msix(handle, vector) : -ErrLink;
       waits  = status == -ErrAgain;
       if (status < 0 && !waits) begin
-        complaints_q <= complain(handle, Name, status, $sformatf("raising vector %0d", vector),
-                                 complaints_q);
+        complaints = complain(handle, Name, status, $sformatf("raising vector %0d", vector),
+                                 complaints);
         cfg_interrupt_msi_fail <= 1'b1;
       end else if (!waits) begin
         cfg_interrupt_msi_sent <= 1'b1;
@@ -112,7 +118,7 @@ module accelerator_pcie4_irq
     if (IntxPin != 0 && link && rst_ni && level != intx_sent) begin
       status = acc_intx(handle, 32'(level));
       if (status < 0) begin
-        complaints_q <= complain(handle, Name, status, "setting the level of INTx", complaints_q);
+        complaints = complain(handle, Name, status, "setting the level of INTx", complaints);
       end else begin
         txn_valid <= 1'b1;
         txn_id    <= acc_stat(handle, StatTransaction);
@@ -145,7 +151,7 @@ module accelerator_pcie4_irq
 
   final begin : p_left_out
     tell_left_out(Name, "interrupts that cannot be", told_q.left_out);
-    tell_left_out(Name, "failed calls for interrupts", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for interrupts", complaints.left_out);
   end
 
 endmodule

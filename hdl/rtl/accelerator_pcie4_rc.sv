@@ -101,7 +101,7 @@ module accelerator_pcie4_rc
   int unsigned    stall;
 
   // What was told, and complaints.
-  lines_t         told, stalls_q, complaints_q;
+  lines_t         told, stalls_q, complaints;
 
   initial begin : p_seed
     first_seed = 0;
@@ -204,7 +204,7 @@ module accelerator_pcie4_rc
         status = acc_dma_read(handle, request[which].addr, int'(request[which].bytes));
         if (status == -ErrAgain) break;
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_dma_read", complaints_q);
+          complaints = complain(handle, Name, status, "acc_dma_read", complaints);
         end else begin
           txn_valid <= 1'b1;
           txn_id    <= acc_stat(handle, StatTransaction);
@@ -228,7 +228,7 @@ module accelerator_pcie4_rc
     automatic bit found;
     status = acc_get_dma_read(handle, acc, kind, bytes);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_dma_read", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_dma_read", complaints);
       return;
     end
     found = 1'b0;
@@ -248,6 +248,7 @@ module accelerator_pcie4_rc
   endtask
 
   task automatic drop_data(input chandle handle, input int acc, input int bytes);
+    /* verilator no_inline_task */
     automatic bit [511:0] unused_beat;
     for (int left = bytes; left > 0; left -= 64) begin
       void'(acc_dma_read_beat(handle, acc, 0, (left > 64) ? 64 : left, unused_beat));
@@ -360,15 +361,18 @@ module accelerator_pcie4_rc
     stalls_q <= count_line(stalls_q);
   endtask
 
+  // Here and not in the task below: Verilator clears the variables of a task at each clock, also
+  // where it is not called.
+  bit [511:0] data, piece_of_data;
+  // A narrower bus has no use for the upper bits.
+  /* verilator lint_off UNUSEDSIGNAL */
+  bit [160:0] user;
+  /* verilator lint_on UNUSEDSIGNAL */
+
   // The next beat, if there is room for one. `taken`: writes of the guest that RTL has taken.
   task automatic give(input chandle handle, input int unsigned taken);
-    automatic bit [511:0]    data, piece_of_data;
     automatic bit [63:0]     enables, parity;
     automatic bit [15:0]     keep;
-    // A narrower bus has no use for the upper bits.
-    /* verilator lint_off UNUSEDSIGNAL */
-    automatic bit [160:0]    user;
-    /* verilator lint_on UNUSEDSIGNAL */
     automatic bit [3:0]      sops, eops;
     automatic bit [3:0][1:0] sop_ptr;
     automatic bit [3:0][3:0] eop_ptr;
@@ -385,7 +389,7 @@ module accelerator_pcie4_rc
     pcie_rq_tag_av   <= (used >= tag_count()) ? 4'd0 :
                         (tag_count() - used > 15) ? 4'd15 : 4'(tag_count() - used);
     pcie_tfc_nph_av  <= (waiting_count == 0) ? 4'd15 : 4'd0;
-    idle_o           <= used == 0 && !giving && !m_axis_rc_tvalid;
+    idle_o           <= used == 0 && !giving && !m_axis_rc_tvalid && told_head == told_tail;
 
     if (m_axis_rc_tvalid ? m_axis_rc_tready : used == 0) begin
       stall = 0;
@@ -434,7 +438,7 @@ module accelerator_pcie4_rc
                                      piece_of_data);
         end
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_dma_read_beat", complaints_q);
+          complaints = complain(handle, Name, status, "acc_dma_read_beat", complaints);
           lost = 1'b1;
         end else if (!lost) begin
           data = data | piece_of_data;
@@ -532,7 +536,7 @@ module accelerator_pcie4_rc
   final begin : p_left_out
     tell_left_out(Name, "reads that are dropped", told.left_out);
     tell_left_out(Name, "reads that stand still", stalls_q.left_out);
-    tell_left_out(Name, "failed calls for reads", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for reads", complaints.left_out);
   end
 
 endmodule

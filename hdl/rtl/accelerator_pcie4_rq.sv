@@ -76,7 +76,7 @@ module accelerator_pcie4_rq
   // Between clocks.
   logic           ready_q, dropped_q;
   // What was told of requests that are dropped, and complaints.
-  lines_t         told, complaints_q;
+  lines_t         told, complaints;
 
   assign s_axis_rq_tready = rst_ni && ready_q;
   assign dropped_o        = dropped_q;
@@ -225,11 +225,14 @@ module accelerator_pcie4_rq
            (3 - 32'(last_byte(last_be)));
   endfunction
 
+  // Here and not in the task: Verilator clears the variables of a task at each clock, also where
+  // it is not called.
+  bit [511:0] data;
+
   // Carries out the write; not `done` if the library has no room yet.
   task automatic write(input chandle handle, input bit link, output bit done);
     automatic int          status, failed, bytes;
     automatic int unsigned left, lane, word;
-    automatic bit [511:0]  data;
     automatic bit [63:0]   strobes;
     automatic string       call;
     done = 1'b1;
@@ -271,7 +274,7 @@ module accelerator_pcie4_rq
         end
       end
       if (done && failed < 0) begin
-        complaints_q <= complain(handle, Name, failed, call, complaints_q);
+        complaints = complain(handle, Name, failed, call, complaints);
       end
     end
   endtask
@@ -284,7 +287,7 @@ module accelerator_pcie4_rq
     /* verilator lint_on UNUSEDSIGNAL */
     status = acc_get_dma_write(handle, tag, kind);
     if (status < 0) begin
-      complaints_q <= complain(handle, Name, status, "acc_get_dma_write", complaints_q);
+      complaints = complain(handle, Name, status, "acc_get_dma_write", complaints);
     end
   endtask
 
@@ -330,7 +333,7 @@ module accelerator_pcie4_rq
 
   final begin : p_left_out
     tell_left_out(Name, "requests that are dropped", told.left_out);
-    tell_left_out(Name, "failed calls for requests", complaints_q.left_out);
+    tell_left_out(Name, "failed calls for requests", complaints.left_out);
   end
 
   accelerator_known_check #(

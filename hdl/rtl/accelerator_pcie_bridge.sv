@@ -487,11 +487,15 @@ module accelerator_pcie_bridge
 `endif
 
   // Complaints so far.
-  lines_t complaints_q;
+  lines_t complaints;
 
   final begin : p_left_out
-    tell_left_out(Name, "failed calls", complaints_q.left_out);
+    tell_left_out(Name, "failed calls", complaints.left_out);
   end
+
+  task automatic complain_of(input int status, input string what);
+    complaints = complain(handle, Name, status, what, complaints);
+  endtask
 
   // Begins a reset of the RTL, goes on with it, or ends it.
   task automatic reset_rtl(input bit begins);
@@ -506,8 +510,7 @@ module accelerator_pcie_bridge
         if (reset_told_q) begin
           status = acc_reset_done(handle);
           if (status < 0) begin
-            complaints_q <= complain(handle, Name, status, "acc_reset_done",
-                                     complaints_q);
+            complain_of(status, "acc_reset_done");
           end
           reset_told_q <= 1'b0;
         end
@@ -561,8 +564,7 @@ module accelerator_pcie_bridge
       EventReset: begin
         status = acc_get_reset(handle, kind);
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_get_reset",
-                                   complaints_q);
+          complain_of(status, "acc_get_reset");
         end
         reset_told_q <= 1'b1;
         resetting    = 1'b1;
@@ -572,8 +574,7 @@ module accelerator_pcie_bridge
       EventLinkUp, EventLinkDown: begin
         status = acc_get_link(handle, kind);
         if (status < 0) begin
-          complaints_q <= complain(handle, Name, status, "acc_get_link",
-                                   complaints_q);
+          complain_of(status, "acc_get_link");
         end
         link         = what == EventLinkUp;
         resetting    = resetting || link;

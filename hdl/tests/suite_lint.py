@@ -52,6 +52,10 @@ def designs() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
                (f"DataWidth={width}", "LogDepth=2"))
     yield "bench", "bench/bench.f", "bench_top", ()
     yield "bench-channels", "bench/channels.f", "channels_top", ()
+    for end in ("pcie4", "xdma"):
+        for block in (0, 1):
+            yield (f"bench-idle-{end}-{block}", "bench/idle.f", f"idle_{end}_top",
+                   (f"Block={block}",))
     for name in EXAMPLES:
         yield f"example-{name}", f"examples/{name}/{name}.f", f"{name}_top", ()
     yield "example-xdma-stream", "examples/xdma/xdma.f", "xdma_top", ("Stream=1",)
