@@ -5,8 +5,6 @@
 //! The counterpart of [`crate::host`], with the same division of labour: no
 //! sockets, no simulator.
 
-use std::collections::VecDeque;
-
 use crate::{
     config::{Config, ConfigError},
     function::Function,
@@ -134,7 +132,8 @@ pub struct DeviceSession {
     window: u32,
     max_data: u32,
     reads: Vec<u32>,
-    writes: VecDeque<u32>,
+    /// Writes that are outstanding: their tags end with the last one.
+    writes: u32,
     /// Last write that is done and not reported.
     retired: Option<u32>,
     last_write: u32,
@@ -172,7 +171,7 @@ impl DeviceSession {
             window: 0,
             max_data: MAX_DATA as u32,
             reads: Vec::new(),
-            writes: VecDeque::new(),
+            writes: 0,
             retired: None,
             last_write: 0,
             dma: Vec::with_capacity(MAX_DMA),
@@ -273,8 +272,10 @@ impl DeviceSession {
         message: &'a [u8],
         reply: &mut Vec<u8>,
     ) -> Result<(DeviceEvent<'a>, &'a [u8]), Violation> {
-        self.heard = claimed_session(message).unwrap_or(self.session);
-        let (header, payload, rest) = split(message)?;
+        let (header, payload, rest) = split(message).inspect_err(|_| {
+            self.heard = claimed_session(message).unwrap_or(self.session);
+        })?;
+        self.heard = header.session;
         // Only INIT may open another session; anything else of one is stale
         // and not worth decoding.
         let init = header.frame_type == crate::wire::frame_type::INIT;
@@ -320,10 +321,7 @@ impl DeviceSession {
     }
 
     fn event<'a>(&mut self, frame: Frame<'a>) -> Result<DeviceEvent<'a>, Violation> {
-        let unexpected = Violation::Unexpected {
-            frame: frame.name(),
-            state: self.state,
-        };
+        let name = frame.name();
         match (self.state, frame) {
             (_, Frame::Noop) => Ok(DeviceEvent::Ignored),
             (_, Frame::Refuse { reason, text }) => {
@@ -348,16 +346,20 @@ impl DeviceSession {
                 self.state = State::Up;
                 Ok(DeviceEvent::Up)
             }
-            (State::Up, frame) => self.up(frame, unexpected),
-            _ => Err(unexpected),
+            (State::Up, frame) => self.up(frame),
+            _ => Err(self.unexpected(name)),
         }
     }
 
-    fn up<'a>(
-        &mut self,
-        frame: Frame<'a>,
-        unexpected: Violation,
-    ) -> Result<DeviceEvent<'a>, Violation> {
+    fn unexpected(&self, frame: &'static str) -> Violation {
+        Violation::Unexpected {
+            frame,
+            state: self.state,
+        }
+    }
+
+    fn up<'a>(&mut self, frame: Frame<'a>) -> Result<DeviceEvent<'a>, Violation> {
+        let name = frame.name();
         match frame {
             Frame::MmioRead {
                 tag,
@@ -390,19 +392,18 @@ impl DeviceSession {
             } => {
                 self.check_range("MMIO_WRITE", bar, len, offset)?;
                 let expected = self.last_write.wrapping_add(1);
-                if tag != expected || self.writes.len() >= self.window as usize {
+                if tag != expected || self.writes >= self.window {
                     return Err(Violation::Tag {
                         frame: "MMIO_WRITE",
                         found: tag,
                         expected: format!(
                             "{} writes of {}, the next is {expected}",
-                            self.writes.len(),
-                            self.window
+                            self.writes, self.window
                         ),
                     });
                 }
                 self.last_write = tag;
-                self.writes.push_back(tag);
+                self.writes += 1;
                 Ok(DeviceEvent::Write {
                     tag,
                     bar,
@@ -471,7 +472,7 @@ impl DeviceSession {
                 self.plans_outstanding += 1;
                 Ok(DeviceEvent::Faults { tag, text })
             }
-            _ => Err(unexpected),
+            _ => Err(self.unexpected(name)),
         }
     }
 
@@ -534,13 +535,19 @@ impl DeviceSession {
         true
     }
 
+    /// The oldest outstanding write is done. False if `tag` is not that write.
+    fn take_write(&mut self, tag: u32) -> bool {
+        let is_oldest = self.writes != 0 && self.last_write.wrapping_sub(tag) == self.writes - 1;
+        self.writes -= u32::from(is_oldest);
+        is_oldest
+    }
+
     /// Appends the report that the oldest outstanding write is done. False,
     /// and nothing appended, if `tag` is not that write.
     pub fn write_done(&mut self, tag: u32, status: Status, out: &mut Vec<u8>) -> bool {
-        if self.writes.front() != Some(&tag) {
+        if !self.take_write(tag) {
             return false;
         }
-        self.writes.pop_front();
         // It reports those before it as well.
         self.retired = None;
         self.put(&Frame::MmioWriteDone { tag, status }, out);
@@ -550,10 +557,9 @@ impl DeviceSession {
     /// Notes that the oldest outstanding write is done, with status OK, to be
     /// reported later together with others. False if `tag` is not that write.
     pub fn write_retired(&mut self, tag: u32) -> bool {
-        if self.writes.front() != Some(&tag) {
+        if !self.take_write(tag) {
             return false;
         }
-        self.writes.pop_front();
         self.retired = Some(tag);
         true
     }
@@ -762,7 +768,7 @@ impl DeviceSession {
 
     fn void(&mut self) {
         self.reads.clear();
-        self.writes.clear();
+        self.writes = 0;
         self.retired = None;
         self.dma.clear();
     }
