@@ -24,6 +24,8 @@
 //! woken. Who wakes takes the flag away, so that a sleeper costs one system call and not one
 //! with each message.
 
+use std::mem::MaybeUninit;
+
 #[cfg(not(loom))]
 use std::sync::atomic::{fence, AtomicU64, Ordering};
 
@@ -131,6 +133,32 @@ fn index(position: u64, data: &[AtomicU64]) -> usize {
     (position & (data.len() as u64 - 1)) as usize
 }
 
+/// So many words from a position on, which goes on at the beginning of the data.
+fn stretch(position: u64, count: usize, data: &[AtomicU64]) -> [&[AtomicU64]; 2] {
+    let (begin, end) = data.split_at(index(position, data));
+    match end.get(..count) {
+        Some(all) => [all, &[]],
+        None => [end, &begin[..count - end.len()]],
+    }
+}
+
+/// Appends the first `length` bytes of these words, which have so many and less than a word more.
+fn copy(words: [&[AtomicU64]; 2], length: usize, to: &mut Vec<u8>) {
+    let start = to.len();
+    let whole = 8 * (words[0].len() + words[1].len());
+    to.reserve(whole);
+    let mut places = to.spare_capacity_mut()[..whole].chunks_exact_mut(8);
+    for part in words {
+        for (word, place) in part.iter().zip(&mut places) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            place.copy_from_slice(&bytes.map(MaybeUninit::new));
+        }
+    }
+    debug_assert!(length <= whole && places.len() == 0);
+    // SAFETY: each of the `whole` bytes from `start` on was written, and `length` are no more.
+    unsafe { to.set_len(start + length.min(whole)) };
+}
+
 impl<M: Memory> Producer<M> {
     /// Of a ring in which nothing was written.
     pub fn new(memory: M) -> Self {
@@ -181,24 +209,28 @@ impl<M: Memory> Producer<M> {
             return Ok(false);
         }
         let data = self.memory.data();
-        let mut at = self.tail;
         let head = bytes.len() as u64 | if more { MORE } else { 0 };
-        data[index(at, data)].store(head, Ordering::Relaxed);
-        let mut whole = bytes.chunks_exact(8);
-        for chunk in &mut whole {
-            at += 1;
-            let mut word = [0; 8];
-            word.copy_from_slice(chunk);
-            data[index(at, data)].store(u64::from_le_bytes(word), Ordering::Relaxed);
+        data[index(self.tail, data)].store(head, Ordering::Relaxed);
+        let count = bytes.len().div_ceil(8);
+        let mut left = bytes;
+        for part in stretch(self.tail + 1, count, data) {
+            let here = left.len().min(8 * part.len());
+            let (bytes, later) = left.split_at(here);
+            left = later;
+            let mut whole = bytes.chunks_exact(8);
+            for (word, bytes) in part.iter().zip(&mut whole) {
+                let mut value = [0; 8];
+                value.copy_from_slice(bytes);
+                word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+            }
+            let rest = whole.remainder();
+            if let (Some(word), false) = (part.last(), rest.is_empty()) {
+                let mut value = [0; 8];
+                value[..rest.len()].copy_from_slice(rest);
+                word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+            }
         }
-        let rest = whole.remainder();
-        if !rest.is_empty() {
-            at += 1;
-            let mut word = [0; 8];
-            word[..rest.len()].copy_from_slice(rest);
-            data[index(at, data)].store(u64::from_le_bytes(word), Ordering::Relaxed);
-        }
-        self.tail = at + 1;
+        self.tail += 1 + count as u64;
         self.memory
             .lines()
             .tail
@@ -302,8 +334,7 @@ impl<M: Memory> Consumer<M> {
         if there == 0 {
             return Ok(Popped::Nothing);
         }
-        let mut at = self.head;
-        let head = data[index(at, data)].load(Ordering::Relaxed);
+        let head = data[index(self.head, data)].load(Ordering::Relaxed);
         let length = head & !MORE;
         if head == MORE {
             // A message of such parts would have no end.
@@ -321,16 +352,9 @@ impl<M: Memory> Consumer<M> {
         if to.len() + length > limit {
             return Err(Broken::Message { limit });
         }
-        to.reserve(length);
-        let mut left = length;
-        while left != 0 {
-            at += 1;
-            let word = data[index(at, data)].load(Ordering::Relaxed).to_le_bytes();
-            let count = left.min(8);
-            to.extend_from_slice(&word[..count]);
-            left -= count;
-        }
-        self.head = at + 1;
+        let count = length.div_ceil(8);
+        copy(stretch(self.head + 1, count, data), length, to);
+        self.head += 1 + count as u64;
         lines.head.0.store(self.head, Ordering::Release);
         Ok(if head & MORE != 0 {
             Popped::Part
