@@ -393,6 +393,7 @@ impl Bridge {
             transaction: &self.words.transaction,
             observer: self.observer.as_mut(),
         };
+        run.count_rests(&context);
         let result = f(run, &mut context);
         let flushed = run.flush(&context);
         run.publish(&context);

@@ -21,6 +21,7 @@ use crate::{
     limited::limited,
     transport::{overdue, Received, Sent, Transport},
     tries::Tries,
+    waits::{Board, Moment},
     watcher::Watcher,
     words::{PEER_GONE, SOCKET},
 };
@@ -60,7 +61,7 @@ pub struct Hosts {
     /// Messages that the queue of the host that has the session did not take.
     pub backlog: VecDeque<Vec<u8>>,
     /// Since when, if anybody wants to know.
-    pub backlog_since: Option<Instant>,
+    pub backlog_since: Option<Moment>,
     transport: Transport,
     target: String,
     limits: Limits,
@@ -83,6 +84,11 @@ impl Hosts {
     /// The watcher of the socket.
     pub fn watcher(&mut self) -> &mut Watcher {
         self.transport.watcher()
+    }
+
+    /// Where to tell what is waited for.
+    pub fn board(&self) -> &Board {
+        self.transport.board()
     }
 
     /// Closes the socket.

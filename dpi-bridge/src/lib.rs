@@ -17,6 +17,7 @@
 //!   at it while the simulator computes, so that an idle poll makes no system
 //!   call; [`accelerator_socket::watched`] tells it of connections, and
 //!   [`accelerator_carrier::vanished`] is how it notices that a host is gone for good;
+//! * [`waits`] is what somebody waits for, told without a lock and said by the watcher;
 //! * [`vfio`] serves a QEMU without our device, through a [`pipe`] each way;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
 //!   of one that has a path;
@@ -58,6 +59,7 @@ pub mod tries;
 pub mod turns;
 pub mod uart;
 pub mod vfio;
+pub mod waits;
 pub mod watcher;
 pub mod words;
 

@@ -78,6 +78,8 @@ impl Kind {
 pub struct Queue<T> {
     /// One queue per kind, indexed by it; with the place in the stream.
     queues: [VecDeque<(u64, T)>; 4],
+    /// Events that wait and are no writes.
+    others: usize,
     next: u64,
     /// Place of the last write that was given out and is not known to be
     /// accepted by the RTL.
@@ -92,6 +94,7 @@ impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             queues: Default::default(),
+            others: 0,
             next: 0,
             unaccepted: None,
             passed: 0,
@@ -104,12 +107,14 @@ impl<T> Queue<T> {
     /// Appends an event to the stream.
     pub fn push(&mut self, kind: Kind, payload: T) {
         self.queues[kind as usize].push_back((self.next, payload));
+        self.others += usize::from(kind != Kind::Write);
         self.next += 1;
     }
 
     /// Forgets everything: a reset, or the end of the session.
     pub fn clear(&mut self) {
         self.queues.iter_mut().for_each(VecDeque::clear);
+        self.others = 0;
         self.unaccepted = None;
         self.passed = 0;
         self.hold = 0;
@@ -117,20 +122,17 @@ impl<T> Queue<T> {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queues.iter().all(VecDeque::is_empty)
+        self.others == 0 && !self.has(Kind::Write)
     }
 
     /// Whether writes wait, and nothing else.
     pub fn has_only_writes(&self) -> bool {
-        let waits = |kind: Kind| !self.queues[kind as usize].is_empty();
-        Kind::ALL
-            .into_iter()
-            .all(|kind| waits(kind) == (kind == Kind::Write))
+        self.others == 0 && self.has(Kind::Write)
     }
 
     /// Whether an event of this kind waits.
     pub fn has(&self, kind: Kind) -> bool {
-        self.head(kind).is_some()
+        !self.queues[kind as usize].is_empty()
     }
 
     /// Number of events that wait.
@@ -149,6 +151,11 @@ impl<T> Queue<T> {
     pub fn select(&mut self, ready: u32, reads_in_flight: usize) -> Option<Kind> {
         if ready & READY_WRITE != 0 {
             self.unaccepted = None;
+        }
+        if self.others == 0 {
+            // Writes pass nothing, and nothing else is chosen.
+            self.hold = 0;
+            return (ready & READY_WRITE != 0 && self.has(Kind::Write)).then_some(Kind::Write);
         }
         let write = self.head(Kind::Write);
         let passing = match (self.head(Kind::Read), write) {
@@ -199,6 +206,7 @@ impl<T> Queue<T> {
     /// Gives out the event that [`Queue::select`] chose.
     pub fn pop(&mut self, kind: Kind) -> Option<T> {
         let (place, payload) = self.queues[kind as usize].pop_front()?;
+        self.others -= usize::from(kind != Kind::Write);
         match kind {
             Kind::Write => {
                 self.unaccepted = Some(place);

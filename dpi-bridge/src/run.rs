@@ -41,7 +41,7 @@ use crate::{
     record::Observer,
     transport::{Sent, Transport, CLOSE_LIMIT, GATHER},
     turns::Turns,
-    watcher::Waiting,
+    waits::{Kind as Wait, Moment, Waiting},
     words::{Timing, CROWDED, LOCAL},
 };
 
@@ -56,8 +56,9 @@ pub const MAX_DMA_BYTES: u32 = 4096;
 const REPORT_WRITES: u32 = 64;
 const REPORT_POLLS: u32 = 16;
 
-/// While there are only writes for the RTL, so many polls in which it takes none need not look
-/// for more: what comes behind a write waits for it, but for what may pass it.
+/// While there are only writes for the RTL, so many polls need not look for more, of which those in
+/// which it takes none have nothing else to do: what comes behind a write waits for it, but for
+/// what may pass it.
 const RESTS: u32 = 4;
 
 /// A DMA request is sent at once, unless at least so many are under way. Then up
@@ -153,6 +154,20 @@ pub struct Mmio {
     pub data: u64,
 }
 
+impl Mmio {
+    /// Of a read that the guest waits for.
+    const fn as_read(&self) -> Waiting {
+        let Self { tag, addr, len, .. } = *self;
+        Waiting::Read { tag, addr, len }
+    }
+
+    /// Of a write that the RTL has not answered.
+    const fn as_write(&self) -> Waiting {
+        let Self { tag, addr, len, .. } = *self;
+        Waiting::Write { tag, addr, len }
+    }
+}
+
 /// What the queue holds.
 #[derive(Clone, Copy, Debug)]
 enum Item {
@@ -168,7 +183,7 @@ enum Item {
 #[derive(Clone, Copy, Debug)]
 struct InRtl {
     mmio: Mmio,
-    since: Instant,
+    since: Moment,
 }
 
 /// How many requests the RTL has, for messages.
@@ -202,9 +217,20 @@ struct Dma {
     bytes: u32,
     /// Of a write: bytes that are enabled.
     enabled: u32,
-    since: Instant,
+    since: Moment,
     state: DmaState,
     fault: faults::OfDma,
+}
+
+impl Dma {
+    const fn as_waiting(&self) -> Waiting {
+        Waiting::Dma {
+            tag: self.tag,
+            write: self.write,
+            addr: self.addr,
+            bytes: self.bytes,
+        }
+    }
 }
 
 /// A DMA write that the RTL is telling beat by beat.
@@ -236,14 +262,15 @@ struct Held {
     since: Instant,
 }
 
-/// What is waited for longest, of each kind: numbers of transactions, and since when.
+/// What is waited for longest, of each kind: numbers of transactions, 0 if there is none, and
+/// since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Oldest {
-    read: Option<u64>,
-    write: Option<u64>,
-    dma: Option<u64>,
-    reset: Option<(u32, Instant)>,
-    host: Option<Instant>,
+    read: u64,
+    write: u64,
+    dma: u64,
+    reset: Option<(u32, Moment)>,
+    host: Option<Moment>,
 }
 
 /// Events about the link as a whole, in the order in which they are told. All
@@ -253,6 +280,12 @@ struct Control {
     down: bool,
     up: bool,
     reset: Option<(u32, ResetKind)>,
+}
+
+impl Control {
+    const fn has_any(&self) -> bool {
+        self.down || self.up || self.reset.is_some()
+    }
 }
 
 /// What the last poll announced.
@@ -288,7 +321,7 @@ pub struct Run {
     /// What the RTL knows about the link.
     link_up: bool,
     /// The reset that the RTL is in.
-    in_reset: Option<(u32, Instant)>,
+    in_reset: Option<(u32, Moment)>,
     /// `acc_reset_done` may come without a reset, since the link went down
     /// while it was in progress.
     excused: bool,
@@ -300,8 +333,10 @@ pub struct Run {
     /// Writes that are done and not reported, and polls since the last.
     held_writes: u32,
     held_polls: u32,
-    /// Polls that were given rest by the last call.
-    rested: u32,
+    /// Polls left that need not look for more.
+    rests: u32,
+    /// Polls since shared memory was looked at.
+    blind: u32,
     /// In the order in which they were requested.
     dma: Vec<Dma>,
     /// DMA reads that were carried out here: their tags, and what has to be received of the
@@ -390,7 +425,8 @@ impl Run {
             writes: VecDeque::new(),
             held_writes: 0,
             held_polls: 0,
-            rested: 0,
+            rests: 0,
+            blind: 0,
             dma: Vec::with_capacity(MAX_DMA),
             done_here: VecDeque::new(),
             assembly: None,
@@ -441,76 +477,67 @@ impl Run {
         self.hosts.close();
     }
 
-    /// What is waited for longest.
-    fn oldest(&self) -> Oldest {
+    /// Tells the watcher what is waited for longest, where that has changed.
+    fn tell_waits(&mut self) {
+        let (board, told) = (self.hosts.board(), &mut self.oldest);
+        let read = self.reads.first();
+        let number = read.map_or(0, |r| r.mmio.number);
+        if told.read != number {
+            told.read = number;
+            board.tell_of(Wait::Read, read.map(|r| (r.mmio.as_read(), r.since)));
+        }
+        let write = self.writes.front();
+        let number = write.map_or(0, |w| w.mmio.number);
+        if told.write != number {
+            told.write = number;
+            board.tell_of(Wait::Write, write.map(|w| (w.mmio.as_write(), w.since)));
+        }
         let waiting = |d: &&Dma| matches!(d.state, DmaState::Waiting);
-        Oldest {
-            read: self.reads.first().map(|r| r.mmio.number),
-            write: self.writes.front().map(|w| w.mmio.number),
-            dma: self.dma.iter().find(waiting).map(|d| d.number),
-            reset: self.in_reset,
-            host: self.hosts.backlog_since,
+        let dma = self.dma.iter().find(waiting);
+        let number = dma.map_or(0, |d| d.number);
+        if told.dma != number {
+            told.dma = number;
+            board.tell_of(Wait::Dma, dma.map(|d| (d.as_waiting(), d.since)));
+        }
+        if told.reset != self.in_reset {
+            told.reset = self.in_reset;
+            let reset = |(tag, since)| (Waiting::Reset { tag }, since);
+            board.tell_of(Wait::Reset, self.in_reset.map(reset));
+        }
+        let host = self.hosts.backlog_since;
+        if told.host != host {
+            told.host = host;
+            board.tell_of(Wait::Host, host.map(|since| (Waiting::Host, since)));
         }
     }
 
-    /// Tells the watcher what that is.
-    fn tell_waits(&mut self) {
-        let dma = self
-            .dma
-            .iter()
-            .find(|d| matches!(d.state, DmaState::Waiting));
-        let waits = [
-            self.reads.first().map(|r| {
-                let Mmio { tag, addr, len, .. } = r.mmio;
-                (Waiting::Read { tag, addr, len }, r.since)
-            }),
-            self.writes.front().map(|w| {
-                let Mmio { tag, addr, len, .. } = w.mmio;
-                (Waiting::Write { tag, addr, len }, w.since)
-            }),
-            dma.map(|d| {
-                (
-                    Waiting::Dma {
-                        tag: d.tag,
-                        write: d.write,
-                        addr: d.addr,
-                        bytes: d.bytes,
-                    },
-                    d.since,
-                )
-            }),
-            self.in_reset
-                .map(|(tag, since)| (Waiting::Reset { tag }, since)),
-            self.hosts.backlog_since.map(|since| (Waiting::Host, since)),
-        ];
-        self.hosts.watcher().waits(waits);
+    /// Counts the polls that rested since the last call.
+    pub fn count_rests(&mut self, c: &Context<'_>) {
+        let left = c.rests.load(Ordering::Relaxed);
+        let rested = self.rests.saturating_sub(left);
+        self.rests = left;
+        self.blind += rested;
+        if self.session.unreported() {
+            self.held_polls += rested;
+        }
     }
 
     /// Tells the watcher what is waited for, and the next poll whether it has
     /// work.
     pub fn publish(&mut self, c: &Context<'_>) {
-        let oldest = self.oldest();
-        if c.warn.is_some() && self.oldest != oldest {
-            self.oldest = oldest;
+        if c.warn.is_some() {
             self.tell_waits();
         }
-        let work = self.hosts.door.is_lost()
-            || !self.hosts.tries.watched()
-            || self.control.down
-            || self.control.up
-            || self.control.reset.is_some()
-            || self.hosts.door.has_candidate()
-            || !self.queue.is_empty()
-            || self.session.unreported()
-            || !self.out.is_empty()
-            || !self.hosts.backlog.is_empty()
-            || self.memory.has_rest()
-            || !self.done_here.is_empty()
-            || self.has_faults_to_do();
-        let known = c.attention.load(Ordering::Relaxed);
-        let rests = self.rests();
-        self.rested = rests;
+        let calm = self.is_calm();
+        let has_reports = self.session.unreported() || !self.out.is_empty();
+        let work = !calm || has_reports || !self.queue.is_empty();
+        let rests = match calm && self.may_rest() {
+            true => RESTS.saturating_sub(self.blind),
+            false => 0,
+        };
+        self.rests = rests;
         c.rests.store(rests, Ordering::Relaxed);
+        let known = c.attention.load(Ordering::Relaxed);
         for (bit, now) in [(LOCAL, work), (CROWDED, self.turns.on())] {
             if now != (known & bit != 0) {
                 if now {
@@ -522,24 +549,25 @@ impl Run {
         }
     }
 
-    /// How many polls need not look for more while the RTL takes no write.
-    fn rests(&self) -> u32 {
-        let only_writes = self.queue.has_only_writes()
-            && self.memory.is_attached()
-            && self.hosts.tries.watched()
-            && self.out.is_empty()
-            && !(self.hosts.door.is_lost() || self.control.down || self.control.up)
-            && self.control.reset.is_none()
-            && self.in_reset.is_none()
-            && !self.reset_goes_on()
+    /// Whether there is nothing for the next poll, but perhaps for the RTL, and reports.
+    fn is_calm(&self) -> bool {
+        self.hosts.tries.watched()
+            && !self.hosts.door.is_lost()
             && !self.hosts.door.has_candidate()
+            && self.hosts.backlog.is_empty()
+            && !self.control.has_any()
             && self.done_here.is_empty()
-            && self.faults.is_none();
-        if only_writes {
-            RESTS
-        } else {
-            0
-        }
+            && !self.memory.has_rest()
+            && !self.has_faults_to_do()
+    }
+
+    /// Whether some polls of calm need not look for more while the RTL takes no write.
+    fn may_rest(&self) -> bool {
+        self.queue.has_only_writes()
+            && self.memory.is_attached()
+            && self.out.is_empty()
+            && self.in_reset.is_none()
+            && self.faults.is_none()
     }
 
     /// Lets others run, if they want to and there is nothing to do.
@@ -570,8 +598,7 @@ impl Run {
         self.tell_intx();
         self.tell_time(c);
         if self.session.unreported() {
-            let rested = self.rested.saturating_sub(c.rests.load(Ordering::Relaxed));
-            self.held_polls += 1 + rested;
+            self.held_polls += 1;
             if self.held_polls >= REPORT_POLLS {
                 self.session.report_writes(&mut self.out);
             }
@@ -644,7 +671,13 @@ impl Run {
     fn service(&mut self, c: &mut Context<'_>) -> Result<bool> {
         let look = self.hosts.look(c.attention);
         let busy = self.is_busy();
-        let mut received = self.receive_memory(MESSAGES_PER_POLL, c);
+        let mut received = false;
+        if self.rests == 0 {
+            self.blind = 0;
+            received = self.receive_memory(MESSAGES_PER_POLL, c);
+        } else {
+            self.blind += 1;
+        }
         if received {
             self.turns.heard(self.memory.crowd());
         }

@@ -25,6 +25,7 @@ use crate::{
     security::Security,
     socket_file::{self, SocketFile},
     vfio,
+    waits::Board,
     watcher::Watcher,
     words::Words,
 };
@@ -194,6 +195,11 @@ impl Transport {
     /// The watcher.
     pub fn watcher(&mut self) -> &mut Watcher {
         &mut self.watcher
+    }
+
+    /// Where to tell what is waited for.
+    pub fn board(&self) -> &Board {
+        self.watcher.board()
     }
 
     /// Takes the next message, without waiting.

@@ -24,7 +24,6 @@
 
 use std::{
     ffi::c_int,
-    fmt,
     io::{Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
@@ -46,7 +45,7 @@ use accelerator_carrier::{
     threads,
     vanished::Connections,
 };
-use accelerator_protocol::limit::{Limit, Note};
+use accelerator_protocol::limit::Limit;
 use accelerator_socket::{
     handshake::Failure,
     watched::{Events, Next},
@@ -54,157 +53,13 @@ use accelerator_socket::{
 
 use crate::{
     limited::limited,
+    waits::{Board, Kind, Moment, Waiting, Waits},
     words::{self, Words, PEER_GONE, SOCKET},
 };
 
 /// Distances in milliseconds at which the hint that a peer may be gone is
 /// repeated after the event.
 const GONE_AGAIN_MS: [u64; 4] = [1, 10, 100, 1000];
-
-/// Somebody who waits, and for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// The guest, for the RTL's answer to a read.
-    Read {
-        /// Of the read.
-        tag: u32,
-        /// AXI address.
-        addr: u64,
-        /// Bytes.
-        len: u8,
-    },
-    /// The guest, for the RTL to take or answer a write.
-    Write {
-        /// Of the write.
-        tag: u32,
-        /// AXI address.
-        addr: u64,
-        /// Bytes.
-        len: u8,
-    },
-    /// The RTL, for the host's answer to a DMA request.
-    Dma {
-        /// Of the request.
-        tag: u32,
-        /// Whether it is a write.
-        write: bool,
-        /// Bus address.
-        addr: u64,
-        /// Bytes.
-        bytes: u32,
-    },
-    /// The guest, for the RTL to come out of a reset.
-    Reset {
-        /// Of the reset.
-        tag: u32,
-    },
-    /// Frames, for the host to take them.
-    Host,
-    /// The host, for the simulator to call `acc_poll`.
-    Poll,
-}
-
-/// Number of kinds of [`Waiting`].
-const KINDS: usize = 6;
-
-impl Waiting {
-    const fn index(self) -> usize {
-        match self {
-            Self::Read { .. } => 0,
-            Self::Write { .. } => 1,
-            Self::Dma { .. } => 2,
-            Self::Reset { .. } => 3,
-            Self::Host => 4,
-            Self::Poll => 5,
-        }
-    }
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Read { tag, addr, len } => write!(
-                f,
-                "the guest waits for the RTL to answer MMIO read tag {tag} ({len} bytes at AXI \
-                 address {addr:#x})"
-            ),
-            Self::Write { tag, addr, len } => write!(
-                f,
-                "the RTL has not answered MMIO write tag {tag} ({len} bytes at AXI address \
-                 {addr:#x})"
-            ),
-            Self::Dma {
-                tag,
-                write,
-                addr,
-                bytes,
-            } => write!(
-                f,
-                "the RTL waits for the host to answer DMA {} tag {tag} ({bytes} bytes at bus \
-                 address {addr:#x})",
-                if write { "write" } else { "read" }
-            ),
-            Self::Reset { tag } => write!(
-                f,
-                "the guest waits for the RTL to leave reset {tag} (acc_reset_done)"
-            ),
-            Self::Host => f.write_str("frames wait for the host to take them (it does not read)"),
-            Self::Poll => f.write_str(
-                "the simulator does not call acc_poll (stopped, or at a breakpoint?), the host may \
-                 wait for it",
-            ),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Wait {
-    what: Waiting,
-    since: Instant,
-    /// When it is mentioned next; the distance doubles.
-    mention: Duration,
-}
-
-/// What is waited for, by kind; the oldest of each.
-#[derive(Default)]
-pub struct Waits {
-    slots: [Option<Wait>; KINDS],
-    /// Of the lines of each kind: when one wait is over, the next may have lasted as long.
-    told: [Limit; KINDS],
-}
-
-impl Waits {
-    /// Notes what is the oldest of one kind now. `example` only names the kind
-    /// when nothing is waited for.
-    fn set(&mut self, index: usize, wait: Option<(Waiting, Instant)>, limit: Duration) {
-        let slot = &mut self.slots[index];
-        match (wait, &*slot) {
-            (None, _) => *slot = None,
-            (Some((what, since)), Some(old)) if old.what == what && old.since == since => {}
-            (Some((what, since)), _) => {
-                *slot = Some(Wait {
-                    what,
-                    since,
-                    mention: limit,
-                });
-            }
-        }
-    }
-
-    /// What has to be mentioned now, with the time that it lasts and what to put behind.
-    fn due(&mut self, now: Instant) -> Vec<(Waiting, Duration, Note)> {
-        let mut due = Vec::new();
-        for (slot, told) in self.slots.iter_mut().zip(&mut self.told) {
-            let Some(wait) = slot else { continue };
-            let lasts = now.saturating_duration_since(wait.since);
-            if lasts >= wait.mention {
-                due.extend(told.admit(now).map(|note| (wait.what, lasts, note)));
-                wait.mention = lasts * 2;
-            }
-        }
-        due
-    }
-}
 
 /// What both threads see.
 pub struct Shared {
@@ -213,7 +68,7 @@ pub struct Shared {
     armed: AtomicBool,
     /// Polls that did not take the fast path; shows that the simulator runs.
     polls: AtomicU64,
-    waits: Mutex<Waits>,
+    board: Board,
     memory: Mutex<Memory>,
 }
 
@@ -229,10 +84,6 @@ struct Memory {
 }
 
 impl Shared {
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,9 +96,6 @@ pub struct Watcher {
     /// Gives back the events at its end, so that they live as long as the socket
     /// that they are about.
     thread: Option<JoinHandle<Option<Events>>>,
-    warn: Option<Duration>,
-    /// What was told to `waits` last, so that its lock is only taken for news.
-    told: [Option<(Waiting, Instant)>; KINDS],
 }
 
 /// What the thread needs.
@@ -309,7 +157,7 @@ impl Watcher {
             words,
             armed: AtomicBool::new(true),
             polls: AtomicU64::new(0),
-            waits: Mutex::default(),
+            board: Board::default(),
             memory: Mutex::default(),
         });
         let thread = Thread {
@@ -344,8 +192,6 @@ impl Watcher {
             shared,
             control,
             thread: Some(thread),
-            warn,
-            told: [None; KINDS],
         })
     }
 
@@ -404,28 +250,17 @@ impl Watcher {
         let _ = self.control.write_all(&[byte]);
     }
 
-    /// Notes that the simulator polls.
+    /// Notes that the simulator polls, which one thread at a time does.
     pub fn polled(&self) {
-        self.shared.polls.fetch_add(1, Ordering::Relaxed);
+        let polls = self.shared.polls.load(Ordering::Relaxed);
+        self.shared
+            .polls
+            .store(polls.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Notes what is waited for longest, of one kind each; none of those
-    /// given is waited for any more if the place is `None`.
-    pub fn waits(&mut self, now: [Option<(Waiting, Instant)>; KINDS - 1]) {
-        let Some(limit) = self.warn else {
-            return;
-        };
-        if self.told[..KINDS - 1] == now {
-            return;
-        }
-        let mut waits = self.shared.waits();
-        for (i, wait) in now.into_iter().enumerate() {
-            if self.told[i] != wait {
-                debug_assert!(wait.is_none_or(|w| w.0.index() == i));
-                waits.set(i, wait, limit);
-                self.told[i] = wait;
-            }
-        }
+    /// Where to tell what is waited for.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
     }
 
     /// Ends the thread. The ROUTER socket must have been closed before, see
@@ -469,7 +304,8 @@ impl Thread {
         let target = std::mem::take(&mut self.target);
         let mut known = Known::default();
         // Number of polls while the socket's bit is set, and since when.
-        let mut flagged: Option<(u64, Instant)> = None;
+        let mut flagged: Option<(u64, Moment)> = None;
+        let mut waits = Waits::default();
         let monitor = match events.map(Events::descriptor).transpose() {
             Ok(monitor) => monitor,
             Err(e) => {
@@ -499,7 +335,7 @@ impl Thread {
                     silence.as_secs()
                 );
             }
-            self.mention(&target, now, &mut flagged);
+            self.mention(&target, now, &mut waits, &mut flagged);
             let timeout = [
                 known.gone_again.first().copied(),
                 known.open.next(),
@@ -689,11 +525,17 @@ impl Thread {
     }
 
     /// Says what lasts too long.
-    fn mention(&self, target: &str, now: Instant, flagged: &mut Option<(u64, Instant)>) {
+    fn mention(
+        &self,
+        target: &str,
+        time: Instant,
+        waits: &mut Waits,
+        flagged: &mut Option<(u64, Moment)>,
+    ) {
         let Some(limit) = self.warn else {
             return;
         };
-        let mut waits = self.shared.waits();
+        let now = Moment::now();
         // The simulator is deaf if the socket's bit stays set, or something in shared
         // memory unread, and no poll takes the slow path meanwhile.
         let words = self.shared.words;
@@ -705,10 +547,9 @@ impl Thread {
             _ => Some((polls, now)),
         };
         let deaf = flagged.map(|(_, since)| (Waiting::Poll, since));
-        waits.set(Waiting::Poll.index(), deaf, limit);
-        let due = waits.due(now);
-        drop(waits);
-        for (what, lasts, note) in due {
+        waits.set(Kind::Poll, deaf, limit);
+        waits.look(&self.shared.board, limit);
+        for (what, lasts, note) in waits.due(now, time) {
             log::warn!(target: target, "{what}, for {} ms now{note}", lasts.as_millis());
         }
     }
@@ -742,72 +583,4 @@ const fn is_told(failure: Failure) -> bool {
         failure,
         Failure::HungUp | Failure::OtherKeys | Failure::OneSided
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use accelerator_protocol::limit::{LINES, PERIOD};
-
-    use super::*;
-
-    #[test]
-    fn waits_are_mentioned_at_doubling_distance() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let limit = Duration::from_millis(100);
-        let what = Waiting::Reset { tag: 3 };
-        let plain = Note {
-            left_out: 0,
-            silent_for: None,
-        };
-        let mut waits = Waits::default();
-        waits.set(what.index(), Some((what, start)), limit);
-        assert!(waits.due(at(99)).is_empty());
-        assert_eq!(waits.due(at(100)), [(what, limit, plain)]);
-        assert!(waits.due(at(150)).is_empty());
-        // The same again is no news.
-        waits.set(what.index(), Some((what, start)), limit);
-        assert!(waits.due(at(199)).is_empty());
-        assert_eq!(waits.due(at(200)).len(), 1);
-        assert!(waits.due(at(399)).is_empty());
-        // Another one starts over.
-        let other = Waiting::Reset { tag: 4 };
-        waits.set(other.index(), Some((other, at(390))), limit);
-        assert!(waits.due(at(489)).is_empty());
-        assert_eq!(waits.due(at(490)), [(other, limit, plain)]);
-        waits.set(other.index(), None, limit);
-        assert!(waits.due(at(10_000)).is_empty());
-    }
-
-    /// A host that is slow to answer a thousand requests: each becomes the oldest in turn,
-    /// and has lasted long enough by then.
-    #[test]
-    fn mentions_of_one_kind_are_limited() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let limit = Duration::from_millis(100);
-        let dma = |tag| Waiting::Dma {
-            tag,
-            write: true,
-            addr: 0x1000,
-            bytes: 64,
-        };
-        let mut waits = Waits::default();
-        let mut lines = Vec::new();
-        for tag in 0..1000 {
-            let what = dma(tag);
-            waits.set(what.index(), Some((what, start)), limit);
-            lines.extend(waits.due(at(5000 + u64::from(tag))));
-        }
-        assert_eq!(lines.len(), LINES as usize, "{lines:?}");
-        // Another kind has lines of its own, and the next line tells of those left out.
-        let reset = Waiting::Reset { tag: 3 };
-        waits.set(reset.index(), Some((reset, start)), limit);
-        assert_eq!(waits.due(at(6000)).len(), 1);
-        let what = dma(1000);
-        waits.set(what.index(), Some((what, start)), limit);
-        let late = waits.due(at(5000) + PERIOD);
-        let left_out = late.iter().find(|(w, ..)| *w == what).map(|l| l.2.left_out);
-        assert_eq!(left_out, Some(1000 - u64::from(LINES)));
-    }
 }

@@ -14,13 +14,11 @@
 //! (the host closes the gate while one is not), so the completion waits until all of that has
 //! been received, and [`order`](crate::order) does the rest.
 
-use std::time::Instant;
-
 use accelerator_protocol::wire::Status;
 use log::debug;
 
 use super::{faults::OfDma, Context, Dma, DmaState, Run};
-use crate::{limited::limited, order::Kind, words::Timing};
+use crate::{limited::limited, order::Kind, waits::Moment, words::Timing};
 
 /// A request that was carried out here.
 fn carried_out(number: u64, tag: u32, data: Vec<u8>) -> Dma {
@@ -31,7 +29,7 @@ fn carried_out(number: u64, tag: u32, data: Vec<u8>) -> Dma {
         addr: 0,
         bytes: 0,
         enabled: 0,
-        since: Instant::now(),
+        since: Moment::soon(),
         state: DmaState::Done {
             status: Status::Ok,
             data,

@@ -27,6 +27,7 @@ use crate::{
     faults as channels,
     limited::limited,
     order::Kind,
+    waits::Moment,
     words::{Timing, COUNTED},
 };
 
@@ -487,7 +488,7 @@ impl Run {
             addr,
             bytes,
             enabled: 0,
-            since: Instant::now(),
+            since: Moment::soon(),
             state: DmaState::Done {
                 status,
                 data: Vec::new(),

@@ -23,6 +23,7 @@ use crate::{
     order::Kind,
     record,
     transport::{Received, Sent, GATHER},
+    waits::Moment,
     words::TIMED,
 };
 
@@ -82,7 +83,7 @@ impl Run {
             Ok(Sent::Full) => {
                 if self.hosts.backlog_since.is_none() {
                     debug!(target: c.target, "the host does not take frames, they wait");
-                    self.hosts.backlog_since = Some(Instant::now());
+                    self.hosts.backlog_since = Some(Moment::soon());
                 }
                 match self.hosts.backlog.back_mut() {
                     Some(last) if last.len() + self.out.len() <= GATHER => {

@@ -2,8 +2,6 @@
 
 //! Towards the RTL: what the calls between two polls do.
 
-use std::time::Instant;
-
 use accelerator_protocol::wire::{ResetKind, Status};
 use log::debug;
 
@@ -15,6 +13,7 @@ use crate::{
     error::{fail, within, Result},
     order::Kind,
     record::{self, Observer},
+    waits::Moment,
     BEAT_BYTES,
 };
 
@@ -55,7 +54,7 @@ impl Run {
         c.at(mmio.number);
         let in_rtl = InRtl {
             mmio,
-            since: Instant::now(),
+            since: Moment::soon(),
         };
         if kind == Kind::Write {
             c.count(Stat::MmioWrites, 1);
@@ -226,7 +225,7 @@ impl Run {
             addr,
             bytes,
             enabled: 0,
-            since: Instant::now(),
+            since: Moment::soon(),
             state: DmaState::Waiting,
             fault,
         });
@@ -454,7 +453,7 @@ impl Run {
             addr,
             bytes,
             enabled,
-            since: Instant::now(),
+            since: Moment::soon(),
             state: DmaState::Waiting,
             fault,
         });
@@ -533,7 +532,7 @@ impl Run {
         self.announced = None;
         self.control.reset = None;
         c.observe(Observer::reset_taken);
-        self.in_reset = Some((tag, Instant::now()));
+        self.in_reset = Some((tag, Moment::soon()));
         self.excused = false;
         self.forget();
         self.function_reset();

@@ -6,7 +6,7 @@ use std::{fs::File, os::unix::fs::FileExt, time::Duration};
 
 use accelerator_carrier::file;
 use accelerator_peers::{guest::Activity, memory::wanted, GuestEndpoint, PATIENCE};
-use accelerator_protocol::wire::Status;
+use accelerator_protocol::wire::{ResetKind, Status};
 
 use crate::support::*;
 
@@ -184,4 +184,33 @@ fn a_position_that_turns_back_ends_the_session() {
     sim.link(false);
     let log = sim.finish();
     assert!(log.contains("turned back by 4 words"), "{log}");
+}
+
+/// While writes wait for the RTL, a few polls do not look whether there is more: what may pass the
+/// writes does not wait for longer than that.
+#[test]
+fn what_passes_writes_is_found_within_a_few_polls() {
+    let Some((_folder, mut sim, mut guest, _file)) = bench() else {
+        return;
+    };
+    for n in 0..8 {
+        guest.write(0, 0x10, 4, n, PATIENCE).unwrap();
+    }
+    // All of them are taken in, and the first is fetched.
+    assert_eq!(sim.poll(READY), MMIO_WRITE);
+    assert_eq!(sim.get_mmio().data, 0);
+    guest.start_reset(ResetKind::Flr).unwrap();
+    let mut fetched = 1;
+    loop {
+        match sim.poll(READY) {
+            RESET => break,
+            event => assert_eq!(event, MMIO_WRITE),
+        }
+        assert_eq!(sim.get_mmio().data, fetched);
+        fetched += 1;
+    }
+    assert!(fetched <= 5, "{fetched} writes before the reset");
+    assert_eq!(sim.results("get_reset")[0], 0);
+    assert_eq!(sim.call("reset_done"), 0);
+    sim.finish();
 }
