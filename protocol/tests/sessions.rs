@@ -8,7 +8,7 @@ mod common;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use accelerator_protocol::{
-    device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA, MAX_DMA_BEFORE},
+    device::{refuse_message, DeviceEvent, DeviceSession, MAX_DMA},
     function::UNMAPPED,
     host::{
         HostEvent, HostSession, Ignored, State, Violation, MAX_CLOCKS, MAX_FUNCTIONS, MAX_PLANS,
