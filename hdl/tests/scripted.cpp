@@ -72,7 +72,7 @@ void sort() {
 // The sorter behind the UltraScale+ block, which looks at what the guest has enabled.
 void pcie4() {
     const int function[9] = {1 | 2 | 8, 0, 256, 512, 0x100, 3, 8, 1, 0};
-    si_push_function(function);
+    si_push_function(function, kNowhere.data());
     sort();
 }
 
@@ -180,7 +180,7 @@ void xdma() {
     constexpr uint64_t kAxil = 1ULL << 62, kLists = kBase, kData = kBase + 0x10000;
     constexpr int kCount = 6;
     const int msix[9] = {2 | 8, 0, 128, 512, 0, 3, 8, 1, 0};
-    si_push_function(msix);
+    si_push_function(msix, kNowhere.data());
     accesses(kAxil + 0x04, 4);
     read(kAxil, 4);
     for (uint64_t target = 0; target < 7; ++target) read(target << 12, 4);
