@@ -258,14 +258,14 @@ fn a_simulator_that_stops_in_the_middle_of_a_copy_holds_nobody_up_for_long() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     m.qemu
         .expect_line(&["ERROR", "stopped in the middle of a copy"]);
-    // Nobody waits again, and the gate stays closed.
+    // Nobody waits again, a quarter of a second each time, and the gate stays closed.
     let begin = Instant::now();
     for _ in 0..10 {
         CARD.change_command(&mut m.qemu, command::BUS_MASTER, 0);
         CARD.change_command(&mut m.qemu, 0, command::BUS_MASTER);
     }
     let took = begin.elapsed();
-    assert!(took < Duration::from_millis(200), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
     CARD.change_command(&mut m.qemu, command::BUS_MASTER, 0);
     nothing_is_reached(&mut m, "a copy that is not over");
     assert!(m.hdl.scribble(INSIDE, &0_u64.to_le_bytes()));
