@@ -231,9 +231,9 @@ def said_soon(said: str, tmp_path: Path) -> None:
 
 
 def test_middle(demo: Demo, dies: Dies, tmp_path: Path) -> None:
-    """A simulator that ends while the guest works."""
-    said = demo.ends(1, "--sim", dies("probe", "phase=loaded"), "--example", "probe", "--rounds",
-                     "100000000")
+    """A simulator that ends while the guest works, and says nothing for a minute."""
+    said = demo.ends(1, "--sim", dies("probe", "test_config_space=pass"), "--example", "probe",
+                     "--rounds", "100000000")
     said_soon(said, tmp_path)
 
 
