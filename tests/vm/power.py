@@ -130,10 +130,13 @@ def check_aer(bench, vm):
     # saved.
     probe = where(vm, PROBE)[0]
     for error, kind in (("DLP", FATAL), ("UNX_COMP", NON_FATAL), ("MALF_TLP", FATAL)):
-        vm.ok("accel-probe >/tmp/probed 2>&1 &")
+        # No job of this shell, which would tell of its end in the middle of another answer.
+        vm.ok("rm -f /tmp/ended; : >/tmp/probed; "
+              "( (accel-probe >/tmp/probed 2>&1; : >/tmp/ended) & )")
         wait_for("a program at work", lambda: "=pass" in vm.ok("cat /tmp/probed"), 120.0)
         inject(vm, "probe", error, kind, "device recovery successful")
-        vm.ok("wait; grep -q 'error=the driver has taken the registers away' /tmp/probed")
+        wait_for("its end", lambda: vm.run("[ -e /tmp/ended ]")[0] == 0, 120.0)
+        vm.ok("grep -q 'error=the driver has taken the registers away' /tmp/probed")
         program(vm, "accel-probe --rounds 500")
         vm.ok(f"echo 1 >/sys/bus/pci/devices/{probe}/reset")
         program(vm, "accel-probe --rounds 500")
