@@ -48,6 +48,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
+from processes import is_over
 from qmp import Qmp, QmpError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,20 +174,12 @@ class Simulator:
             return os.devnull
         return file if os.path.isfile(file) else os.devnull
 
-    def is_running(self) -> bool:
-        """Whether it is; nobody may have picked up its status yet."""
-        try:
-            stat = (self.proc / "stat").read_text(errors="replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] not in "ZX"
-
     def end(self) -> None:
         """Ends it in order, or not."""
         try:
             os.kill(self.pid, signal.SIGTERM)
             deadline = time.monotonic() + 4
-            while self.is_running():
+            while not is_over(self.pid):
                 if time.monotonic() > deadline:
                     warn("the simulator did not end within 4 s of SIGTERM; killing it")
                     os.kill(self.pid, signal.SIGKILL)

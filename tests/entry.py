@@ -80,7 +80,8 @@ Bender.yml. The last line is: N passed, N failed.
   --help    this text""", flags=("--long",), spread=True),
 
     "test-interrupted.sh": Tests("""tests/scripts/test_interrupted.py
-        tests/scripts/test_options.py tests/scripts/test_patches.py""", """\
+        tests/scripts/test_options.py tests/scripts/test_patches.py
+        tests/scripts/test_processes.py""", """\
 usage: scripts/test-interrupted.sh
 
 Runs scripts/test.sh with a cargo that never ends, which has started another program, tells it

@@ -20,7 +20,7 @@
 //! * [`waits`] is what somebody waits for, told without a lock and said by the watcher;
 //! * [`vfio`] serves a QEMU without our device, through a [`pipe`] each way;
 //! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
-//!   of one that has a path;
+//!   of one that has a path, [`predecessor`] the patience with a simulator that still has it;
 //! * [`tries`] is when the simulator's thread looks at the socket itself, [`turns`] when it lets
 //!   others run;
 //! * [`security`] is who may connect;
@@ -48,6 +48,7 @@ mod memory;
 pub mod nic;
 pub mod order;
 mod pipe;
+mod predecessor;
 pub mod record;
 pub mod registry;
 mod resources;

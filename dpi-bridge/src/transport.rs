@@ -21,6 +21,7 @@ use accelerator_socket::{
 use crate::{
     error::{fail, Code, Error, Result},
     pipe::{self, Near, Refused},
+    predecessor::outlast,
     resources,
     security::Security,
     socket_file::{self, SocketFile},
@@ -136,7 +137,8 @@ impl Transport {
         let file = match endpoint.strip_prefix("ipc://") {
             Some(path) => Some(bind_file(&mut router, endpoint, Path::new(path))?),
             None => {
-                router.bind(endpoint).map_err(|e| bind_error(endpoint, e))?;
+                outlast(|e| *e == zmq::Error::EADDRINUSE, || router.bind(endpoint))
+                    .map_err(|e| bind_error(endpoint, e))?;
                 None
             }
         };
@@ -324,7 +326,8 @@ fn bind_error(endpoint: &str, e: zmq::Error) -> Error {
 
 /// Binds a Unix socket with a file that only its owner can use.
 fn bind_file(router: &mut Watched, endpoint: &str, path: &Path) -> Result<SocketFile> {
-    let (listener, file) = socket_file::listen(path).map_err(|e| match e {
+    let in_use = |e: &_| matches!(e, socket_file::Error::InUse);
+    let (listener, file) = outlast(in_use, || socket_file::listen(path)).map_err(|e| match e {
         socket_file::Error::InUse => bind_error(endpoint, zmq::Error::EADDRINUSE),
         socket_file::Error::NoSocket => Error::new(
             Code::Io,

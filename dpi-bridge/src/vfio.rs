@@ -49,6 +49,7 @@ use self::{card::Card, server::Serving};
 use crate::{
     error::{fail, Code, Error, Result},
     pipe::Far,
+    predecessor::outlast,
     socket_file,
 };
 
@@ -125,7 +126,8 @@ impl Server {
         let variable = std::env::var(TIMEOUT_VARIABLE).ok();
         let patience = patience(variable.as_deref()).map_err(invalid)?;
         Card::new(target, config, 0, None).map_err(invalid)?;
-        let (listener, file) = match socket_file::listen(Path::new(path)) {
+        let in_use = |e: &_| matches!(e, socket_file::Error::InUse);
+        let (listener, file) = match outlast(in_use, || socket_file::listen(Path::new(path))) {
             Ok(there) => there,
             Err(socket_file::Error::InUse) => fail!(
                 Io,

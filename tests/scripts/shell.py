@@ -66,15 +66,6 @@ def refused(text: str, *command: Word, status: int | None = None,
     return said
 
 
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
-
-
 def in_cargo() -> Path:
     """The folder of what cargo builds."""
     said = subprocess.run(["cargo", "metadata", "--format-version", "1", "--no-deps"], check=True,

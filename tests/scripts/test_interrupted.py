@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shell import ROOT, is_gone, script, start, status_of, wait_until
+from processes import is_over
+from shell import ROOT, script, start, status_of, wait_until
 
 TEST = ROOT / "scripts/test.sh"
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM],
@@ -84,7 +85,7 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     made = Checkout(tmp_path)
     yield made
     for pid in made.pids().values():
-        if not is_gone(pid):
+        if not is_over(pid):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -132,7 +133,7 @@ def test_told_to_end(number: signal.Signals, checkout: Checkout) -> None:
     assert checkout.reported() == report
     pids = checkout.pids()
     assert sorted(pids) == ["pid.other", "pid.suite"]
-    assert [name for name, pid in pids.items() if not is_gone(pid)] == []
+    assert [name for name, pid in pids.items() if not is_over(pid)] == []
 
 
 # It waits in the trap for EXIT for what others print, when a wait with a limit that was interrupted
@@ -200,7 +201,7 @@ def test_ends_what_has_not_begun(tmp_path: Path) -> None:
     assert start("bash", "-c", NOT_BEGUN, "bash", tmp_path / "fifo", out=log).wait(30) == 0
     pid = int(log.read_text())
     try:
-        assert is_gone(pid)
+        assert is_over(pid)
     finally:
-        if not is_gone(pid):
+        if not is_over(pid):
             os.kill(pid, signal.SIGKILL)

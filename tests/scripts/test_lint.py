@@ -25,7 +25,7 @@ DRIVEN = ["tests/vm/gdb.py", "tests/vm/disk.py"]
 TYPED = ["tests/docs/*", "tests/licences/*", "tests/report/*", "tests/scripts/*", "tests/entry.py",
          "tests/harness.py",
          "scripts/run_suites.py", "scripts/pcie_block.py", "scripts/patch_series.py",
-         "scripts/package/packages.py"]
+         "scripts/processes.py", "scripts/package/packages.py"]
 # A function without types is looked into all the same, for names, arguments and attributes that
 # are not there; not for what None has, since it is not said what can be None.
 UNTYPED = ["--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls",
@@ -84,7 +84,8 @@ def test_hdl() -> None:
 
 def test_typed() -> None:
     """What has types."""
-    check(*(name for name in others() if is_one(name, TYPED)), path="tests/scripts")
+    files = (name for name in others() if is_one(name, TYPED))
+    check(*files, path=f"tests/scripts{os.pathsep}scripts")
 
 
 def test_page() -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shell import ROOT, is_gone, refused, run, start, status_of, wait_until
+from processes import is_over
+from shell import ROOT, refused, run, start, status_of, wait_until
 
 PATCHED, BASELINE = "build/qemu/patched", "build/qemu/baseline"
 MAKE_BRIDGE, KILL = "scripts/make-bridge.sh", "scripts/kill-vnc-ports.sh"
@@ -56,7 +57,7 @@ def noted(work: Path) -> list[int]:
 
 def all_gone(*pids: int) -> None:
     """Waits until they are."""
-    wait_until("all are gone", lambda: all(map(is_gone, pids)), 10)
+    wait_until("all are gone", lambda: all(map(is_over, pids)), 10)
 
 
 @pytest.fixture

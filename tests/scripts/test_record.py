@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from shell import ROOT, is_gone, python_of, run, start, status_of, wait_until
+from processes import is_over
+from shell import ROOT, python_of, run, start, status_of, wait_until
 
 DEMO = ROOT / "scripts/demo.sh"
 SORT = ROOT / "hdl/examples/sort"
@@ -229,7 +230,7 @@ def test_replay_and_a_simulator_that_is_killed(orderly: Demo, replays: Replays,
 
     def kill() -> None:
         wait_until("link up", lambda: "link up" in log.read_text(errors="replace"), 60,
-                   is_over=lambda: is_gone(process.pid))
+                   is_over=lambda: is_over(process.pid))
         time.sleep(0.5)
         process.kill()
     with simulator(endpoint, log) as process:

@@ -22,7 +22,7 @@ from suite import (
     run,
     step,
 )
-from vm import ROOT, Failure, QmpError, Simulator, Vm, usage_of, wait_for
+from vm import ROOT, Failure, QmpError, Simulator, Vm, is_over, usage_of, wait_for
 
 
 class Cards(Bench):
@@ -231,15 +231,6 @@ def swap(bench, vm, name, *arguments):
     return total
 
 
-def is_gone(pid):
-    """Whether a process has ended, if not been waited for."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return True
-    return re.search(r"^State:\s+Z", status, re.M) is not None
-
-
 def check_swap(bench):
     """Edited RTL under a running guest: same identity, another one, and back."""
     bench.pids = {name: bench.sims[name].pid for name in ("sort_a", "sort_b")}
@@ -271,7 +262,7 @@ def check_swap(bench):
 
             # That one dies, and the first comes back, with nobody's help.
             subprocess.run(["kill", "-KILL", str(bench.pids[name])], check=True)
-            wait_for("the simulator's end", lambda name=name: is_gone(bench.pids[name]))
+            wait_for("the simulator's end", lambda name=name: is_over(bench.pids[name]))
             simulator = bench.simulate(f"{name}_again", "sort", {None: bench.endpoint(name)})
             bench.pids[name] = simulator.pid
             wait_for("the driver's probe", lambda vm=vm: where(vm, SORT) and

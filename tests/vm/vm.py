@@ -14,12 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from qmp import Qmp, QmpError  # noqa: E402  (beside the scripts, not a package)
+# Beside the scripts, and no package.
+from processes import is_over  # noqa: E402
+from qmp import Qmp, QmpError  # noqa: E402
 
-__all__ = ["Failure", "Process", "Qmp", "QmpError", "Simulator", "Vm", "usage_of", "wait_for"]
+__all__ = ["Failure", "Process", "Qmp", "QmpError", "Simulator", "Vm", "is_over", "usage_of",
+           "wait_for"]
 
 # A loaded machine, with several VMs and no KVM, is slow.
 PATIENCE = 600.0
+# Every program that a suite has begun.
+STARTED = []
 
 
 class Failure(Exception):
@@ -27,12 +32,17 @@ class Failure(Exception):
 
 
 def wait_for(what, condition, patience=PATIENCE):
-    """Waits until the condition returns something true, and returns it."""
+    """Waits until the condition returns something true, and returns it. A program that has
+    failed ends the wait: what is waited for would not come."""
     deadline = time.monotonic() + patience
     while True:
         result = condition()
         if result:
             return result
+        for process in STARTED:
+            if process.has_failed():
+                raise Failure(f"{what} did not happen: {process.name} has ended with status "
+                              f"{process.process.returncode}")
         if time.monotonic() > deadline:
             raise Failure(f"{what} did not happen within {patience:.0f} s")
         time.sleep(0.02)
@@ -68,6 +78,7 @@ class Process:
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **(env or {})},
                 preexec_fn=lambda: os.nice(nice))  # noqa: PLW1509 - a system call, and no lock
+        STARTED.append(self)
 
     @property
     def pid(self):
@@ -78,6 +89,10 @@ class Process:
 
     def is_running(self):
         return self.process.poll() is None
+
+    def has_failed(self):
+        """Whether it has ended otherwise than in order or by somebody's wish."""
+        return self.process.poll() not in (None, 0, -signal.SIGTERM, -signal.SIGKILL)
 
     def kill(self):
         """As `kill -9` does."""

@@ -109,6 +109,39 @@ fn a_tcp_port_that_is_taken_is_told() {
     sim.finish();
 }
 
+/// One that was killed ends a moment after nobody waits for it any more.
+#[test]
+fn a_predecessor_that_still_ends_is_outlasted() {
+    let folder = Folder::new();
+    let path = folder.path("s");
+    for endpoint in [
+        folder.endpoint("s"),
+        format!("vfio-user:{}", path.display()),
+    ] {
+        let listener = UnixListener::bind(&path).unwrap();
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            drop(listener);
+        });
+        let mut sim = Simulator::start();
+        sim.usual(&endpoint);
+        assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+        ending.join().unwrap();
+        sim.finish();
+    }
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(listener);
+    });
+    let mut sim = Simulator::start();
+    sim.usual(&port.to_string());
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    ending.join().unwrap();
+    sim.finish();
+}
+
 #[test]
 fn ipv6_loopback_works_where_the_system_has_it() {
     let listener = match std::net::TcpListener::bind("[::1]:0") {
