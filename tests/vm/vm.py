@@ -70,6 +70,9 @@ def usage_of(pid):
 class Process:
     """A program whose output goes to a file; it is ended with its owner."""
 
+    # Whether it fails if it ends by itself with another status than 0.
+    stays = False
+
     def __init__(self, name, command, folder, env=None, nice=0):
         self.name = name
         self.log = Path(folder) / f"{name}.log"
@@ -91,8 +94,8 @@ class Process:
         return self.process.poll() is None
 
     def has_failed(self):
-        """Whether it has ended otherwise than in order or by somebody's wish."""
-        return self.process.poll() not in (None, 0, -signal.SIGTERM, -signal.SIGKILL)
+        """Whether it has ended, neither in order nor by somebody's wish."""
+        return self.stays and self.process.poll() not in (None, 0, -signal.SIGTERM, -signal.SIGKILL)
 
     def kill(self):
         """As `kill -9` does."""
@@ -118,6 +121,8 @@ class Simulator(Process):
     """A simulation; `endpoints` has the endpoint of each bridge by its name, None for the only
     one."""
 
+    stays = True
+
     def __init__(self, name, program, folder, endpoints):
         arguments = []
         for bridge, endpoint in endpoints.items():
@@ -131,6 +136,8 @@ class Vm(Process):
     """A guest of scripts/build-guest.sh at its prompt. `cards` are pairs of the card's id and
     endpoint, or more of its properties behind a comma; card N is in port rpN. `words` are
     added to the kernel's command line, `extra` to QEMU's, before the cards."""
+
+    stays = True
 
     def __init__(self, name, folder, qemu, guest, cards, ram="512M", machine="", extra=(),
                  words=""):
