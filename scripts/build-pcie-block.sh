@@ -6,5 +6,4 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-have python3 || need_packages python3
-PYTHONDONTWRITEBYTECODE=1 exec python3 "$REPO_DIR/scripts/pcie_block.py" "$@"
+python_script pcie_block.py "$@"

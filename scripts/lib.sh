@@ -11,7 +11,6 @@
 #   have COMMAND            whether COMMAND is installed
 #   need_packages NAME...   Debian packages: installs what is missing where it may
 #   has_package NAME        whether that Debian package is installed
-#   owners_of NAME...       the Debian packages that have installed files of these names
 #   apt_as_root ARG...      apt-get as root, without a question; false where it may not
 #   debian_mirror           the mirror of Debian that apt has here; nothing if it has none
 #   make_folder DIR         makes it, and dies with a sentence if it cannot be written
@@ -24,6 +23,7 @@
 #   version_ge A B          whether version A is B or newer
 #   number OPTION VALUE LOW dies unless the value is a number from LOW
 #   take_options ROW... -- ARG...   takes what rows tell of from a script's arguments: see there
+#   python_script FILE ARG...  becomes scripts/FILE, which is in Python
 #   vm_suite FILE ARG...    becomes the suite tests/vm/FILE, which has options of its own
 #   clock_us                microseconds since the epoch
 #   seconds_between A B     what lies between two of them, as 1.234
@@ -146,13 +146,6 @@ has_package() {
   dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
 }
 
-owners_of() {
-  # A file that one package has moved out of another's way is told in lines that name no owner:
-  # on Debian 13 libc6 has moved the dynamic linker. Their words are of the language.
-  printf '*/%s\n' "$@" | LC_ALL=C sort -u | LC_ALL=C xargs dpkg-query --search 2>/dev/null |
-    sed -E '/^(local )?diversion /d; s/: .*//' | tr ',' '\n' | tr -d ' ' | LC_ALL=C sort -u
-}
-
 # Installs Debian packages where it may; otherwise says which are missing and what to
 # type.
 need_packages() {
@@ -237,6 +230,12 @@ take_options() {
     [[ -z $ALSO ]] || shift
     shift
   done
+}
+
+# A fresh Debian has no Python. What is said of that is none of the script's own output.
+python_script() {
+  have python3 || need_packages python3 >&2
+  exec python3 -B "$REPO_DIR/scripts/$1" "${@:2}"
 }
 
 vm_suite() {

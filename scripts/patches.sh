@@ -7,5 +7,4 @@ set -euo pipefail
 SCRIPT_NAME=patches.sh
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-have python3 || need_packages python3
-PYTHONDONTWRITEBYTECODE=1 exec python3 "$REPO_DIR/scripts/patch_series.py" "$@"
+python_script patch_series.py "$@"

@@ -6,5 +6,4 @@ set -euo pipefail
 SCRIPT_NAME='swap-rtl.sh'
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-have python3 || need_packages python3
-PYTHONDONTWRITEBYTECODE=1 exec python3 "$REPO_DIR/scripts/swap_rtl.py" "$@"
+python_script swap_rtl.py "$@"

@@ -25,7 +25,8 @@ DRIVEN = ["tests/vm/gdb.py", "tests/vm/disk.py"]
 TYPED = ["tests/docs/*", "tests/licences/*", "tests/report/*", "tests/scripts/*", "tests/entry.py",
          "tests/harness.py",
          "scripts/run_suites.py", "scripts/pcie_block.py", "scripts/patch_series.py",
-         "scripts/processes.py", "scripts/package/packages.py"]
+         "scripts/processes.py", "scripts/package/packages.py", "scripts/build_*.py",
+         "scripts/builds/*", "scripts/*_build/*"]
 # A function without types is looked into all the same, for names, arguments and attributes that
 # are not there; not for what None has, since it is not said what can be None.
 UNTYPED = ["--allow-untyped-defs", "--allow-incomplete-defs", "--allow-untyped-calls",
