@@ -82,14 +82,14 @@ Bender.yml. The last line is: N passed, N failed.
     "test-interrupted.sh": Tests("""tests/scripts/test_interrupted.py
         tests/scripts/test_options.py tests/scripts/test_patches.py
         tests/scripts/test_processes.py tests/scripts/test_builds.py
-        tests/scripts/test_guest_build.py""", """\
+        tests/scripts/test_guest_build.py tests/scripts/test_qemu_build.py""", """\
 usage: scripts/test-interrupted.sh
 
 Runs scripts/test.sh with a cargo that never ends, which has started another program, tells it
 to end by each signal, and sees that all of them do. The report of --junit has to say so, and to
 be XML whatever is in a log. Then ends a script that waits for lines, and takes a while to
-clean up. The same of builds in Python, and what these take and refuse: scripts/builds and
-guest_build."""),
+clean up. The same of builds in Python, and what these take and refuse: scripts/builds,
+guest_build and qemu_build."""),
 
     "test-python.sh": Tests("tests/harness.py python", """\
 usage: scripts/test-python.sh [option...]

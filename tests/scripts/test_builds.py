@@ -81,12 +81,10 @@ def test_link(tmp_path: Path) -> None:
 
 
 HOLDS = """
-import subprocess
 from builds.cache import locked
+from builds.commands import do
 with locked("qemu"):
-    child = subprocess.Popen(["sleep", "1000"], close_fds=False)
-    print(child.pid, flush=True)
-    child.wait()
+    do("sh", "-c", "echo $$; exec sleep 1000")
 """
 WANTS = """
 from builds.cache import locked
@@ -222,7 +220,7 @@ case " $* " in *' install '*) ln -s "$PYTHON" "$0"/../python3 ;; esac
 """
 
 
-@pytest.mark.parametrize("name", ["build-guest.sh"])
+@pytest.mark.parametrize("name", ["build-guest.sh", "build-qemus.sh"])
 def test_without_python(name: str, tmp_path: Path) -> None:
     """A fresh Debian has no Python. Root gets it; who may not install it is told in a sentence what
     to type."""
