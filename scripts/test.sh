@@ -141,7 +141,7 @@ suite_shellcheck() {
   done < <(git ls-files -- ':!patches')
   shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" \
     scripts/lib.sh scripts/vm.sh scripts/sim-compile.sh scripts/file-list.sh scripts/sim-flow.sh \
-    scripts/releases.sh scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
+    scripts/session.sh scripts/sourceme.sh scripts/saved_session.sh
   printf '%s files\n' "${#files[@]}"
 }
 

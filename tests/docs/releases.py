@@ -1,16 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The list of releases of QEMU, patches/releases.toml, and all that repeats it: bash reads the same
-in it as a parser of TOML, folders and build files are those of the releases, and tables of the
-documents are what is made of it. With --write those tables are written."""
+"""The list of releases of QEMU, patches/releases.toml, and all that repeats it: folders and build
+files are those of the releases, and tables of the documents are what is made of it. With --write
+those tables are written."""
 
 import argparse
 import fnmatch
-import os
 import re
-import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,102 +18,14 @@ LIST = "patches/releases.toml"
 MARKS = ("<!-- made of releases.toml by tests/docs/releases.py --write -->", "<!-- end -->")
 KEYS = {"versions", "rust", "cfg", "tree"}
 OPTIONAL = {"upstream", "sha256"}
-# Has bash read the list, and say what it makes of it.
-READ = r"""
-set -euo pipefail
-. scripts/lib.sh
-. scripts/releases.sh
-printf 'releases=%s\n\0' "${RELEASES[@]}"
-for key in "${!DATA[@]}"; do
-  printf '%s=%s\n\0' "$key" "${DATA[$key]}"
-done
-for version in "$@"; do
-  series_for "$version" || RELEASE=none MIN_RUST=none
-  printf 'for %s=%s %s\n\0' "$version" "$RELEASE" "$MIN_RUST"
-done
-"""
-# Debian's packages, and which of them is taken: with the name of a release, and without.
-DEBIAN = ["1:11.1.3+ds-1", "1:11.1.2+ds-3", "1:10.2.2+ds-1", "1:10.2.1+ds-1~bpo13+1",
-          "1:10.0.13+ds-0"]
-TAKEN = {"": "1:10.2.2+ds-1", "10.2": "1:10.2.2+ds-1", "11.1": "1:11.1.3+ds-1", "10.1.3": ""}
-
-# Lines that are not to be taken, and what is said of them.
-DAMAGED = {
-    "key = value": "no line as its head tells of",
-    "key = 'value'": "no line as its head tells of",
-    'key = "a" # comment': "no line as its head tells of",
-    "[a.b]": "no line as its head tells of",
-    'key = ["a" "b"': "ends in the middle of",
-    'key = ["a", 1]': "not of a list of texts",
-}
-
-
-def bash(versions: list[str], file: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """What scripts/releases.sh makes of the list."""
-    environment = os.environ | ({"RELEASES_FILE": str(file)} if file else {})
-    return subprocess.run(["bash", "-c", READ, "bash", *versions], cwd=ROOT, env=environment,
-                          capture_output=True, text=True, check=False)
-
-
-def nearest(release: str, versions: list[str]) -> str:
-    """The version of Debian's package that scripts/releases.sh takes for a release."""
-    code = 'set -euo pipefail; . scripts/lib.sh; . scripts/releases.sh; nearest_version "$@"'
-    done = subprocess.run(["bash", "-c", code, "bash", release, *versions], cwd=ROOT,
-                          stdout=subprocess.PIPE, text=True, check=False)
-    return done.stdout.strip()
-
-
-def flat(data: Mapping[str, Any]) -> dict[str, str]:
-    """The values of the list by the names that bash has for them."""
-    values = {}
-    for table, inside in data.items():
-        for name, value in inside.items():
-            items = value.items() if isinstance(value, dict) else [(None, value)]
-            for key, each in items:
-                full = f"{table}.{name}" + (f".{key}" if key else "")
-                values[full] = "\n".join(each) if isinstance(each, list) else each
-    return values
 
 
 def series_for(data: Mapping[str, Any], version: str) -> str:
-    """The release for a version of QEMU and its oldest Rust, as bash is to find them."""
+    """The name of the release for a version of QEMU."""
     for name, release in data["release"].items():
         if any(fnmatch.fnmatchcase(version, pattern) for pattern in release["versions"]):
-            return f"{name} {release['rust']}"
-    return "none none"
-
-
-def read_alike(data: Mapping[str, Any]) -> Iterator[str]:
-    """Where bash and a parser of TOML differ."""
-    versions = ["0.1", "10.1", "10.10.1"]
-    for release in data["release"].values():
-        versions += [p.replace("*", "3") for p in release["versions"]]
-        versions += [release[k] for k in ("upstream",) if k in release]
-    wanted = [("releases", name) for name in data["release"]] + sorted(flat(data).items())
-    wanted += [(f"for {version}", series_for(data, version)) for version in versions]
-    done = bash(versions)
-    if done.returncode:
-        yield f"scripts/releases.sh: {done.stderr.strip()}"
-        return
-    pairs = [each[:-1].partition("=") for each in done.stdout.split("\0") if each]
-    found = [(name, value) for name, _, value in pairs]
-    # Bash has no order in its values.
-    parts: tuple[list[tuple[str, str]], ...] = ([], [], [])
-    for each in found:
-        parts[0 if each[0] == "releases" else 2 if each[0].startswith("for ") else 1].append(each)
-    if parts[0] + sorted(parts[1]) + parts[2] != wanted:
-        yield f"{LIST}: bash reads otherwise than TOML: {sorted(set(found) ^ set(wanted))}"
-    for name, version in TAKEN.items():
-        # A mirror has what it has: of a release that is not there, nothing is taken.
-        if nearest(name, DEBIAN) != version:
-            yield f"scripts/releases.sh: {nearest(name, DEBIAN)!r} is the nearest for {name!r}"
-    good = (ROOT / LIST).read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "releases.toml"
-        for line, text in DAMAGED.items():
-            file.write_text(f"{good}\n{line}\n", encoding="utf-8")
-            if text not in bash([], file).stderr:
-                yield f"scripts/releases.sh takes {line!r}, or does not say {text!r}"
+            return str(name)
+    return "none"
 
 
 def well_formed(data: Mapping[str, Any]) -> Iterator[str]:
@@ -132,9 +41,11 @@ def well_formed(data: Mapping[str, Any]) -> Iterator[str]:
         line = "versions = [" + ", ".join(f'"{each}"' for each in patterns) + "]"
         if line not in text or not all(re.fullmatch(r"[\d.]+\*?", each) for each in patterns):
             yield f"{LIST}: versions of {name}: in one line, and with no star but at the end"
+        if f'\ncfg = "{release["cfg"]}"\n' not in text:
+            yield f"{LIST}: cfg of {name}: in a line of its own"
         if not re.fullmatch(r"[0-9a-f]{64}", release.get("sha256", "0" * 64)):
             yield f"{LIST}: the sha256 of {name} is none"
-        if "upstream" in release and series_for(data, release["upstream"]).split()[0] != name:
+        if "upstream" in release and series_for(data, release["upstream"]) != name:
             yield f"{LIST}: {name} is not the release for its own tarball, {release['upstream']}"
     if "upstream" not in next(iter(data["release"].values())):
         yield f"{LIST}: the default has no tarball"
@@ -209,7 +120,7 @@ def main() -> bool:
     data = tomllib.loads((ROOT / LIST).read_text(encoding="utf-8"))
     found = list(well_formed(data))
     if not found:
-        found = [*read_alike(data), *folders(data), *documents(data, write)]
+        found = [*folders(data), *documents(data, write)]
     for each in found:
         print(each)
     print(f"{len(data['release'])} releases of QEMU: {len(found)} wrong")
