@@ -459,7 +459,7 @@ int acc_set_bar(void *h,
  * `vectors` 1 to 2048, 0 for none. `table_bar`, `pba_bar`: BARs that hold the
  * vector table (16 bytes per vector) and the pending bits (8 bytes per 64
  * vectors), at `table_offset` and `pba_offset` bytes, multiples of 8. QEMU
- * answers accesses to both itself.
+ * answers accesses to both itself, unless `acc_set_msix_in_rtl` says otherwise.
  *
  * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
  */
@@ -469,6 +469,24 @@ int acc_set_msix(void *h,
                  int table_offset,
                  int pba_bar,
                  int pba_offset);
+
+/**
+ * Says where vector table and pending bits of MSI-X are. After `acc_set_msix`, which begins
+ * with 0, and before `acc_start`.
+ *
+ * `in_rtl`: 0, they are QEMU's. 1, they are in the RTL, at the places of `acc_set_msix`: the
+ * guest's accesses to them are accesses to a BAR like all others, and an interrupt is a DMA write
+ * of the RTL, of 4 bytes, of the data and to the address that the guest has put into the table.
+ * Masks, pending bits and the guest's Enable and Function Mask (`acc_get_function`) are for the
+ * RTL to obey; `acc_msix` raises no vector of MSI-X then.
+ *
+ * A host that knows nothing of it (protocol below 1.6) is refused then, and `acc_start` fails for
+ * an endpoint of vfio-user.
+ *
+ * Returns 0, -ACC_EINVAL, or -ACC_ESTATE after `acc_start`.
+ */
+int acc_set_msix_in_rtl(void *h,
+                        int in_rtl);
 
 /**
  * Sets the MSI capability, with 64-bit addresses. Before `acc_start`. A function
@@ -775,7 +793,8 @@ int acc_get_dma_write(void *h, int *tag, int *status);
  * Returns 0; -ACC_EAGAIN while the host does not take frames or a reset waits
  * to be fetched; -ACC_ELINK while the link is down; -ACC_ESTATE between
  * `acc_get_reset` and `acc_reset_done`; -ACC_EINVAL; -ACC_ENOTSUP without
- * MSI-X and MSI.
+ * MSI-X and MSI, and while the guest has not enabled MSI in a function whose MSI-X is in the RTL
+ * (`acc_set_msix_in_rtl`).
  */
 int acc_msix(void *h,
              int vector);

@@ -210,7 +210,23 @@ impl Bridge {
             pba_bar: pba_bar as u8,
             table_offset: table_offset as u32,
             pba_offset: pba_offset as u32,
+            in_rtl: false,
         });
+        Ok(())
+    }
+
+    /// `acc_set_msix_in_rtl`.
+    pub fn set_msix_in_rtl(&mut self, in_rtl: i32) -> Result<()> {
+        let config = self.setting()?;
+        within("in_rtl", in_rtl, 0, 1)?;
+        match &mut config.msix {
+            Some(msix) => msix.in_rtl = in_rtl != 0,
+            None if in_rtl != 0 => fail!(
+                Invalid,
+                "in_rtl is 1, and there is no MSI-X that could be in the RTL (acc_set_msix)"
+            ),
+            None => {}
+        }
         Ok(())
     }
 
@@ -321,6 +337,15 @@ impl Bridge {
             .within(variable.as_deref())
             .map_err(|e| Error::new(Code::Invalid, e))?;
         let vfio = self.endpoint.starts_with(vfio::SCHEME);
+        if vfio && self.config.msix.is_some_and(|m| m.in_rtl) {
+            fail!(
+                Invalid,
+                "the MSI-X table is in the RTL (MsixInRtl), but QEMU's vfio-user-pci, for which {} \
+                 is, keeps a table of its own and lets no access to the RTL's through: use the \
+                 device accelerator-pcie, or leave the table to QEMU",
+                self.endpoint
+            );
+        }
         let wanted = match wanted {
             Wanted::On if vfio => fail!(
                 Invalid,

@@ -94,7 +94,7 @@ fn of_package() -> BTreeMap<String, String> {
 #[test]
 fn functions_are_the_same() {
     let header = of_header();
-    assert_eq!(header.len(), 52);
+    assert_eq!(header.len(), 53);
     assert_eq!(header["acc_poll"], "int (void *h, int ready)");
     assert_eq!(of_package(), header);
 }

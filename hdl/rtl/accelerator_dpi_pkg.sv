@@ -125,6 +125,7 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_set_msix(
     input chandle h, input int vectors, input int table_bar, input int table_offset,
     input int pba_bar, input int pba_offset);
+  import "DPI-C" function int acc_set_msix_in_rtl(input chandle h, input int in_rtl);
   import "DPI-C" function int acc_set_msi(
     input chandle h, input int vectors, input int masking);
   import "DPI-C" function int acc_add_capability(
@@ -213,6 +214,21 @@ package accelerator_dpi_pkg;
   import "DPI-C" function int acc_uart_poll(input chandle h);
   import "DPI-C" function int acc_uart_get(input chandle h);
   import "DPI-C" function int acc_uart_put(input chandle h, input int value);
+
+  // Whether table and pending bits of MSI-X are at places that they can have: each at a multiple of
+  // 8, within its BAR, without an overlap. Of each vector the table has 16 bytes; of each 64 of
+  // them that have begun the array of pending bits has 8.
+  function automatic bit msix_places_fit(
+    input int unsigned vectors, input bit [5:0][63:0] bar_size, input int unsigned table_bar,
+    input int unsigned table_offset, input int unsigned pba_bar, input int unsigned pba_offset);
+    automatic bit [63:0] table_end, pba_end;
+    table_end = 64'(table_offset) + 64'd16 * 64'(vectors);
+    pba_end   = 64'(pba_offset) + 64'd8 * ((64'(vectors) + 64'd63) / 64'd64);
+    if (table_bar > 5 || pba_bar > 5) return 1'b0;
+    if (table_offset % 8 != 0 || pba_offset % 8 != 0) return 1'b0;
+    if (table_end > bar_size[table_bar[2:0]] || pba_end > bar_size[pba_bar[2:0]]) return 1'b0;
+    return table_bar != pba_bar || table_end <= 64'(pba_offset) || pba_end <= 64'(table_offset);
+  endfunction
 
   // Has a record written if +accelerator_record=FILE asks for one, as a ring of
   // +accelerator_record_size=BYTES, with contents for +accelerator_record_data=1. Before a bridge is

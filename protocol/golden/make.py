@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Writes v1.json: the golden vectors of the wire protocol, version 1.5.
+"""Writes v1.json: the golden vectors of the wire protocol, version 1.6.
 
 The bytes are put together here from the tables of PROTOCOL.md, without the
 Rust crate, so that the two check each other. Numbers beyond 32 bits are
@@ -63,7 +63,7 @@ FLAGS = [
 ]
 
 
-def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 5), reserved=0):
+def header(kind, session, tag, length, signature=SIGNATURE, version=(1, 6), reserved=0):
     return signature + struct.pack(
         "<BBBBQII", version[0], version[1], kind, reserved, session, tag, length
     )
@@ -88,6 +88,7 @@ def config(f):
     )
     m, msi = f["msix"], f["msi"]
     flags = int(m is not None) | int(msi is not None) << 1
+    flags |= int(m is not None and m["in_rtl"]) << 2
     if m is None:
         out += struct.pack("<I12x", flags)
     else:
@@ -250,6 +251,15 @@ def bar(size=0, axi_base=0, is_64bit=False, prefetchable=False):
     }
 
 
+MSIX = {
+    "vectors": 33,
+    "table_bar": 2,
+    "pba_bar": 4,
+    "table_offset": 0x1000,
+    "pba_offset": 0x88,
+    "in_rtl": False,
+}
+
 FULL = {
     "vendor": 0x10EE,
     "device": 0x7024,
@@ -260,13 +270,7 @@ FULL = {
     "intx_pin": 2,
     "link_speed": 3,
     "link_width": 8,
-    "msix": {
-        "vectors": 33,
-        "table_bar": 2,
-        "pba_bar": 4,
-        "table_offset": 0x1000,
-        "pba_offset": 0x88,
-    },
+    "msix": MSIX,
     "msi": None,
     "bars": [
         bar(0x10000, 0xFEDC_BA98_0000_0000, is_64bit=True),
@@ -338,6 +342,12 @@ both = good(
     "device",
     "CONFIG",
     **{**FULL, "msi": {"vectors": 32, "masking": True}},
+)
+good(
+    "MSI-X in the RTL, and MSI",
+    "device",
+    "CONFIG",
+    **{**FULL, "msix": {**MSIX, "in_rtl": True}, "msi": {"vectors": 1, "masking": False}},
 )
 good(
     "MSI alone, without masking",
@@ -595,7 +605,7 @@ bad(
 bad(
     "another major version",
     change(read, 4, b"\x02\x07"),
-    "protocol version of the peer is 2.7, ours is 1.5",
+    "protocol version of the peer is 2.7, ours is 1.6",
 )
 bad(
     "a type that does not exist",
@@ -704,8 +714,13 @@ bad(
 )
 bad(
     "an unknown flag",
-    change(conf, 24 + 16, u32(5)),
-    "CONFIG flags is 5 (0x5), expected 0 to 3",
+    change(conf, 24 + 16, u32(9)),
+    "CONFIG flags is 9 (0x9), expected 0 to 7",
+)
+bad(
+    "a table in the RTL without MSI-X",
+    change(conf, 24 + 16, u32(6)),
+    "CONFIG flags is 6 (0x6), expected bit 2 without MSI-X 0",
 )
 bad(
     "an unknown flag of MSI",
@@ -893,7 +908,7 @@ bad(
 json.dump(
     {
         "protocol": "accelerator-pcie",
-        "version": "1.4",
+        "version": "1.6",
         "frames": frames,
         "refused": refused,
     },

@@ -58,6 +58,9 @@ pub struct Msix {
     pub table_offset: u32,
     /// Offset of the pending bits in their BAR, a multiple of 8.
     pub pba_offset: u32,
+    /// Table and pending bits are in the RTL, which writes the messages itself; else they
+    /// are the host's. Added in 1.6.
+    pub in_rtl: bool,
 }
 
 impl Msix {

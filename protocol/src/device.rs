@@ -10,7 +10,7 @@ use crate::{
     function::Function,
     said::Said,
     session::{
-        claimed_session, mask, max_dma, State, Violation, FAULTS_MINOR, MAX_PLANS, MSI_MINOR,
+        claimed_session, mask, max_dma, needed_minor, State, Violation, FAULTS_MINOR, MAX_PLANS,
     },
     wire::{
         split, ErrorKind, Frame, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
@@ -285,9 +285,11 @@ impl DeviceSession {
         }
         let frame = Frame::decode(&header, payload)?;
         let event = match frame {
-            Frame::Init(_) if self.config.msi.is_some() && header.minor < MSI_MINOR => {
-                let minor = header.minor;
-                return Err(Violation::Older { minor });
+            Frame::Init(_) if header.minor < needed_minor(&self.config) => {
+                return Err(Violation::Older {
+                    minor: header.minor,
+                    since: needed_minor(&self.config),
+                });
             }
             Frame::Init(init) => {
                 let replaced = self.state == State::Up;

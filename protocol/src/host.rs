@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     function::Function,
     said::Said,
-    session::{max_dma, ADDRESSES_MINOR, FAULTS_MINOR, MSI_MINOR},
+    session::{max_dma, needed_minor, ADDRESSES_MINOR, FAULTS_MINOR, MSIX_IN_RTL_MINOR},
     told::Told,
     wire::{
         split, ErrorKind, Frame, Init, Reason, ResetKind, Status, WireError, FEATURE_SHARED_MEMORY,
@@ -662,11 +662,16 @@ impl HostSession {
                 Ok(HostEvent::Share { name })
             }
             (State::Init, Frame::Config(config)) => {
-                if config.msi.is_some() && minor < MSI_MINOR {
+                let needed = needed_minor(&config);
+                if minor < needed {
                     return Err(Violation::Wire(WireError::Field {
                         name: "minor version of CONFIG",
                         found: minor.into(),
-                        expected: "3 or more, with MSI",
+                        expected: if needed == MSIX_IN_RTL_MINOR {
+                            "6 or more, with MSI-X in the RTL"
+                        } else {
+                            "3 or more, with MSI"
+                        },
                     }));
                 }
                 config.check()?;

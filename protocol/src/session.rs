@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::{
-    config::ConfigError,
+    config::{Config, ConfigError},
     wire::{ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE, VERSION_MAJOR},
 };
 
@@ -27,6 +27,9 @@ pub const MAX_READS: usize = 4096;
 /// Minor version that has added the addresses of BARs, and more DMA requests.
 pub const ADDRESSES_MINOR: u8 = 5;
 
+/// Minor version that has added MSI-X with table and pending bits in the RTL.
+pub const MSIX_IN_RTL_MINOR: u8 = 6;
+
 /// DMA requests that may be outstanding at once: twice as many as PCI Express has tags of 8 bits,
 /// so that reads with all of these leave room for writes.
 pub const MAX_DMA: usize = 512;
@@ -40,6 +43,17 @@ pub const fn max_dma(minor: u8) -> usize {
         MAX_DMA_BEFORE
     } else {
         MAX_DMA
+    }
+}
+
+/// The minor version that a function needs, or 0.
+pub fn needed_minor(config: &Config) -> u8 {
+    if config.msix.is_some_and(|m| m.in_rtl) {
+        MSIX_IN_RTL_MINOR
+    } else if config.msi.is_some() {
+        MSI_MINOR
+    } else {
+        0
     }
 }
 
@@ -69,6 +83,8 @@ pub enum Violation {
     Older {
         /// Its minor version.
         minor: u8,
+        /// The minor version that has it.
+        since: u8,
     },
     /// A frame that may not come now.
     Unexpected {
@@ -132,12 +148,19 @@ impl fmt::Display for Violation {
         match self {
             Self::Wire(e) => e.fmt(f),
             Self::Config(e) => e.fmt(f),
-            Self::Older { minor } => write!(
-                f,
-                "the function has MSI, and this QEMU speaks version {VERSION_MAJOR}.{minor} of the \
-                 protocol, which has none (version {VERSION_MAJOR}.{MSI_MINOR} does): build QEMU \
-                 anew, or have MsiVectors 0"
-            ),
+            Self::Older { minor, since } => {
+                let (what, instead) = if *since == MSI_MINOR {
+                    ("MSI", "MsiVectors 0")
+                } else {
+                    ("MSI-X with its table in the RTL", "MsixInRtl 0")
+                };
+                write!(
+                    f,
+                    "the function has {what}, and this QEMU speaks version \
+                     {VERSION_MAJOR}.{minor} of the protocol, which has none (version \
+                     {VERSION_MAJOR}.{since} does): build QEMU anew, or have {instead}"
+                )
+            }
             Self::Unexpected { frame, state } => {
                 write!(f, "frame {frame} may not come in state {state:?}")
             }

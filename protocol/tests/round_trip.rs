@@ -35,13 +35,14 @@ fn reason() -> impl Strategy<Value = Reason> {
 }
 
 fn msix() -> impl Strategy<Value = Msix> {
-    any::<(u16, u8, u8, u32, u32)>().prop_map(
-        |(vectors, table_bar, pba_bar, table_offset, pba_offset)| Msix {
+    any::<(u16, u8, u8, u32, u32, bool)>().prop_map(
+        |(vectors, table_bar, pba_bar, table_offset, pba_offset, in_rtl)| Msix {
             vectors,
             table_bar,
             pba_bar,
             table_offset,
             pba_offset,
+            in_rtl,
         },
     )
 }

@@ -1035,7 +1035,7 @@ fn another_version_is_told_to_who_has_it() {
     let e = device.frame(&init, &mut Vec::new()).unwrap_err();
     assert!(matches!(
         e,
-        Violation::Wire(WireError::Version { found: (2, 5) })
+        Violation::Wire(WireError::Version { found: (2, 6) })
     ));
     let mut out = Vec::new();
     device.fail(Reason::Version, &e.to_string(), &mut out);
@@ -1045,7 +1045,7 @@ fn another_version_is_told_to_who_has_it() {
         Frame::Refuse {
             reason: Reason::Version,
             text,
-        } => assert!(text.contains("2.5") && text.contains("1.5"), "{text}"),
+        } => assert!(text.contains("2.6") && text.contains("1.6"), "{text}"),
         other => panic!("{other:?}"),
     }
 }
@@ -1074,6 +1074,46 @@ fn handshake(device: &mut DeviceSession, minor: Option<u8>) -> Result<HostSessio
     Ok(host)
 }
 
+/// The same with MSI-X in the RTL, which needs more than MSI does.
+#[test]
+fn a_table_in_the_rtl_is_for_a_host_that_knows_it() {
+    let with_table = || {
+        let mut config = with_msi(1);
+        config.msix.as_mut().unwrap().in_rtl = true;
+        config
+    };
+    let mut device = DeviceSession::new(with_table()).unwrap();
+    for minor in [0, 2, 3, 5] {
+        let e = handshake(&mut device, Some(minor)).unwrap_err();
+        assert_eq!(e, Violation::Older { minor, since: 6 });
+        assert_eq!(e.reason(), Reason::Configuration);
+        let (text, version) = (e.to_string(), format!("version 1.{minor}"));
+        for part in [&version, "MSI-X", "table in the RTL", "1.6", "MsixInRtl 0"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    for minor in [6, u8::MAX] {
+        assert!(handshake(&mut device, Some(minor)).is_ok(), "{minor}");
+    }
+
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut Vec::new());
+    let mut message = frame(&host, &Frame::Config(with_table()));
+    message[5] = 5;
+    let text = host.frame(&message).unwrap_err().to_string();
+    for part in [
+        "minor version of CONFIG is 5",
+        "6 or more",
+        "MSI-X in the RTL",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let mut host = HostSession::new(5, 1);
+    host.init("", &mut Vec::new());
+    message[5] = 6;
+    assert!(host.frame(&message).is_ok());
+}
+
 /// A host that knows nothing of MSI learns why it does not get the function, and the function
 /// without MSI is there for it.
 #[test]
@@ -1081,7 +1121,7 @@ fn msi_is_for_a_host_that_knows_it() {
     let mut device = DeviceSession::new(with_msi(4)).unwrap();
     for minor in 0..3 {
         let e = handshake(&mut device, Some(minor)).unwrap_err();
-        assert_eq!(e, Violation::Older { minor });
+        assert_eq!(e, Violation::Older { minor, since: 3 });
         assert_eq!(e.reason(), Reason::Configuration);
         let mut out = Vec::new();
         device.fail(e.reason(), &e.to_string(), &mut out);

@@ -140,6 +140,7 @@ mod tests {
                 pba_bar: 0,
                 table_offset: 0,
                 pba_offset: 0x800,
+                in_rtl: false,
             }),
             msi: msi.map(|masking| Msi {
                 vectors: 1,

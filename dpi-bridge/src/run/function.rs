@@ -142,6 +142,13 @@ impl Run {
         }
     }
 
+    /// Whether MSI-X is in the RTL, and the guest has not enabled MSI, as far as the RTL knows.
+    pub(super) fn messages_are_the_rtls(&self) -> bool {
+        let shown = &self.function.shown;
+        let msix = self.session.config().msix;
+        msix.is_some_and(|m| m.in_rtl) && (shown.msix_enable || !shown.msi_enable)
+    }
+
     /// `acc_get_function`.
     pub fn get_function(&mut self, c: &mut Context<'_>) -> Result<Function> {
         if self.announced == Some(Announced::Queued(Kind::Write)) {

@@ -470,6 +470,13 @@ impl Run {
     /// `acc_msix`.
     pub fn msix(&mut self, vector: i32, c: &mut Context<'_>) -> Result<()> {
         let vectors = self.vectors();
+        if self.messages_are_the_rtls() {
+            fail!(
+                NotSupported,
+                "the MSI-X table is in the RTL (acc_set_msix_in_rtl), which has to write the \
+                 message itself: 4 bytes by DMA, to the address in the table"
+            );
+        }
         if vectors == 0 {
             fail!(
                 NotSupported,

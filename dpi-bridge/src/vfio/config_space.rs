@@ -468,6 +468,7 @@ mod tests {
                 pba_bar: 2,
                 table_offset: 0x1000,
                 pba_offset: 0x8000,
+                in_rtl: false,
             }),
             msi: Some(Msi {
                 vectors: 4,

@@ -127,6 +127,7 @@ mod tests {
                 pba_bar: 0,
                 table_offset: 0,
                 pba_offset: 0x800,
+                in_rtl: false,
             }),
             msi: Some(Msi {
                 vectors: 4,

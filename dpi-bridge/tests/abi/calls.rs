@@ -7,11 +7,12 @@ use accelerator_protocol::{Bar, Capability, Msi, Msix};
 use crate::support::*;
 
 /// Every function that takes a handle, with good arguments.
-const CALLS: [&str; 31] = [
+const CALLS: [&str; 32] = [
     "close",
     "set_id 0x10ee 1 0 0 0 0",
     "set_bar 0 4096 0 0",
     "set_msix 1 0 0 0 16",
+    "set_msix_in_rtl 1",
     "set_msi 1 0",
     "add_capability 9 0 1 \
      00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000\
@@ -191,6 +192,8 @@ fn arguments_out_of_range_are_named_with_their_range() {
         ("set_msix 1 0 -8 0 0", &["table_offset is -8"][..]),
         ("set_msix 1 0 0 -1 0", &["pba_bar is -1"][..]),
         ("set_msix 1 0 0 0 -8", &["pba_offset is -8"][..]),
+        ("set_msix_in_rtl 2", &["in_rtl is 2"][..]),
+        ("set_msix_in_rtl -1", &["in_rtl is -1"][..]),
         ("set_msi 3 0", &["vectors is 3", "8, 16 or 32"][..]),
         ("set_msi -1 0", &["vectors is -1"][..]),
         ("set_msi 64 0", &["vectors is 64"][..]),
@@ -326,6 +329,7 @@ fn the_configuration_reaches_the_host() {
         "set_bar 4 16 2 0xfffffff0",
         "set_bar 5 0x80000000 0 0",
         "set_msix 2048 0 0x1000 0 0xf000",
+        "set_msix_in_rtl 1",
         "set_msi 16 1",
         "set_link 6 32",
         "set_intx 4",
@@ -377,6 +381,7 @@ fn the_configuration_reaches_the_host() {
             pba_bar: 0,
             table_offset: 0x1000,
             pba_offset: 0xf000,
+            in_rtl: true,
         })
     );
     assert_eq!(
@@ -527,6 +532,30 @@ fn a_function_without_interrupts_refuses_them() {
     sim.fails("msix 0", ENOTSUP, &["neither MSI-X nor MSI"]);
     assert_eq!(sim.results("get_msi"), [0, 1, 0]);
     sim.fails("intx 1", ENOTSUP, &["no INTx"]);
+    sim.finish();
+}
+
+/// The call has an order to `acc_set_msix`, which begins with a table that is QEMU's.
+#[test]
+fn a_table_in_the_rtl_needs_msix() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start();
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("set_msix 0 0 0 0 0"), 0);
+    sim.fails("set_msix_in_rtl 1", EINVAL, &["no MSI-X", "acc_set_msix"]);
+    assert_eq!(sim.call("set_msix_in_rtl 0"), 0);
+    for call in [
+        "set_msix 4 2 0 2 0x8000",
+        "set_msix_in_rtl 1",
+        "set_msix 4 2 0 2 0x8000",
+    ] {
+        assert_eq!(sim.call(call), 0, "{}", sim.last_error());
+    }
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    sim.fails("set_msix_in_rtl 1", ESTATE, &["acc_start"]);
+    let guest = connect(&mut sim, &endpoint);
+    assert!(!guest.config().msix.unwrap().in_rtl);
     sim.finish();
 }
 

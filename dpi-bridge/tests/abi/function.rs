@@ -250,6 +250,53 @@ fn the_rtl_hears_of_msi() {
     sim.finish();
 }
 
+/// With its table in the RTL a vector of MSI-X is a DMA write, and not for `acc_msix`; MSI beside
+/// it is.
+#[test]
+fn messages_of_a_table_in_the_rtl_are_the_rtls() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start();
+    sim.usual(&endpoint);
+    for call in ["set_msix_in_rtl 1", "set_msi 8 1", "start"] {
+        assert_eq!(sim.call(call), 0, "{}", sim.last_error());
+    }
+    assert_eq!(sim.poll(ALL), NONE);
+    let mut guest = connect(&mut sim, &endpoint);
+    assert!(guest.config().msix.unwrap().in_rtl);
+    fetched(&mut sim);
+    let refused = |sim: &mut Simulator| {
+        sim.fails(
+            "msix 1",
+            ENOTSUP,
+            &["MSI-X table is in the RTL", "4 bytes by DMA"],
+        );
+    };
+    // Neither is enabled.
+    refused(&mut sim);
+    let state = |msix_enable, msi_enable| Function {
+        msix_enable,
+        msi_enable,
+        ..at_work()
+    };
+    guest.set_function(state(false, true)).unwrap();
+    fetched(&mut sim);
+    assert_eq!(sim.call("msix 7"), 0);
+    guest.wait_msix(7, PATIENCE).unwrap();
+    for msi_enable in [false, true] {
+        guest.set_function(state(true, msi_enable)).unwrap();
+        assert_eq!(fetched(&mut sim)[1] & 8, 8);
+        refused(&mut sim);
+    }
+    // A read of the table is one like any other.
+    let tag = guest.start_read(2, 4, 4).unwrap();
+    let mmio = sim.next_mmio(MMIO_READ);
+    assert_eq!((mmio.bar, mmio.addr), (2, 4));
+    assert_eq!(sim.call(&format!("mmio_read_done {} 0 77", mmio.tag)), 0);
+    let _ = tag;
+    sim.finish();
+}
+
 /// A host of an earlier version is told why it does not get the function.
 #[test]
 fn an_earlier_host_is_refused_with_msi() {
@@ -284,6 +331,39 @@ fn an_earlier_host_is_refused_with_msi() {
     ] {
         assert!(log.contains(part), "{log}");
     }
+}
+
+/// So is one that knows MSI, and no table in the RTL.
+#[test]
+fn an_earlier_host_is_refused_with_a_table_in_the_rtl() {
+    let folder = Folder::new();
+    let endpoint = folder.endpoint("s");
+    let mut sim = Simulator::start();
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("set_msix_in_rtl 1"), 0);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    let host = Raw::connect(&endpoint);
+    let mut init = host.encode(&Frame::Init(accelerator_protocol::wire::Init {
+        features: 0,
+        write_window: 64,
+        max_data: 65536,
+        name: "of old",
+    }));
+    init[5] = 5;
+    host.send(&init);
+    host.wait(&mut sim);
+    let (reason, text) = host.refusal();
+    assert_eq!(reason, Reason::Configuration);
+    for part in [
+        "version 1.5",
+        "version 1.6",
+        "table in the RTL",
+        "MsixInRtl",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let _guest = connect(&mut sim, &endpoint);
+    sim.finish();
 }
 
 /// Among the writes it keeps its place: what is written before has been taken by

@@ -90,7 +90,7 @@ fn bad_frames_end_the_session_and_name_both_values() {
         (
             patched(h, &READ, 4, &[2]),
             Reason::Version,
-            vec!["2.5", "1.5"],
+            vec!["2.6", "1.6"],
         ),
         (
             patched(h, &READ, 6, &[0x77]),
@@ -387,7 +387,7 @@ fn bad_handshakes_are_no_sessions() {
     let host = Raw::connect(&endpoint);
     // Fields: features 24, window 32, data 36, length of the name 40, 44.
     for (at, bytes, reason, words) in [
-        (4, &[9, 3][..], Reason::Version, ["9.3", "1.5"]),
+        (4, &[9, 3][..], Reason::Version, ["9.3", "1.6"]),
         (
             32,
             &[0, 0, 0, 0][..],

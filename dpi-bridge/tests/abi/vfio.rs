@@ -116,6 +116,24 @@ mod client_write {
 
 const MMIO_READ_AT_8: i64 = BAR0_BASE + 8;
 
+/// QEMU has the table of a vfio-user device itself.
+#[test]
+fn a_table_in_the_rtl_is_refused() {
+    let folder = Folder::new();
+    let mut sim = Simulator::start();
+    sim.usual(&Bench::endpoint(&folder.path("s")));
+    assert_eq!(sim.call("set_msix_in_rtl 1"), 0);
+    let words = [
+        "MSI-X table is in the RTL",
+        "vfio-user-pci",
+        "accelerator-pcie",
+    ];
+    sim.fails("start", EINVAL, &words);
+    assert_eq!(sim.call("set_msix_in_rtl 0"), 0);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    sim.finish();
+}
+
 #[test]
 fn what_a_client_finds() {
     let mut bench = Bench::with(&[], &["set_msi 4 1"]);

@@ -158,6 +158,8 @@ static void remote_call(void)
     } else if (IS("set_msix")) {
         printf("%d", acc_set_msix(h, integer(2), integer(3), integer(4),
                                   integer(5), integer(6)));
+    } else if (IS("set_msix_in_rtl")) {
+        printf("%d", acc_set_msix_in_rtl(h, integer(2)));
     } else if (IS("set_msi")) {
         printf("%d", acc_set_msi(h, integer(2), integer(3)));
     } else if (IS("add_capability")) {

@@ -10,6 +10,7 @@ use crate::config::{Bar, Capability, Config, Msi, Msix, MAX_CAPABILITIES};
 
 const FLAG_MSIX: u32 = 1;
 const FLAG_MSI: u32 = 2;
+const FLAG_MSIX_IN_RTL: u32 = 4;
 const MSI_MASKING: u8 = 1;
 const BAR_64BIT: u32 = 1;
 const BAR_PREFETCHABLE: u32 = 2;
@@ -47,8 +48,11 @@ impl Field<'_> for Config {
             ..Self::default()
         };
         let flags = u32::get(r)?;
-        if flags & !(FLAG_MSIX | FLAG_MSI) != 0 {
-            return Err(field("CONFIG flags", flags, "0 to 3"));
+        if flags & !(FLAG_MSIX | FLAG_MSI | FLAG_MSIX_IN_RTL) != 0 {
+            return Err(field("CONFIG flags", flags, "0 to 7"));
+        }
+        if flags & FLAG_MSIX_IN_RTL != 0 && flags & FLAG_MSIX == 0 {
+            return Err(field("CONFIG flags", flags, "bit 2 without MSI-X 0"));
         }
         let msix = Msix {
             vectors: u16::get(r)?,
@@ -56,6 +60,7 @@ impl Field<'_> for Config {
             pba_bar: u8::get(r)?,
             table_offset: u32::get(r)?,
             pba_offset: u32::get(r)?,
+            in_rtl: flags & FLAG_MSIX_IN_RTL != 0,
         };
         if flags & FLAG_MSIX != 0 {
             config.msix = Some(msix);
@@ -118,6 +123,7 @@ impl Field<'_> for Config {
             self.link_width,
         ]);
         let (mut flags, msix) = match self.msix {
+            Some(m) if m.in_rtl => (FLAG_MSIX | FLAG_MSIX_IN_RTL, m),
             Some(m) => (FLAG_MSIX, m),
             None => (
                 0,
@@ -127,6 +133,7 @@ impl Field<'_> for Config {
                     pba_bar: 0,
                     table_offset: 0,
                     pba_offset: 0,
+                    in_rtl: false,
                 },
             ),
         };

@@ -11,7 +11,7 @@ pub const SIGNATURE: u32 = u32::from_le_bytes(*b"APCI");
 pub const VERSION_MAJOR: u8 = 1;
 
 /// A higher minor version only adds what the lower one may ignore.
-pub const VERSION_MINOR: u8 = 5;
+pub const VERSION_MINOR: u8 = 6;
 
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 24;

@@ -66,6 +66,7 @@ pub fn config() -> Config {
             pba_bar: 2,
             table_offset: 0,
             pba_offset: 0x800,
+            in_rtl: false,
         }),
         ..Config::default()
     };

@@ -24,8 +24,13 @@ fn bar(bar: &Bar) -> String {
 fn msix(msix: Option<&Msix>) -> String {
     msix.map_or("none".into(), |m| {
         format!(
-            "{} vectors, table in BAR {} at {:#x}, pending bits in BAR {} at {:#x}",
-            m.vectors, m.table_bar, m.table_offset, m.pba_bar, m.pba_offset
+            "{} vectors, table in BAR {} at {:#x}, pending bits in BAR {} at {:#x}{}",
+            m.vectors,
+            m.table_bar,
+            m.table_offset,
+            m.pba_bar,
+            m.pba_offset,
+            if m.in_rtl { ", both in the RTL" } else { "" }
         )
     })
 }
@@ -92,7 +97,7 @@ mod tests {
     #[test]
     fn each_field_is_told() {
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 22] = [
+        let changes: [(&str, Change); 23] = [
             ("1234:0000", |c| c.vendor = 0x1234),
             ("0000:1234", |c| c.device = 0x1234),
             ("subsystem 1234", |c| c.subsystem_vendor = 0x1234),
@@ -110,6 +115,9 @@ mod tests {
             ("table in BAR 2", |c| c.msix.as_mut().unwrap().table_bar = 2),
             ("pending bits in BAR 2", |c| {
                 c.msix.as_mut().unwrap().pba_bar = 2;
+            }),
+            ("at 0x800, both in the RTL", |c| {
+                c.msix.as_mut().unwrap().in_rtl = true;
             }),
             ("now none", |c| c.msix = None),
             ("MSI: 4 vectors, with masking, now none", |c| c.msi = None),
@@ -141,6 +149,7 @@ mod tests {
                 pba_bar: 0,
                 table_offset: 0,
                 pba_offset: 0x800,
+                in_rtl: false,
             }),
             msi: Some(Msi {
                 vectors: 4,

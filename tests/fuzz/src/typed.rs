@@ -73,6 +73,7 @@ pub fn config() -> Config {
             pba_bar: 0,
             table_offset: 0,
             pba_offset: 0x80,
+            in_rtl: false,
         }),
         msi: Some(Msi {
             vectors: 4,

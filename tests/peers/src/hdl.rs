@@ -947,6 +947,7 @@ pub fn sample_config(vectors: u16) -> Config {
             pba_bar: 4,
             table_offset: 0,
             pba_offset: 0x8000,
+            in_rtl: false,
         });
     }
     config

@@ -42,6 +42,7 @@ fn each_of_1024_vectors() {
         pba_bar: 4,
         table_offset: 0,
         pba_offset: 0x8000,
+        in_rtl: false,
     });
     let mut m = Machine::start(config);
     let msix = m.enable_msix();

@@ -275,7 +275,7 @@ fn garbage_instead_of_a_configuration() {
         (&|m| m.truncate(23), &["24", "23"]),
         (&|m| m.truncate(100), &["frame payload", "192", "76"]),
         (&|m| m[0] = b'X', &["signature", "0x49435058", "0x49435041"]),
-        (&|m| m[4] = 2, &["version", "2.5", "1.5"]),
+        (&|m| m[4] = 2, &["version", "2.6", "1.6"]),
         (&|m| m[6] = 0x7f, &["frame type", "0x7f"]),
         (&|m| m[7] = 1, &["reserved header byte", "1"]),
         (
@@ -445,7 +445,7 @@ fn bad_headers() {
         (&|m| m.truncate(23), &["24 bytes", "23"]),
         (&|m| m.truncate(HEADER_LEN + 79), &["80 bytes", "79"]),
         (&|m| m[3] = 0, &["signature", "0x00435041", "0x49435041"]),
-        (&|m| m[4] = 0, &["version", "0.5", "1.5"]),
+        (&|m| m[4] = 0, &["version", "0.6", "1.6"]),
         (&|m| m[6] = 0, &["frame type", "0x00"]),
         (&|m| m[7] = 0x80, &["reserved header byte", "0x80"]),
         (

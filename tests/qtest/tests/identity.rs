@@ -197,6 +197,7 @@ fn msix_with_2048_vectors() {
         pba_bar: 2,
         table_offset: 0,
         pba_offset: 0x8000,
+        in_rtl: false,
     });
     let mut m = Machine::start(config);
     let msix = MsixSeen::find(&mut m.qemu, CARD).unwrap();
@@ -215,6 +216,7 @@ fn msix_with_one_vector_in_two_bars_at_odd_places() {
         pba_bar: 5,
         table_offset: 0xff0,
         pba_offset: 0xf8,
+        in_rtl: false,
     });
     let mut m = Machine::start(config);
     let msix = MsixSeen::find(&mut m.qemu, CARD).unwrap();
