@@ -36,6 +36,9 @@ module accelerator_pcie4
   parameter int unsigned MsixTableOffset = 0,
   parameter int unsigned MsixPbaBar      = 0,
   parameter int unsigned MsixPbaOffset   = 0,
+  // 1: table and pending bits are in the RTL, at these places, and a vector is asked for with
+  // cfg_interrupt_msix_address and _data.
+  parameter int unsigned MsixInRtl       = 0,
   parameter int unsigned MsiVectors      = 0,
   parameter int unsigned MsiMasking      = 0,
   parameter int unsigned IntxPin         = 0,
@@ -264,8 +267,24 @@ module accelerator_pcie4
   if (ResetClocks < 1 || ResetClocks > 65535) begin : gen_bad_reset_clocks
     $error("ResetClocks is %0d; 1 to 65535 are possible", ResetClocks);
   end
+
+  localparam bit [5:0][63:0] BarSize = {Bar5Size, Bar4Size, Bar3Size, Bar2Size, Bar1Size, Bar0Size};
+
   if (MsixVectors > 2048) begin : gen_bad_msix_vectors
     $error("MsixVectors is %0d; 0 to 2048 are possible", MsixVectors);
+  end
+  if (MsixInRtl > 1) begin : gen_bad_msix_in_rtl
+    $error("MsixInRtl is %0d; 0 and 1 are possible", MsixInRtl);
+  end
+  if (MsixInRtl == 1 && MsixVectors == 0) begin : gen_table_without_msix
+    $error("MsixInRtl is 1 and MsixVectors 0: there is no table");
+  end
+  // Multiples of 8 within their BARs, without an overlap. The places of QEMU's are checked at the
+  // start, by the library.
+  if (MsixInRtl == 1 && !msix_places_fit(MsixVectors, BarSize, MsixTableBar, MsixTableOffset,
+                                         MsixPbaBar, MsixPbaOffset)) begin : gen_bad_msix_places
+    $error("MsixInRtl: %0d vectors at 0x%0h of BAR %0d, PBA at 0x%0h of BAR %0d do not fit",
+           MsixVectors, MsixTableOffset, MsixTableBar, MsixPbaOffset, MsixPbaBar);
   end
   if (MsiVectors > 32 || (MsiVectors & (MsiVectors - 1)) != 0) begin : gen_bad_msi_vectors
     $error("MsiVectors is %0d; 0, 1, 2, 4, 8, 16 and 32 are possible", MsiVectors);
@@ -274,8 +293,6 @@ module accelerator_pcie4
   //////////////////////////
   // Addresses on the bus //
   //////////////////////////
-
-  localparam bit [5:0][63:0] BarSize = {Bar5Size, Bar4Size, Bar3Size, Bar2Size, Bar1Size, Bar0Size};
 
   // Where the guest has put a BAR, if the host tells. Otherwise requests have an address that it might
   // have, so that RTL which forgets to take the lower bits alone does not work here either.
@@ -348,6 +365,7 @@ module accelerator_pcie4
     if (MsixVectors != 0) begin
       must(acc_set_msix(handle, int'(MsixVectors), int'(MsixTableBar), int'(MsixTableOffset),
                         int'(MsixPbaBar), int'(MsixPbaOffset)), "setting MSI-X");
+      must(acc_set_msix_in_rtl(handle, int'(MsixInRtl)), "setting where the MSI-X table is");
     end
     if (MsiVectors != 0) begin
       must(acc_set_msi(handle, int'(MsiVectors), int'(MsiMasking)), "setting MSI");
@@ -434,12 +452,13 @@ module accelerator_pcie4
   );
 
   accelerator_pcie4_irq #(
-    .Name(Name), .MsixVectors(MsixVectors), .IntxPin(IntxPin)
+    .Name(Name), .MsixVectors(MsixVectors), .MsixInRtl(MsixInRtl), .IntxPin(IntxPin)
   ) u_irq (
     .rst_ni(resetn_q), .msi_enable_i(msi_enable), .msi_mask_i(msi_mask),
     .msix_enable_i(msix_enable),
     .cfg_interrupt_int, .cfg_interrupt_sent, .cfg_interrupt_msi_int, .cfg_interrupt_msi_sent,
-    .cfg_interrupt_msi_fail, .cfg_interrupt_msi_mask_update, .cfg_interrupt_msix_int,
+    .cfg_interrupt_msi_fail, .cfg_interrupt_msi_mask_update, .cfg_interrupt_msix_address,
+    .cfg_interrupt_msix_data, .cfg_interrupt_msix_int,
     .cfg_interrupt_msix_vec_pending, .idle_o(irq_idle)
   );
 
@@ -694,7 +713,7 @@ module accelerator_pcie4
       // Data that RTL wrote goes first, so that whatever it does once it gave the data, such as
       // completing a read, is behind it.
       requests(link, flr);
-      if (!flr) u_irq.serve(handle, link);
+      if (!flr) u_irq.serve(handle, link, u_rq.complete);
       u_cc.serve(handle);
       u_rc.give(handle, u_cq.writes_taken());
       u_cq.give();

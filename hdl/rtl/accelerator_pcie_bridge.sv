@@ -58,13 +58,17 @@ module accelerator_pcie_bridge
   parameter bit [63:0]   Bar4AxiBase   = 64'h0,
   parameter bit [63:0]   Bar5AxiBase   = 64'h0,
 
-  // MSI-X: 0 vectors is none. Table and pending bits are QEMU's; accesses to them do not
-  // reach m_axi.
+  // MSI-X: 0 vectors is none. Table and pending bits are QEMU's, and accesses to them do not
+  // reach m_axi; but see MsixInRtl.
   parameter int unsigned MsixVectors     = 1,
   parameter int unsigned MsixTableBar    = 1,
   parameter int unsigned MsixTableOffset = 0,
   parameter int unsigned MsixPbaBar      = 1,
   parameter int unsigned MsixPbaOffset   = 32'h800,
+  // 1: table and pending bits are in the RTL, at these places. Accesses to them are accesses to a
+  // BAR like others, and an interrupt is a write of 4 bytes on s_axi, of the data and to the
+  // address that the guest has put there. RTL obeys cfg_msix_enable and cfg_msix_mask.
+  parameter int unsigned MsixInRtl       = 0,
   // MSI: 0 vectors is none, 1, 2, 4, 8, 16 and 32 are possible. A function may have MSI-X and MSI;
   // the msix_ ports serve whichever the guest enables.
   parameter int unsigned MsiVectors      = 0,
@@ -288,6 +292,19 @@ module accelerator_pcie_bridge
   if (MsixVectors > 2048) begin : gen_bad_msix_vectors
     $error("MsixVectors is %0d; 0 to 2048 are possible", MsixVectors);
   end
+  if (MsixInRtl > 1) begin : gen_bad_msix_in_rtl
+    $error("MsixInRtl is %0d; 0 and 1 are possible", MsixInRtl);
+  end
+  if (MsixInRtl == 1 && MsixVectors == 0) begin : gen_table_without_msix
+    $error("MsixInRtl is 1 and MsixVectors 0: there is no table");
+  end
+  // Multiples of 8 within their BARs, without an overlap. The places of QEMU's are checked at the
+  // start, by the library.
+  if (MsixInRtl == 1 && !msix_places_fit(MsixVectors, BarSize, MsixTableBar, MsixTableOffset,
+                                         MsixPbaBar, MsixPbaOffset)) begin : gen_bad_msix_places
+    $error("MsixInRtl: %0d vectors at 0x%0h of BAR %0d, PBA at 0x%0h of BAR %0d do not fit",
+           MsixVectors, MsixTableOffset, MsixTableBar, MsixPbaOffset, MsixPbaBar);
+  end
   if (MsiVectors > 32 || (MsiVectors & (MsiVectors - 1)) != 0) begin : gen_bad_msi_vectors
     $error("MsiVectors is %0d; 0, 1, 2, 4, 8, 16 and 32 are possible", MsiVectors);
   end
@@ -364,6 +381,7 @@ module accelerator_pcie_bridge
     if (MsixVectors != 0) begin
       must(acc_set_msix(handle, int'(MsixVectors), int'(MsixTableBar), int'(MsixTableOffset),
                         int'(MsixPbaBar), int'(MsixPbaOffset)), "setting MSI-X");
+      must(acc_set_msix_in_rtl(handle, int'(MsixInRtl)), "setting where the MSI-X table is");
     end
     if (MsiVectors != 0) begin
       must(acc_set_msi(handle, int'(MsiVectors), int'(MsiMasking)), "setting MSI");

@@ -141,7 +141,7 @@ BENCHES: dict[str, Bench] = {
                       MsixPbaOffset=2048),
     "pcie4-128": pcie4(ANY_ORDER, DataWidth=128, MsiVectors=8, RcbBytes=128, Parity=1, IntxPin=1),
     "pcie4-256": pcie4(ANY_ORDER, DataWidth=256, RcStraddle=2, MsixVectors=2, MsixTableBar=2,
-                       MsixPbaBar=2, MsixPbaOffset=2048, EnableFlr=1),
+                       MsixPbaBar=2, MsixPbaOffset=2048, MsixInRtl=1, EnableFlr=1),
     "pcie4-512": pcie4(DataWidth=512, CompletionBytes=64, EnableClientTag=0),
     "pcie4-512-straddle": pcie4(ANY_ORDER, DataWidth=512, CqStraddle=1, CcStraddle=1,
                                 RqStraddle=1, RcStraddle=4, Parity=1, EnableFlr=1, IntxPin=2),
@@ -159,6 +159,8 @@ BENCHES: dict[str, Bench] = {
     "sort-32": example("sort", DmaDataWidth=32),
     "sort-512": example("sort", DmaDataWidth=512),
     "probe": example("probe"),
+    # Its vector table in RTL.
+    "probe-table": replace(example("probe", MsixInRtl=1), module="test_msix_table"),
     "uart": example("uart"),
     "virtio_net": example("virtio_net"),
     "clocks": replace(example("clocks"), told={"user_clk_ps": (2701, 4003, 9203)}),

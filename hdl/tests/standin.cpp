@@ -69,7 +69,7 @@ struct si_config {
     int msix[5];
     int msi[2];  // vectors, masking
     int link[2];
-    int intx_pin, clock_ps, started;
+    int intx_pin, clock_ps, started, msix_in_rtl;
     int caps, cap_head[8][3];  // id, offset, bytes
     uint8_t cap_body[8][64];
 };
@@ -286,6 +286,12 @@ int acc_set_msix(void *h, int vectors, int table_bar, int table_offset, int pba_
                  int pba_offset) {
     const int msix[5] = {vectors, table_bar, table_offset, pba_bar, pba_offset};
     std::memcpy(of(h).config.msix, msix, sizeof msix);
+    return 0;
+}
+
+int acc_set_msix_in_rtl(void *h, int in_rtl) {
+    if (in_rtl < 0 || in_rtl > 1) return ERR_INVAL;
+    of(h).config.msix_in_rtl = in_rtl;
     return 0;
 }
 

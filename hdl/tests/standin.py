@@ -28,7 +28,7 @@ class Config(ctypes.Structure):
                 ("bar_base", ctypes.c_uint64 * 6), ("bar_flags", ctypes.c_int * 6),
                 ("msix", ctypes.c_int * 5), ("msi", ctypes.c_int * 2), ("link", ctypes.c_int * 2),
                 ("intx_pin", ctypes.c_int), ("clock_ps", ctypes.c_int),
-                ("started", ctypes.c_int), ("caps", ctypes.c_int),
+                ("started", ctypes.c_int), ("msix_in_rtl", ctypes.c_int), ("caps", ctypes.c_int),
                 ("cap_head", ctypes.c_int * 3 * 8), ("cap_body", ctypes.c_ubyte * 64 * 8)]
 
     def capabilities(self):

@@ -29,6 +29,12 @@ def designs() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
             "MmioAddrWidth=20"))
     yield ("bridge-MSI-alone", "bridge.f", bridge,
            ("MsixVectors=0", "MsiVectors=32", "MsiMasking=1"))
+    yield ("bridge-table-in-RTL", "bridge.f", bridge,
+           ("MsixInRtl=1", "MsixVectors=240", "MsixTableBar=0", "MsixPbaBar=0",
+            "MsixPbaOffset=3840"))
+    yield ("pcie4-table-in-RTL", "bridge.f", "accelerator_pcie4",
+           ("MsixInRtl=1", "MsixVectors=128", "MsixTableOffset=2048", "MsixPbaOffset=2032"))
+    yield ("probe-table-in-RTL", "examples/probe/probe.f", "probe_top", ("MsixInRtl=1",))
     yield ("bridge-BAR-that-just-fits", "bridge.f", bridge,
            ("MmioAddrWidth=16", "Bar0Size=64'h10000"))
     for width in 8, 16, 32, 64, 128, 256, 512:
@@ -147,6 +153,18 @@ REFUSED = [
     ("pcie_bridge", "DmaWrites is 33, DmaReads is 32;", "DmaWrites=33", "DmaReads=32"),
     ("pcie_bridge", "ResetClocks is 0;", "ResetClocks=0"),
     ("pcie_bridge", "MsixVectors is 2049;", "MsixVectors=2049"),
+    ("pcie_bridge", "MsixInRtl is 2;", "MsixInRtl=2"),
+    ("pcie_bridge", "MsixInRtl is 1 and MsixVectors 0", "MsixInRtl=1", "MsixVectors=0"),
+    # No such BAR, no BAR, not aligned, one that ends behind its BAR, an overlap.
+    *[(end, f"MsixInRtl: {vectors} vectors at 0x{table:x} of BAR {table_bar}, "
+       f"PBA at 0x{pba:x} of BAR {pba_bar} do not fit",
+       "MsixInRtl=1", f"MsixVectors={vectors}", f"MsixTableBar={table_bar}",
+       f"MsixTableOffset={table}", f"MsixPbaBar={pba_bar}", f"MsixPbaOffset={pba}")
+      for end in ("pcie_bridge", "pcie4")
+      for vectors, table_bar, table, pba_bar, pba in (
+          (1, 6, 0, 0, 2048), (1, 0, 0, 1, 2048), (1, 0, 4, 0, 2048), (1, 0, 0, 0, 2044),
+          (129, 0, 2048, 0, 0), (65, 0, 0, 0, 4088), (129, 0, 0, 0, 2056))],
+    ("pcie4", "MsixInRtl is 2;", "MsixInRtl=2"),
     *[("pcie_bridge", f"MsiVectors is {vectors}; 0, 1, 2, 4, 8, 16 and 32 are possible",
        f"MsiVectors={vectors}") for vectors in (3, 12, 33, 64)],
     ("pcie_bridge", "MsiMasking is 2;", "MsiVectors=1", "MsiMasking=2"),

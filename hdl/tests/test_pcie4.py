@@ -23,6 +23,7 @@ CLIENT = PARAMETERS.get("EnableClientTag", 1)
 FLR = PARAMETERS.get("EnableFlr", 0)
 PIN = PARAMETERS.get("IntxPin", 0)
 MSIX_VECTORS = PARAMETERS.get("MsixVectors", 0)
+IN_RTL = PARAMETERS.get("MsixInRtl", 0)
 MSI_VECTORS = PARAMETERS.get("MsiVectors", 0)
 REQUESTS = int(os.environ.get("PCIE4_REQUESTS", "0")) or 150
 
@@ -36,7 +37,8 @@ CODES = {128: 0, 256: 1, 512: 2, 1024: 3, 2048: 4, 4096: 5}
 
 INPUTS = ("s_axis_cc_tvalid", "s_axis_rq_tvalid", "m_axis_cq_tready", "m_axis_rc_tready",
           "cfg_interrupt_int", "cfg_interrupt_msi_int", "cfg_interrupt_msix_int",
-          "cfg_interrupt_msix_vec_pending", "cfg_mgmt_read", "cfg_mgmt_write", "cfg_flr_done",
+          "cfg_interrupt_msix_address", "cfg_interrupt_msix_data", "cfg_interrupt_msix_vec_pending",
+          "cfg_mgmt_read", "cfg_mgmt_write", "cfg_flr_done",
           "cfg_msg_transmit", "cfg_power_state_change_ack", "cfg_fc_sel",
           "cfg_interrupt_msi_select", "cfg_mgmt_function_number", "cfg_mgmt_addr")
 
@@ -139,6 +141,7 @@ async def configuration(dut):
     assert list(config.bar_size) == [SIZES.get(bar, 0) for bar in range(6)]
     assert list(config.bar_flags) == [0, 0, 0, 0, 3, 0]
     assert config.msix[0] == MSIX_VECTORS
+    assert config.msix_in_rtl == IN_RTL
     assert config.msi[0] == MSI_VECTORS
     assert list(config.link) == [3, 8]
     assert config.intx_pin == PIN
@@ -675,7 +678,7 @@ async def a_read_does_not_overtake(dut):
 ##############
 
 
-@test(skip=not MSIX_VECTORS)
+@test(skip=not MSIX_VECTORS or IN_RTL)
 async def msix(dut):
     """The table is built in: a vector is sent, behind the data that was written before."""
     host, bench = await start(dut, late_writes=1, again_percent=20)
@@ -700,6 +703,64 @@ async def msix(dut):
     await bench.pulse("cfg_interrupt_msix_int")
     await bench.edge("cfg_interrupt_msi_fail")
     assert len(host.find(MSIX)) == MSIX_VECTORS
+    host.check()
+
+
+@test(skip=not IN_RTL)
+async def msix_in_rtl(dut):
+    """The table is RTL's: a message is a write of what it says, behind what was written before."""
+    host, bench = await start(dut, late_writes=1, again_percent=20)
+    assert int(dut.cfg_interrupt_msix_enable.value) == 1
+    sent = []
+    for n in range(8):
+        await bench.requester.write(BASE, bytes([n]) * 8)
+        await bench.streams.rq.wait()
+        await bench.clocks(4)
+        place, data = BASE + 0x1000 + 4 * n, host.random.getrandbits(32)
+        dut.cfg_interrupt_msix_address.value = place
+        dut.cfg_interrupt_msix_data.value = data
+        await bench.pulse("cfg_interrupt_msix_int")
+        dut.cfg_interrupt_msix_address.value = 0
+        dut.cfg_interrupt_msix_data.value = 0
+        await bench.edge("cfg_interrupt_msi_sent")
+        sent += [(BASE, 8), (place, 4)]
+        assert [(r.value, r.bytes) for r in host.find(DMA_WRITE)] == sent
+        await host.quiet()
+        assert host.read_memory(BASE, 8) == bytes([n]) * 8
+        assert host.read_memory(place, 4) == data.to_bytes(4, "little")
+    assert not host.find(MSIX)
+    # No such address, and MSI-X that is off.
+    dut.cfg_interrupt_msix_address.value = BASE + 2
+    await bench.pulse("cfg_interrupt_msix_int")
+    await bench.edge("cfg_interrupt_msi_fail")
+    dut.cfg_interrupt_msix_address.value = BASE
+    host.push_function(MEMORY | MASTER)
+    await host.quiet()
+    await bench.pulse("cfg_interrupt_msix_int")
+    await bench.edge("cfg_interrupt_msi_fail")
+    assert len(host.find(DMA_WRITE)) == len(sent)
+    host.check()
+
+
+@test(skip=not MSIX_VECTORS)
+async def an_interrupt_waits_for_the_writes_before_it(dut):
+    """Also for those that were taken, and have no room yet."""
+    host, bench = await start(dut, most_dma=1, hold=1)
+    for n in range(2):
+        await bench.requester.write(BASE + 64 * n, bytes(8))
+    await bench.streams.rq.wait()
+    await bench.clocks(10)
+    assert len(host.find(DMA_WRITE)) == 1
+    dut.cfg_interrupt_msix_address.value = BASE + 256
+    await bench.pulse("cfg_interrupt_msix_int")
+    dut.cfg_interrupt_msix_address.value = 0
+    await bench.clocks(20)
+    host.set(hold=0)
+    await bench.edge("cfg_interrupt_msi_sent")
+    await host.quiet()
+    order = [r.value if r.what == DMA_WRITE else MSIX for r in host.log
+             if r.what in (DMA_WRITE, MSIX)]
+    assert order == [BASE, BASE + 64, BASE + 256 if IN_RTL else MSIX]
     host.check()
 
 

@@ -43,6 +43,7 @@ package accelerator_components is
       MsixTableOffset : integer := 0;
       MsixPbaBar      : integer := 1;
       MsixPbaOffset   : integer := 16#800#;
+      MsixInRtl       : integer := 0;
       MsiVectors      : integer := 0;
       MsiMasking      : integer := 0;
       IntxPin         : integer := 0;
@@ -585,6 +586,7 @@ package accelerator_components is
       MsixTableOffset : integer := 0;
       MsixPbaBar      : integer := 0;
       MsixPbaOffset   : integer := 0;
+      MsixInRtl       : integer := 0;
       MsiVectors      : integer := 0;
       MsiMasking      : integer := 0;
       IntxPin         : integer := 0;

@@ -58,10 +58,11 @@ set ip_groups [list \
     BARs $bars \
     Interrupts {
       {MsixVectors {MSI-X vectors} {0 is no MSI-X.} range 0 2048}
-      {MsixTableBar {MSI-X table BAR} {BAR that holds the vector table. Accesses to it do not reach m_axi.} range 0 5}
+      {MsixTableBar {MSI-X table BAR} {BAR that holds the vector table. Accesses to it reach m_axi if it is in RTL.} range 0 5}
       {MsixTableOffset {MSI-X table offset} {Bytes from the start of that BAR, a multiple of 8.} range 0 2147483640}
       {MsixPbaBar {MSI-X pending bits BAR} {BAR that holds the pending bits.} range 0 5}
       {MsixPbaOffset {MSI-X pending bits offset} {Bytes from the start of that BAR, a multiple of 8.} range 0 2147483640}
+      {MsixInRtl {MSI-X table in RTL} {1: table and pending bits are in the RTL, which writes its interrupts itself.} range 0 1}
       {MsiVectors {MSI vectors} {0 is no MSI. The msix_ ports serve MSI-X and MSI, whichever the guest enables.} list 0 1 2 4 8 16 32}
       {MsiMasking {MSI masking} {1: each vector of MSI can be masked, and has a pending bit.} range 0 1}
       {IntxPin {Legacy interrupt pin} {0 none, 1 to 4 for INTA to INTD.} range 0 4}

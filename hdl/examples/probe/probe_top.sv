@@ -1,27 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What is simulated: the bridge and the probe, which answers behind BAR 0 and is a bus master on
-// host memory. BAR 2 holds the MSI-X table only.
+// host memory. BAR 2 holds the MSI-X table only: QEMU's, or with MsixInRtl 1 one of RTL, as cards
+// have them that write their interrupts themselves.
 
 `include "accelerator_axi.svh"
 
-module probe_top (
+module probe_top #(
+  parameter int unsigned MsixInRtl = 0
+) (
   input logic aclk,
   input logic aresetn
 );
 
   localparam int unsigned DmaDataWidth = 64;
   localparam int unsigned DmaIdWidth = 4;
+  localparam int unsigned Vectors = 8;
+  localparam int unsigned PbaOffset = 32'h8000;
 
   logic        user_resetn;
-  logic        msix_valid, msix_ready;
-  logic [10:0] msix_vector;
+  // As the probe asks for them, and as the bridge is asked.
+  logic        irq_valid, irq_ready, msix_valid;
+  // The bridge is asked for nothing where the table is RTL's.
+  /* verilator lint_off UNUSEDSIGNAL */
+  logic        msix_ready;
+  /* verilator lint_on UNUSEDSIGNAL */
+  logic [10:0] irq_vector, msix_vector;
 
   // Guest accesses.
   `ACCELERATOR_AXI_SIGNALS(bar, 64, 64, 1)
 
   // Host memory.
   `ACCELERATOR_AXI_SIGNALS(dma, 64, DmaDataWidth, DmaIdWidth)
+  `ACCELERATOR_AXI_SIGNALS(host, 64, DmaDataWidth, DmaIdWidth)
 
   logic        memory_space, bus_master, intx_disable, msix_enable, msix_mask, extended_tag;
   logic        relaxed_ordering, no_snoop;
@@ -45,11 +56,12 @@ module probe_top (
     .Bar2AxiBase    (64'h1_0000),
     .BarIs64        (6'b000101),
     .BarPrefetch    (6'b000100),
-    .MsixVectors    (8),
+    .MsixVectors    (Vectors),
     .MsixTableBar   (2),
     .MsixTableOffset(0),
     .MsixPbaBar     (2),
-    .MsixPbaOffset  (32'h8000),
+    .MsixPbaOffset  (PbaOffset),
+    .MsixInRtl      (MsixInRtl),
     .LinkSpeed      (3),
     .LinkWidth      (8),
     .MmioDataWidth  (64),
@@ -59,7 +71,7 @@ module probe_top (
     .aclk, .aresetn, .user_resetn, .user_link_up(),
 
     `ACCELERATOR_AXI_BAR(bar),
-    `ACCELERATOR_AXI(s_axi, dma),
+    `ACCELERATOR_AXI(s_axi, host),
     .msix_valid, .msix_ready, .msix_vector, .intx(1'b0),
 
     .cfg_memory_space_enable(memory_space), .cfg_bus_master_enable(bus_master),
@@ -71,13 +83,16 @@ module probe_top (
     .cfg_negotiated_width(width)
   );
 
+  // Bit 16 tells BAR 2 from BAR 0.
   logic        wr_valid, wr_ready, rd_valid, rd_ready, rd_error;
-  logic [12:0] wr_addr, rd_addr;
+  /* verilator lint_off UNUSEDSIGNAL */
+  logic [16:0] wr_addr, rd_addr;
+  /* verilator lint_on UNUSEDSIGNAL */
   logic [63:0] wr_data, rd_data;
   logic [7:0]  wr_strb;
 
   accelerator_axi_regs #(
-    .RegAddrWidth(13), .DataWidth(64)
+    .RegAddrWidth(17), .DataWidth(64)
   ) u_axi_regs (
     .clk_i(aclk), .rst_ni(user_resetn),
     `ACCELERATOR_AXI_REGS(bar),
@@ -86,15 +101,108 @@ module probe_top (
     .reg_rd_valid_o(rd_valid), .reg_rd_ready_i(rd_ready), .reg_rd_addr_o(rd_addr), .reg_rd_strb_o(),
     .reg_rd_data_i(rd_data), .reg_rd_error_i(rd_error)
   );
+
+  logic        in_table_wr, in_table_rd, probe_wr_ready, probe_rd_ready, probe_rd_error;
+  logic [63:0] probe_rd_data;
+
+  // Reads, and what says whose write it is, are the master's.
+  assign host_arid    = dma_arid;
+  assign host_araddr  = dma_araddr;
+  assign host_arlen   = dma_arlen;
+  assign host_arsize  = dma_arsize;
+  assign host_arburst = dma_arburst;
+  assign host_arvalid = dma_arvalid;
+  assign dma_arready  = host_arready;
+  assign dma_rid      = host_rid;
+  assign dma_rdata    = host_rdata;
+  assign dma_rresp    = host_rresp;
+  assign dma_rlast    = host_rlast;
+  assign dma_rvalid   = host_rvalid;
+  assign host_rready  = dma_rready;
+
+  if (MsixInRtl != 0) begin : gen_table
+    logic        table_wr_ready, table_rd_ready, msg_valid, msg_ready;
+    logic [63:0] table_rd_data, msg_addr;
+    logic [31:0] msg_data;
+
+    assign in_table_wr = wr_addr[16];
+    assign in_table_rd = rd_addr[16];
+    assign wr_ready    = in_table_wr ? table_wr_ready : probe_wr_ready;
+    assign rd_ready    = in_table_rd ? table_rd_ready : probe_rd_ready;
+    assign rd_data     = in_table_rd ? table_rd_data : probe_rd_data;
+    assign rd_error    = !in_table_rd && probe_rd_error;
+    assign msix_valid  = 1'b0;
+    assign msix_vector = '0;
+
+    msix_table #(
+      .Vectors(Vectors), .AddrWidth(16), .PbaOffset(PbaOffset)
+    ) u_table (
+      .clk_i(aclk), .rst_ni(user_resetn), .enable_i(msix_enable), .mask_i(msix_mask),
+      .wr_valid_i(wr_valid && in_table_wr), .wr_ready_o(table_wr_ready), .wr_addr_i(wr_addr[15:0]),
+      .wr_data_i(wr_data), .wr_strb_i(wr_strb),
+      .rd_addr_i(rd_addr[15:0]), .rd_ready_o(table_rd_ready), .rd_data_o(table_rd_data),
+      .irq_valid_i(irq_valid), .irq_ready_o(irq_ready), .irq_vector_i(irq_vector),
+      .msg_valid_o(msg_valid), .msg_ready_i(msg_ready), .msg_addr_o(msg_addr),
+      .msg_data_o(msg_data)
+    );
+
+    msix_axi #(
+      .AddrWidth(64), .DataWidth(DmaDataWidth), .IdWidth(DmaIdWidth)
+    ) u_messages (
+      .clk_i(aclk), .rst_ni(user_resetn),
+      .msg_valid_i(msg_valid), .msg_ready_o(msg_ready), .msg_addr_i(msg_addr),
+      .msg_data_i(msg_data),
+      .s_axi_awid(dma_awid), .s_axi_awaddr(dma_awaddr), .s_axi_awlen(dma_awlen),
+      .s_axi_awsize(dma_awsize), .s_axi_awburst(dma_awburst), .s_axi_awvalid(dma_awvalid),
+      .s_axi_awready(dma_awready), .s_axi_wdata(dma_wdata), .s_axi_wstrb(dma_wstrb),
+      .s_axi_wlast(dma_wlast), .s_axi_wvalid(dma_wvalid), .s_axi_wready(dma_wready),
+      .s_axi_bid(dma_bid), .s_axi_bresp(dma_bresp), .s_axi_bvalid(dma_bvalid),
+      .s_axi_bready(dma_bready),
+      .m_axi_awid(host_awid), .m_axi_awaddr(host_awaddr), .m_axi_awlen(host_awlen),
+      .m_axi_awsize(host_awsize), .m_axi_awburst(host_awburst), .m_axi_awvalid(host_awvalid),
+      .m_axi_awready(host_awready), .m_axi_wdata(host_wdata), .m_axi_wstrb(host_wstrb),
+      .m_axi_wlast(host_wlast), .m_axi_wvalid(host_wvalid), .m_axi_wready(host_wready),
+      .m_axi_bid(host_bid), .m_axi_bresp(host_bresp), .m_axi_bvalid(host_bvalid),
+      .m_axi_bready(host_bready)
+    );
+  end else begin : gen_no_table
+    assign in_table_wr  = 1'b0;
+    assign in_table_rd  = 1'b0;
+    assign wr_ready     = probe_wr_ready;
+    assign rd_ready     = probe_rd_ready;
+    assign rd_data      = probe_rd_data;
+    assign rd_error     = probe_rd_error;
+    assign msix_valid   = irq_valid;
+    assign irq_ready    = msix_ready;
+    assign msix_vector  = irq_vector;
+
+    assign host_awid    = dma_awid;
+    assign host_awaddr  = dma_awaddr;
+    assign host_awlen   = dma_awlen;
+    assign host_awsize  = dma_awsize;
+    assign host_awburst = dma_awburst;
+    assign host_awvalid = dma_awvalid;
+    assign dma_awready  = host_awready;
+    assign host_wdata   = dma_wdata;
+    assign host_wstrb   = dma_wstrb;
+    assign host_wlast   = dma_wlast;
+    assign host_wvalid  = dma_wvalid;
+    assign dma_wready   = host_wready;
+    assign dma_bid      = host_bid;
+    assign dma_bresp    = host_bresp;
+    assign dma_bvalid   = host_bvalid;
+    assign host_bready  = dma_bready;
+  end
   /* verilator lint_on PINCONNECTEMPTY */
 
   probe #(
     .DmaIdWidth(DmaIdWidth)
   ) u_probe (
     .clk_i(aclk), .rst_ni(user_resetn),
-    .wr_valid_i(wr_valid), .wr_ready_o(wr_ready), .wr_addr_i(wr_addr), .wr_data_i(wr_data),
-    .wr_strb_i(wr_strb), .rd_valid_i(rd_valid), .rd_ready_o(rd_ready), .rd_addr_i(rd_addr),
-    .rd_data_o(rd_data), .rd_error_o(rd_error),
+    .wr_valid_i(wr_valid && !in_table_wr), .wr_ready_o(probe_wr_ready),
+    .wr_addr_i(wr_addr[12:0]), .wr_data_i(wr_data), .wr_strb_i(wr_strb),
+    .rd_valid_i(rd_valid && !in_table_rd), .rd_ready_o(probe_rd_ready),
+    .rd_addr_i(rd_addr[12:0]), .rd_data_o(probe_rd_data), .rd_error_o(probe_rd_error),
 
     .m_axi_awid(dma_awid), .m_axi_awaddr(dma_awaddr), .m_axi_awlen(dma_awlen),
     .m_axi_awsize(dma_awsize), .m_axi_awburst(dma_awburst), .m_axi_awvalid(dma_awvalid),
@@ -110,7 +218,7 @@ module probe_top (
             extended_tag, msix_mask, msix_enable, intx_disable, bus_master, memory_space}),
     .cfg_link_i({18'd0, width, 5'd0, speed}),
 
-    .msix_valid_o(msix_valid), .msix_ready_i(msix_ready), .msix_vector_o(msix_vector)
+    .msix_valid_o(irq_valid), .msix_ready_i(irq_ready), .msix_vector_o(irq_vector)
   );
 
 endmodule
