@@ -185,6 +185,8 @@ pub struct AcceleratorPcie {
     /// the function is not asleep. Config space itself is gone as soon as the device is unplugged, and DMA is served
     /// without the big QEMU lock.
     bus_master: AtomicBool,
+    /// Requester id, as config space was last seen to have it.
+    requester: AtomicU32,
     /// The guest was asked to release the device, so that it can be plugged in
     /// again.
     again: BqlRefCell<Option<(Instant, Again)>>,
@@ -732,12 +734,21 @@ impl AcceleratorPcie {
                 bar,
                 offset,
             };
-            let result = self.init_msix(
-                layout.msix,
-                msix.vectors,
-                place(msix.table_bar, msix.table_offset),
-                place(msix.pba_bar, msix.pba_offset),
-            );
+            let result = if msix.in_rtl {
+                self.init_own_msix(
+                    layout.msix,
+                    msix.vectors,
+                    msix.table_offset | u32::from(msix.table_bar),
+                    msix.pba_offset | u32::from(msix.pba_bar),
+                )
+            } else {
+                self.init_msix(
+                    layout.msix,
+                    msix.vectors,
+                    place(msix.table_bar, msix.table_offset),
+                    place(msix.pba_bar, msix.pba_offset),
+                )
+            };
             if result.is_err() {
                 self.exit_msi();
             }
@@ -774,7 +785,7 @@ impl AcceleratorPcie {
         link.close();
         self.end_channels(true);
         let config = self.config.borrow_mut().take();
-        if let Some(msix) = config.and_then(|c| c.msix) {
+        if let Some(msix) = config.and_then(|c| c.msix).filter(|m| !m.in_rtl) {
             self.exit_msix(
                 &self.bars[usize::from(msix.table_bar)].region,
                 &self.bars[usize::from(msix.pba_bar)].region,
@@ -992,7 +1003,7 @@ impl Machine {
     /// Calls `access` if the device may access memory.
     fn dma(
         &self,
-        access: impl FnOnce(&AcceleratorPcie) -> std::result::Result<(), DmaFault>,
+        access: impl FnOnce(&AcceleratorPcie, u16) -> std::result::Result<(), DmaFault>,
     ) -> Status {
         let device = self.device();
         // Of a device that was unplugged it is off.
@@ -1000,7 +1011,7 @@ impl Machine {
             if !device.bus_master.load(Ordering::Relaxed) {
                 return Status::Refused;
             }
-            match access(device) {
+            match access(device, device.requester.load(Ordering::Relaxed) as u16) {
                 Ok(()) => Status::Ok,
                 Err(DmaFault) => Status::Fault,
             }
@@ -1014,16 +1025,17 @@ impl Root for Machine {
     fn dma_read(&self, addr: u64, data: &mut [u8]) -> Status {
         // SAFETY: its address space is there while Bus Master Enable is noted, see
         // the description of the type.
-        self.dma(|device| unsafe { device.dma_read(addr, data) })
+        self.dma(|device, requester| unsafe { device.dma_read(requester, addr, data) })
     }
 
     fn dma_write(&self, addr: u64, data: &[u8], enables: Option<&[u8]>) -> Status {
         let Some(enables) = enables else {
             // SAFETY: as in `dma_read`.
-            return self.dma(|device| unsafe { device.dma_write(addr, data) });
+            return self
+                .dma(|device, requester| unsafe { device.dma_write(requester, addr, data) });
         };
         let enabled = |i: usize| enables[i / 8] >> (i % 8) & 1 != 0;
-        self.dma(|device| {
+        self.dma(|device, requester| {
             let mut i = 0;
             while i < data.len() {
                 if !enabled(i) {
@@ -1035,7 +1047,7 @@ impl Root for Machine {
                     i += 1;
                 }
                 // SAFETY: as in `dma_read`.
-                unsafe { device.dma_write(addr + start as u64, &data[start..i]) }?;
+                unsafe { device.dma_write(requester, addr + start as u64, &data[start..i]) }?;
             }
             Ok(())
         })
@@ -1047,6 +1059,9 @@ impl Root for Machine {
             // Unplugged while we waited for the lock: MSI-X and MSI are gone. A function
             // that sleeps makes no requests, this one included.
             if device.link.borrow().is_some() && !device.asleep.load(Ordering::Relaxed) {
+                if device.messages_are_the_rtls() {
+                    return Err(0);
+                }
                 device.raise(vector)
             } else {
                 Ok(())

@@ -141,7 +141,8 @@ pub trait Root: Send + Sync {
     ///
     /// # Errors
     ///
-    /// How many vectors that has, if this is none of them.
+    /// How many vectors that has, if this is none of them; 0 where it is MSI-X with its table in
+    /// the RTL, which has to write the message itself.
     fn msix(&self, vector: u16) -> Result<(), u16>;
     /// Drives the INTx pin.
     fn intx(&self, level: bool);

@@ -412,12 +412,12 @@ fn is_told_to_stop() -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DmaFault;
 
-fn memtx_attrs() -> c::MemTxAttrs {
-    // As `MEMTXATTRS_UNSPECIFIED`, which `pci_dma_rw` uses.
-    c::MemTxAttrs {
-        unspecified: true,
-        ..c::MemTxAttrs::default()
-    }
+/// Of a request with that requester id: an interrupt controller or an IOMMU that gets a message
+/// goes by it, as by that of QEMU's own messages (`msi_send_message`).
+fn memtx_attrs(requester: u16) -> c::MemTxAttrs {
+    let mut attrs = c::MemTxAttrs::default();
+    attrs.set_requester_id(requester.into());
+    attrs
 }
 
 /// The parts of a BAR's type that a device chooses.
@@ -759,6 +759,34 @@ where
         Ok(())
     }
 
+    /// Adds MSI-X at `offset` whose table and pending bits are the device's own: `table` and `pba`
+    /// are offset and number of a BAR, as in their registers. The guest may set MSI-X Enable and
+    /// Function Mask; QEMU does nothing else with it.
+    ///
+    /// # Errors
+    ///
+    /// The machine does not support message signalled interrupts.
+    fn init_own_msix(&self, offset: u8, vectors: u16, table: u32, pba: u32) -> Result<()> {
+        const ID: u8 = 0x11;
+        const SIZE: u8 = 12;
+        // MSI-X Enable and Function Mask, in the upper byte of Message Control.
+        const WRITABLE: u8 = 0xc0;
+        // SAFETY: a variable that the machine sets when it is made.
+        if !unsafe { bindings::msi_nonbroken } {
+            return Err(glue::error(
+                "MSI-X cannot be set up: the machine has no message signalled interrupts".into(),
+            ));
+        }
+        let place = usize::from(self.add_capability(ID, offset, SIZE)?);
+        self.set_config(place + 2, &(vectors - 1).to_le_bytes());
+        self.set_config(place + 4, &table.to_le_bytes());
+        self.set_config(place + 8, &pba.to_le_bytes());
+        // SAFETY: `wmask` is as long as `config` (invariant 3), and the byte lies within a
+        // capability that was just placed there.
+        unsafe { *(*self.pci()).wmask.add(place + 3) |= WRITABLE };
+        Ok(())
+    }
+
     /// Removes MSI-X.
     fn exit_msix(&self, table: &MmioRegion, pba: &MmioRegion) {
         self.assert_on_bus();
@@ -827,8 +855,8 @@ where
         }
     }
 
-    /// Reads guest memory through the device's own address space. Needs no
-    /// lock but behind an IOMMU.
+    /// Reads guest memory through the device's own address space, with that requester id.
+    /// Needs no lock but behind an IOMMU.
     ///
     /// # Errors
     ///
@@ -838,7 +866,12 @@ where
     ///
     /// The device is on its bus (invariant 3), or was when the RCU read section
     /// began that this thread is in: QEMU takes the address space down after it.
-    unsafe fn dma_read(&self, address: u64, data: &mut [u8]) -> std::result::Result<(), DmaFault> {
+    unsafe fn dma_read(
+        &self,
+        requester: u16,
+        address: u64,
+        data: &mut [u8],
+    ) -> std::result::Result<(), DmaFault> {
         // SAFETY: invariant 1, and the address space is there (promised); the
         // function locks and reads under RCU by itself, and `data` is valid for its
         // length.
@@ -846,7 +879,7 @@ where
             bindings::address_space_read_full(
                 std::ptr::addr_of_mut!((*self.pci()).bus_master_as),
                 address,
-                memtx_attrs(),
+                memtx_attrs(requester),
                 data.as_mut_ptr().cast(),
                 data.len() as u64,
             )
@@ -854,8 +887,8 @@ where
         memtx(result)
     }
 
-    /// Writes guest memory through the device's own address space. Needs no
-    /// lock but behind an IOMMU.
+    /// Writes guest memory through the device's own address space, with that requester id: a
+    /// message for an interrupt controller is such a write too. Needs no lock but behind an IOMMU.
     ///
     /// # Errors
     ///
@@ -864,13 +897,18 @@ where
     /// # Safety
     ///
     /// As for [`PciDeviceMethods::dma_read`].
-    unsafe fn dma_write(&self, address: u64, data: &[u8]) -> std::result::Result<(), DmaFault> {
+    unsafe fn dma_write(
+        &self,
+        requester: u16,
+        address: u64,
+        data: &[u8],
+    ) -> std::result::Result<(), DmaFault> {
         // SAFETY: as in `dma_read`.
         let result = unsafe {
             bindings::address_space_write(
                 std::ptr::addr_of_mut!((*self.pci()).bus_master_as),
                 address,
-                memtx_attrs(),
+                memtx_attrs(requester),
                 data.as_ptr().cast(),
                 data.len() as u64,
             )

@@ -98,6 +98,8 @@ impl AcceleratorPcie {
         let function = self.function();
         let awake = function.power == Power::D0;
         let plugged = self.link.borrow().is_some();
+        self.requester
+            .store(function.requester_id.into(), Ordering::Relaxed);
         // In D3hot a function answers no memory request and makes none (PCIe base
         // spec, Device Power Management States).
         self.bus_master
@@ -111,6 +113,17 @@ impl AcceleratorPcie {
         if let Some(link) = self.link() {
             link.function(function);
         }
+    }
+
+    /// Whether it is for the RTL to write messages: MSI-X is enabled, or at least MSI is not, and
+    /// its table is there.
+    pub(super) fn messages_are_the_rtls(&self) -> bool {
+        let msix = self.config.borrow().as_ref().and_then(|c| c.msix);
+        if !msix.is_some_and(|m| m.in_rtl) {
+            return false;
+        }
+        let function = self.function();
+        function.msix_enable || !function.msi_enable
     }
 
     /// What MSI has pending is raised when the function is awake.

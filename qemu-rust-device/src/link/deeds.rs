@@ -258,8 +258,14 @@ impl Link {
                 trace!("{}: vector {vector}", self.name());
                 self.root.moment(Moment::Vector(vector));
                 if let Err(vectors) = self.root.msix(vector) {
-                    self.say(&mut self.lock(), Kind::Frame, || {
-                        format!("vector {vector} ignored, the guest has enabled {vectors} vectors")
+                    self.say(&mut self.lock(), Kind::Frame, || match vectors {
+                        0 => format!(
+                            "vector {vector} ignored: the MSI-X table is in the RTL, which has to \
+                             write the message to the address in it"
+                        ),
+                        _ => format!(
+                            "vector {vector} ignored, the guest has enabled {vectors} vectors"
+                        ),
                     });
                 }
             }
