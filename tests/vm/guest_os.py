@@ -147,6 +147,40 @@ def msi_works(bench, vm, granted):
     sort_works(vm)
 
 
+def build_table_probe():
+    """The probe with its MSI-X table in RTL."""
+    script("build-sim.sh", "probe", "--out", "build/sim/table", "-G", "MsixInRtl=1")
+
+
+def table_works(bench, vm, interrupts):
+    """A probe whose MSI-X table is in its RTL, in place of the one that the VM has: the kernel
+    writes the table over the bus, the card writes its interrupts to memory, and none is lost while
+    they move between processors."""
+    vm.qmp.command("device_del", {"id": "probe"})
+    vm.qmp.wait_event("DEVICE_DELETED")
+    bench.replace(vm, "probe", "table/probe")
+    vm.qmp.command("device_add", {"driver": "accelerator-pcie", "id": "probe", "bus": "rp1",
+                                  "endpoint": bench.endpoint(vm.name, "probe")})
+    wait_for("the driver's probe", lambda: vm.qmp.is_back(CARD + "probe", "bus-master"))
+    vm.ok("i=0; until [ -e /dev/accel_probe0 ]; do sleep 0.1; i=$((i+1)); [ $i -lt 600 ]; done")
+    address = where(vm, PROBE)[0]
+    control = setpci(vm, address, "CAP_MSIX+2.w")
+    if control != 0x8007:
+        raise Failure(f"Message Control of MSI-X is {control:#x}, expected 8 vectors, enabled")
+    found = program(vm, f"accel-affinity --interrupts {interrupts}")
+    print(f"  {found['interrupts']} interrupts, {found['moves']} moves, "
+          f"{found['taken_by_cpu0']} and {found['taken_by_cpu1']} taken by the two CPUs")
+    # They were no vectors of the bridge's, which says at its end how many these were.
+    vm.qmp.command("device_del", {"id": "probe"})
+    vm.qmp.wait_event("DEVICE_DELETED")
+    simulator = bench.simulator(vm, "probe")
+    bench.processes.remove(simulator)
+    bench.end_process(simulator)
+    raised = re.findall(r"^probe: .* msix=(\d+)", simulator.log.read_text(), re.MULTILINE)
+    if raised[-1:] != ["0"]:
+        raise Failure(f"the bridge has raised {raised[-1:]} vectors, expected none")
+
+
 def said(vm, text):
     """How often the kernel has said it."""
     # On the console it may say it in the middle of the answer.
@@ -228,8 +262,13 @@ def check_msi(bench, vm):
     msi_works(bench, vm, 1)
 
 
+def check_table(bench, vm):
+    """MSI-X with its table in the RTL, which writes its interrupts itself."""
+    table_works(bench, vm, bench.options.interrupts)
+
+
 CHECKS = {"widths": check_widths, "affinity": check_affinity, "d3hot": check_d3hot,
-          "flr": check_flr, "msi": check_msi}
+          "flr": check_flr, "msi": check_msi, "table": check_table}
 
 
 def run_checks(bench, vm, checks, wanted):
@@ -252,6 +291,7 @@ def main():
     options.qemu = qemu_in(options.qemu)
     build_simulations("sort", "probe")
     build_msi_sorter()
+    build_table_probe()
     options.guest = build_guest("guest-os")
     options.endpoint = build_crate("accelerator-peers", "--release", "--bin",
                                    "accelerator-endpoint") / "release/accelerator-endpoint"
