@@ -34,7 +34,9 @@ class Machine:
         with open(self.folder / "simulator.log", "a") as log:
             self.simulator = subprocess.Popen(
                 [sys.executable, SIMULATOR, self.options.library, self.endpoint],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                # QEMU decides what its sessions go through, whatever this run's others do.
+                env={**os.environ, "ACCELERATOR_SHARED_MEMORY": "auto"})
         self.said = self.rest = ""
 
     def start_qemu(self):
