@@ -7,8 +7,8 @@ use std::path::Path;
 use accelerator_curve::Guard;
 use accelerator_protocol::{
     keys::{
-        parse_switch, read_pair, read_publics, z85_encode, Key, Pair, CLIENTS_VARIABLE,
-        INSECURE_VARIABLE, SECRET_VARIABLE,
+        parse_switch, read_pair, read_publics, z85_encode, Choice, Key, Names, Pair,
+        CLIENTS_VARIABLE, INSECURE_VARIABLE, SECRET_VARIABLE,
     },
     limit::Limit,
     parse_endpoint, parse_endpoint_within, Reach,
@@ -35,6 +35,14 @@ pub enum Security {
     },
 }
 
+const NAMES: Names = Names {
+    kind: "",
+    secret: SECRET_VARIABLE,
+    others: CLIENTS_VARIABLE,
+    whose: "the public keys of those who may connect",
+    insecure: INSECURE_VARIABLE,
+};
+
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.trim().is_empty())
 }
@@ -60,23 +68,13 @@ impl Security {
         insecure: Option<&str>,
     ) -> std::result::Result<Self, String> {
         let insecure = parse_switch(INSECURE_VARIABLE, insecure)?;
-        match (secret, clients) {
-            (None, None) if insecure => Ok(Self::Insecure),
-            (None, None) => Ok(Self::Loopback),
-            _ if insecure => Err(format!(
-                "{INSECURE_VARIABLE} is set together with keys, expected one or the other"
-            )),
-            (Some(_), None) => Err(format!(
-                "{SECRET_VARIABLE} is set without {CLIENTS_VARIABLE}, the public keys of those who \
-                 may connect"
-            )),
-            (None, Some(_)) => Err(format!(
-                "{CLIENTS_VARIABLE} is set without {SECRET_VARIABLE}, the file with our own keys"
-            )),
-            (Some(secret), Some(clients)) => Ok(Self::Keys {
+        match NAMES.choose(secret, clients, insecure)? {
+            Choice::Insecure => Ok(Self::Insecure),
+            Choice::Nothing => Ok(Self::Loopback),
+            Choice::Keys { secret, others } => Ok(Self::Keys {
                 pair: read_pair(Path::new(secret))
                     .map_err(|e| format!("{SECRET_VARIABLE}: {e}"))?,
-                clients: read_publics(clients).map_err(|e| format!("{CLIENTS_VARIABLE}: {e}"))?,
+                clients: read_publics(others).map_err(|e| format!("{CLIENTS_VARIABLE}: {e}"))?,
             }),
         }
     }

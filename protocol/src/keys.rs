@@ -78,6 +78,70 @@ impl fmt::Debug for Pair {
     }
 }
 
+/// What the user of one end can say about keys, as it is called there.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// What these are, with a space behind it: `property `, or nothing.
+    pub kind: &'static str,
+    /// That of the file with our own pair.
+    pub secret: &'static str,
+    /// That of the public keys of others.
+    pub others: &'static str,
+    /// Whose keys those are, for a message.
+    pub whose: &'static str,
+    /// That of the switch that does without.
+    pub insecure: &'static str,
+}
+
+/// What the user of one end has said about keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// Nothing: only ends on this machine get together.
+    Nothing,
+    /// That anybody may connect.
+    Insecure,
+    /// That only those with keys may.
+    Keys {
+        /// Where our own pair is.
+        secret: &'a str,
+        /// Where the public keys of others are, or one of them.
+        others: &'a str,
+    },
+}
+
+impl Names {
+    /// What was said; half a choice is none.
+    ///
+    /// # Errors
+    ///
+    /// A text that names what does not fit.
+    pub fn choose<'a>(
+        &self,
+        secret: Option<&'a str>,
+        others: Option<&'a str>,
+        insecure: bool,
+    ) -> Result<Choice<'a>, String> {
+        let Self { kind, whose, .. } = self;
+        match (secret, others) {
+            (None, None) if insecure => Ok(Choice::Insecure),
+            (None, None) => Ok(Choice::Nothing),
+            _ if insecure => Err(format!(
+                "{kind}{} is on together with keys, expected one or the other",
+                self.insecure
+            )),
+            (Some(_), None) => Err(format!(
+                "{kind}{} is set without {}, {whose}",
+                self.secret, self.others
+            )),
+            (None, Some(_)) => Err(format!(
+                "{kind}{} is set without {}, the file with our own keys",
+                self.others, self.secret
+            )),
+            (Some(secret), Some(others)) => Ok(Choice::Keys { secret, others }),
+        }
+    }
+}
+
 /// What a file of keys holds.
 #[derive(Default)]
 struct Lines {
@@ -261,6 +325,53 @@ mod tests {
     use super::*;
 
     /// The example of RFC 32, and every value of a group at its borders.
+    #[test]
+    fn half_a_choice_is_none() {
+        const NAMES: Names = Names {
+            kind: "property ",
+            secret: "mine",
+            others: "theirs",
+            whose: "the keys of others",
+            insecure: "open",
+        };
+        let choose = |secret, others, insecure| NAMES.choose(secret, others, insecure);
+        assert_eq!(choose(None, None, false), Ok(Choice::Nothing));
+        assert_eq!(choose(None, None, true), Ok(Choice::Insecure));
+        let keys = Choice::Keys {
+            secret: "s",
+            others: "k",
+        };
+        assert_eq!(choose(Some("s"), Some("k"), false), Ok(keys));
+        for (secret, others, insecure, text) in [
+            (
+                Some("s"),
+                None,
+                false,
+                "property mine is set without theirs, the keys of others",
+            ),
+            (
+                None,
+                Some("k"),
+                false,
+                "property theirs is set without mine, the file with our own keys",
+            ),
+            (
+                Some("s"),
+                Some("k"),
+                true,
+                "property open is on together with keys, expected one or the other",
+            ),
+            (
+                None,
+                Some("k"),
+                true,
+                "property open is on together with keys, expected one or the other",
+            ),
+        ] {
+            assert_eq!(choose(secret, others, insecure), Err(text.to_owned()));
+        }
+    }
+
     #[test]
     fn z85() {
         let mut key = [0; 32];

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use accelerator_protocol::{
-    keys::{read_pair, read_public, Key, Pair},
+    keys::{read_pair, read_public, Choice, Key, Names, Pair},
     parse_endpoint, Reach,
 };
 use accelerator_socket::handshake::Failure;
@@ -31,6 +31,14 @@ pub struct Given<'a> {
     pub insecure: bool,
 }
 
+const NAMES: Names = Names {
+    kind: "property ",
+    secret: "curve-secret",
+    others: "curve-server",
+    whose: "the simulator's public key",
+    insecure: "insecure",
+};
+
 impl Given<'_> {
     /// Which endpoints that allows, and the keys to use.
     ///
@@ -38,25 +46,14 @@ impl Given<'_> {
     ///
     /// A text that names the property.
     pub fn resolve(self) -> Result<(Reach, Option<Keys>), String> {
-        match (self.secret, self.server) {
-            (None, None) if self.insecure => Ok((Reach::Anywhere, None)),
-            (None, None) => Ok((Reach::Loopback, None)),
-            _ if self.insecure => {
-                Err("property insecure is on together with keys, expected one or the other".into())
-            }
-            (Some(_), None) => Err(
-                "property curve-secret is set without curve-server, the simulator's public key"
-                    .into(),
-            ),
-            (None, Some(_)) => Err(
-                "property curve-server is set without curve-secret, the file with our own keys"
-                    .into(),
-            ),
-            (Some(secret), Some(server)) => {
+        match NAMES.choose(self.secret, self.server, self.insecure)? {
+            Choice::Insecure => Ok((Reach::Anywhere, None)),
+            Choice::Nothing => Ok((Reach::Loopback, None)),
+            Choice::Keys { secret, others } => {
                 let pair = read_pair(Path::new(secret))
                     .map_err(|e| format!("property curve-secret: {e}"))?;
                 let server =
-                    read_public(server).map_err(|e| format!("property curve-server: {e}"))?;
+                    read_public(others).map_err(|e| format!("property curve-server: {e}"))?;
                 Ok((Reach::Anywhere, Some(Keys { pair, server })))
             }
         }
