@@ -19,8 +19,9 @@
 //!   [`accelerator_carrier::vanished`] is how it notices that a host is gone for good;
 //! * [`waits`] is what somebody waits for, told without a lock and said by the watcher;
 //! * [`vfio`] serves a QEMU without our device, through a [`pipe`] each way;
-//! * [`resources`] is what a socket needs of the system, [`socket_file`] the file
-//!   of one that has a path, [`predecessor`] the patience with a simulator that still has it;
+//! * [`accelerator_socket::context`] tries what a socket needs of the system, [`socket_file`] is
+//!   the file of one that has a path, [`predecessor`] the patience with a simulator that still has
+//!   it;
 //! * [`tries`] is when the simulator's thread looks at the socket itself, [`turns`] when it lets
 //!   others run;
 //! * [`security`] is who may connect;
@@ -51,7 +52,6 @@ mod pipe;
 mod predecessor;
 pub mod record;
 pub mod registry;
-mod resources;
 pub mod run;
 pub mod security;
 mod socket_file;

@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-use accelerator_carrier::threads;
 use accelerator_protocol::Config;
 use accelerator_socket::{
+    context::{self, Needs},
     options::{self, HIGH_WATER, LINGER},
     watched::{self, Watched},
 };
@@ -22,13 +22,20 @@ use crate::{
     error::{fail, Code, Error, Result},
     pipe::{self, Near, Refused},
     predecessor::outlast,
-    resources,
     security::Security,
     socket_file::{self, SocketFile},
     vfio,
     waits::Board,
     watcher::Watcher,
     words::Words,
+};
+
+/// What a socket needs of the system: with its watcher, what checks keys and a first connection,
+/// and some for what else the process does at that moment.
+const NEEDS: Needs = Needs {
+    threads: 4,
+    descriptors: 24,
+    memory: None,
 };
 
 /// Unsent bytes are gathered into messages of about this size.
@@ -118,20 +125,16 @@ impl Transport {
         warn: Option<Duration>,
         target: &str,
     ) -> Result<Self> {
-        resources::check().map_err(|e| io("cannot make a socket", endpoint, e))?;
-        let context = zmq::Context::new();
-        let make = || -> zmq::Result<zmq::Socket> {
+        let make = |context: &zmq::Context| -> zmq::Result<_> {
             let router = context.socket(zmq::ROUTER)?;
             router.set_router_mandatory(true)?;
             options::set(&router, endpoint)?;
             router.set_sndhwm(HIGH_WATER)?;
             router.set_linger(options::ms(LINGER))?;
-            Ok(router)
+            watched::watch(context, router, watched::ALL)
         };
-        // The first socket of a context starts its threads.
-        let (events, mut router) =
-            threads::start(|| watched::watch(&context, make()?, watched::ALL))
-                .map_err(|e| io("cannot make a ZeroMQ socket", endpoint, e))?;
+        let (context, (events, mut router)) =
+            context::start(&NEEDS, make).map_err(|e| io("cannot make a socket", endpoint, e))?;
 
         let keys = Security::from_environment()?.apply(&context, &router, endpoint, target)?;
         let file = match endpoint.strip_prefix("ipc://") {

@@ -4,11 +4,15 @@
 
 use std::{fmt, io, time::Duration};
 
+use accelerator_socket::context::Lack;
+
 /// A link that could not be made, or is not usable any more.
 #[derive(Debug)]
 pub enum LinkError {
     /// The system refused something.
     System(&'static str, io::Error),
+    /// The system has not what a socket needs.
+    Lack(Lack),
     /// ZeroMQ refused something.
     Zmq(&'static str, zmq::Error),
     /// Nobody answered in time.
@@ -39,6 +43,7 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System(what, e) => write!(f, "{what}: {e}"),
+            Self::Lack(lack) => lack.fmt(f),
             Self::Zmq(what, e) => write!(f, "{what}: {e}"),
             Self::Timeout {
                 endpoint,

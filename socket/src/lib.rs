@@ -2,6 +2,7 @@
 
 //! The ZeroMQ socket, of whichever end: it knows messages and connections, no frame.
 //!
+//! * [`context`] is what sockets are made with, and what the system has to have for that;
 //! * [`options`] is what both ends set, so that they fit each other;
 //! * [`watched`] is a socket of whose connections one is told;
 //! * [`handshake`] is why a connection has come to nothing;
@@ -11,6 +12,7 @@
 //! Beside shared memory (`accelerator-carrier`) it is the other way for messages to get across,
 //! and the only one between machines.
 
+pub mod context;
 pub mod handshake;
 pub mod keys;
 pub mod options;
