@@ -20,6 +20,7 @@
 //!
 //! Beside that, what both processes need whatever carries their messages:
 //!
+//! * [`backlog`] has messages that found no room;
 //! * [`threads`] that run as soon as they are woken;
 //! * [`descriptors`] that a thread can sleep on;
 //! * [`random`] has the numbers of sessions;
@@ -35,6 +36,8 @@
 pub mod permit;
 pub mod ring;
 
+#[cfg(not(loom))]
+pub mod backlog;
 #[cfg(not(loom))]
 pub mod copy;
 #[cfg(not(loom))]

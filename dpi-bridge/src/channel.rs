@@ -125,7 +125,7 @@ impl Port {
     pub fn publish(&mut self, status: u32, more: bool) {
         self.words.status.store(status, Ordering::Release);
         if self.out.len() >= GATHER {
-            self.hosts.backlog.push_back(std::mem::take(&mut self.out));
+            self.hosts.backlog.push(std::mem::take(&mut self.out));
         }
         let work = more
             || self.hosts.door.is_lost()
@@ -155,29 +155,25 @@ impl Port {
     }
 
     fn flush(&mut self) {
-        if !self.out.is_empty() {
-            self.hosts.backlog.push_back(std::mem::take(&mut self.out));
-        }
+        self.hosts.backlog.push(std::mem::take(&mut self.out));
         if !self.hosts.door.is_taken() {
             self.hosts.backlog.clear();
             return;
         }
-        while let Some(message) = self.hosts.backlog.front() {
-            // What the socket had to tell may be processed by the send: its
-            // descriptor cannot be relied on before a receive found nothing.
-            self.hosts.tries.again();
-            match self.hosts.send(message) {
-                Ok(Sent::Yes) => {
-                    self.hosts.backlog.pop_front();
+        if self.hosts.backlog.is_empty() {
+            return;
+        }
+        // What the socket had to tell may be processed by the send: its
+        // descriptor cannot be relied on before a receive found nothing.
+        self.hosts.tries.again();
+        match self.hosts.pass_on(|_| None) {
+            Ok(Sent::Yes | Sent::Full) => {}
+            outcome => {
+                if let Err(e) = outcome {
+                    self.hosts.failed(&e);
                 }
-                Ok(Sent::Full) => return,
-                outcome => {
-                    if let Err(e) = outcome {
-                        self.hosts.failed(&e);
-                    }
-                    self.hosts.door.lose();
-                    self.hosts.backlog.clear();
-                }
+                self.hosts.door.lose();
+                self.hosts.backlog.clear();
             }
         }
     }

@@ -4,11 +4,11 @@
 //! and the channels have in common. [`Door`] decides; here it is done, and logged.
 
 use std::{
-    collections::VecDeque,
     sync::atomic::{AtomicU32, Ordering},
     time::Instant,
 };
 
+use accelerator_carrier::backlog::{Backlog, Bound};
 use accelerator_protocol::{
     device::refuse_message,
     door::{Door, Heard},
@@ -19,7 +19,7 @@ use accelerator_protocol::{
 use crate::{
     error::{Error, Result},
     limited::limited,
-    transport::{overdue, Received, Sent, Transport},
+    transport::{Received, Sent, Transport, MAX_BACKLOG},
     tries::Tries,
     waits::{Board, Moment},
     watcher::Watcher,
@@ -59,12 +59,20 @@ pub struct Hosts {
     /// When the socket is looked at.
     pub tries: Tries,
     /// Messages that the queue of the host that has the session did not take.
-    pub backlog: VecDeque<Vec<u8>>,
+    pub backlog: Backlog,
     /// Since when, if anybody wants to know.
     pub backlog_since: Option<Moment>,
     transport: Transport,
     target: String,
     limits: Limits,
+}
+
+/// Sends a message to the host that has the session.
+fn send(door: &Door, transport: &Transport, message: &[u8]) -> Result<Sent> {
+    match door.holder() {
+        Some(id) => transport.send(id, message),
+        None => Ok(Sent::Gone),
+    }
 }
 
 impl Hosts {
@@ -73,7 +81,7 @@ impl Hosts {
         Self {
             door,
             tries: Tries::default(),
-            backlog: VecDeque::new(),
+            backlog: Backlog::new(Bound::Bytes(MAX_BACKLOG)),
             backlog_since: None,
             transport,
             target: target.to_owned(),
@@ -217,7 +225,8 @@ impl Hosts {
 
     /// What is wrong with the host that has the session, if too much waits for it.
     pub fn overdue(&self) -> Option<String> {
-        overdue(&self.backlog)
+        let excess = self.backlog.excess()?;
+        Some(format!("{excess}, and it asks for more"))
     }
 
     /// Tells whoever has sent `body` that it gets no session.
@@ -263,10 +272,27 @@ impl Hosts {
     ///
     /// `Code::Io` if the socket fails.
     pub fn send(&self, message: &[u8]) -> Result<Sent> {
-        match self.door.holder() {
-            Some(id) => self.transport.send(id, message),
-            None => Ok(Sent::Gone),
-        }
+        send(&self.door, &self.transport, message)
+    }
+
+    /// Sends what was kept, as far as there is room: by `beside`, where the session goes through
+    /// something else than the socket.
+    ///
+    /// # Errors
+    ///
+    /// Of `beside`; `Code::Io` if the socket fails.
+    pub fn pass_on(
+        &mut self,
+        mut beside: impl FnMut(&[u8]) -> Option<Result<Sent>>,
+    ) -> Result<Sent> {
+        let (door, transport) = (&self.door, &self.transport);
+        let passed_on = self.backlog.pass_on(|message| {
+            match beside(message).unwrap_or_else(|| send(door, transport, message)) {
+                Ok(Sent::Yes) => Ok(true),
+                other => Err(other),
+            }
+        });
+        passed_on.map_or_else(|other| other, |_| Ok(Sent::Yes))
     }
 
     /// Logs that the socket has failed.

@@ -252,6 +252,14 @@ fn send(memory: &mut Memory, hosts: &Hosts, message: &[u8]) -> Result<Sent> {
     memory.send(message).unwrap_or_else(|| hosts.send(message))
 }
 
+/// Sends what was kept for the host, and what is left of the message before it.
+fn pass_on(memory: &mut Memory, hosts: &mut Hosts) -> Result<Sent> {
+    match memory.go_on() {
+        Ok(Sent::Yes) => hosts.pass_on(|message| memory.send(message)),
+        other => other,
+    }
+}
+
 /// DMA requests in [`Run::out`] that wait for the next ones.
 #[derive(Debug)]
 struct Held {
@@ -450,18 +458,13 @@ impl Run {
     pub fn close(mut self, target: &str) {
         self.session.close(&mut self.out);
         if self.hosts.door.reachable().is_some() {
-            let last = std::mem::take(&mut self.out);
-            self.hosts.backlog.push_back(last);
+            self.hosts.backlog.push(std::mem::take(&mut self.out));
             let deadline = Instant::now() + CLOSE_LIMIT;
-            while let Some(message) = self.hosts.backlog.front() {
-                match send(&mut self.memory, &self.hosts, message) {
-                    Ok(Sent::Yes) => {
-                        self.hosts.backlog.pop_front();
-                    }
-                    Ok(Sent::Full) if Instant::now() < deadline => {
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                    Ok(Sent::Gone) => break,
+            loop {
+                match pass_on(&mut self.memory, &mut self.hosts) {
+                    Ok(Sent::Yes) if self.memory.has_rest() && Instant::now() < deadline => {}
+                    Ok(Sent::Full) if Instant::now() < deadline => {}
+                    Ok(Sent::Yes | Sent::Gone) => break,
                     Ok(Sent::Full) | Err(_) => {
                         warn!(
                             target: target,
@@ -471,6 +474,7 @@ impl Run {
                         break;
                     }
                 }
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
         self.memory.end(self.hosts.watcher());

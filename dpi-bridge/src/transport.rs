@@ -5,7 +5,6 @@
 //! [`vfio`].
 
 use std::{
-    collections::VecDeque,
     os::fd::{AsRawFd, BorrowedFd, IntoRawFd},
     path::Path,
     time::Duration,
@@ -78,16 +77,6 @@ pub enum Received {
         /// How many, without the routing id.
         parts: usize,
     },
-}
-
-/// What is wrong with a host for which so much waits, if it is too much.
-pub fn overdue(backlog: &VecDeque<Vec<u8>>) -> Option<String> {
-    let bytes: usize = backlog.iter().map(Vec::len).sum();
-    (bytes > MAX_BACKLOG).then(|| {
-        format!(
-            "{bytes} bytes wait for it to read them, at most {MAX_BACKLOG} may, and it asks for more"
-        )
-    })
 }
 
 /// Which way messages go.
@@ -400,15 +389,5 @@ mod tests {
             Err(Error::Io(e)) if e.kind() == ErrorKind::NotFound
         ));
         fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
-    fn what_waits_for_a_host_has_a_bound() {
-        let mut backlog = VecDeque::from(vec![vec![0; MAX_BACKLOG / 4]; 4]);
-        assert_eq!(overdue(&backlog), None);
-        backlog.push_back(vec![0]);
-        let text = overdue(&backlog).unwrap();
-        let bytes = MAX_BACKLOG + 1;
-        assert!(text.starts_with(&format!("{bytes} bytes wait")), "{text}");
     }
 }

@@ -380,6 +380,7 @@ impl Link {
         add(&outer, end.as_fd().as_raw_fd(), END)?;
         let session = settings.session();
         let patience = Mutex::new(Patience::new(settings.look));
+        let memory = Memory::new(settings.queue());
         Ok(Arc::new(Self {
             settings,
             root,
@@ -388,7 +389,7 @@ impl Link {
                 context: Some(context),
                 wire: Some(wire),
                 session,
-                memory: Memory::default(),
+                memory,
                 direct: Direct::default(),
                 plans: Plans::default(),
                 offered: None,

@@ -12,8 +12,8 @@ use accelerator_protocol::{
 use log::{debug, log_enabled, trace, Level};
 
 use super::{
-    send, Context, Dma, DmaState, Held, Item, Mmio, Run, Stat, HOLD, REQUESTS, REQUEST_BYTES,
-    UNDER_WAY,
+    pass_on, send, Context, Dma, DmaState, Held, Item, Mmio, Run, Stat, HOLD, REQUESTS,
+    REQUEST_BYTES, UNDER_WAY,
 };
 use crate::{
     error::Result,
@@ -61,14 +61,7 @@ impl Run {
         } else {
             self.hosts.tries.again();
         }
-        let mut sent = self.memory.go_on();
-        while let (Ok(Sent::Yes), Some(message)) = (&sent, self.hosts.backlog.front()) {
-            sent = send(&mut self.memory, &self.hosts, message);
-            if matches!(sent, Ok(Sent::Yes)) {
-                self.hosts.backlog.pop_front();
-            }
-        }
-        let sent = match sent {
+        let sent = match pass_on(&mut self.memory, &mut self.hosts) {
             Ok(Sent::Yes) if !self.out.is_empty() => send(&mut self.memory, &self.hosts, &self.out),
             other => other,
         };
@@ -85,16 +78,7 @@ impl Run {
                     debug!(target: c.target, "the host does not take frames, they wait");
                     self.hosts.backlog_since = Some(Moment::soon());
                 }
-                match self.hosts.backlog.back_mut() {
-                    Some(last) if last.len() + self.out.len() <= GATHER => {
-                        last.append(&mut self.out);
-                    }
-                    _ if self.out.is_empty() => {}
-                    _ => {
-                        let out = std::mem::take(&mut self.out);
-                        self.hosts.backlog.push_back(out);
-                    }
-                }
+                self.hosts.backlog.join(&mut self.out, GATHER);
                 Ok(())
             }
             Ok(Sent::Gone) => {

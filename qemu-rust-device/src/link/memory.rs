@@ -4,7 +4,6 @@
 //! be, and what is sent and received there.
 
 use std::{
-    collections::VecDeque,
     fmt, io,
     ops::Deref,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -16,6 +15,7 @@ use std::{
 };
 
 use accelerator_carrier::{
+    backlog::{Backlog, Bound},
     end::{End, Look, Side},
     handover::{Claim, Rung},
     random::session_number,
@@ -104,7 +104,6 @@ struct Joining {
 }
 
 /// The shared memory of a session.
-#[derive(Default)]
 pub(super) struct Memory {
     joining: Option<Joining>,
     /// It is here; the session does not go through it yet.
@@ -114,7 +113,7 @@ pub(super) struct Memory {
     /// And so its simulator is one of those that look.
     simulator: Option<Simulator>,
     /// Messages that found no room.
-    backlog: VecDeque<Vec<u8>>,
+    backlog: Backlog,
     /// The other end of the bell is closed.
     gone: bool,
     /// Why there is none.
@@ -168,6 +167,20 @@ impl Settings {
 }
 
 impl Memory {
+    /// None yet. At most `queue` messages wait for a simulator that does not read.
+    pub(super) fn new(queue: i32) -> Self {
+        Self {
+            joining: None,
+            ready: None,
+            end: None,
+            simulator: None,
+            backlog: Backlog::new(Bound::Messages(usize::try_from(queue).unwrap_or(0))),
+            gone: false,
+            why: None,
+            spare: Vec::new(),
+        }
+    }
+
     /// Whether the session goes through it.
     pub(super) fn is_used(&self) -> bool {
         self.end.is_some()
@@ -204,7 +217,7 @@ impl Memory {
                 Err(e) => return Some(Err(e)),
             }
         }
-        self.backlog.push_back(message.to_vec());
+        self.backlog.push(message.to_vec());
         Some(self.go_on())
     }
 
@@ -214,13 +227,8 @@ impl Memory {
             return Ok(());
         };
         loop {
-            while let Some(message) = self.backlog.front() {
-                if !end.send(message)? {
-                    break;
-                }
-                self.backlog.pop_front();
-            }
-            let done = self.backlog.is_empty() && end.go_on()?;
+            let passed_on = self.backlog.pass_on(|message| end.send(message))?;
+            let done = passed_on && end.go_on()?;
             if done || end.wait_for_room()? {
                 return Ok(());
             }
@@ -237,9 +245,9 @@ impl Memory {
         !self.backlog.is_empty() || self.end.as_ref().is_some_and(|end| end.rest() != 0)
     }
 
-    /// Messages that were kept.
-    pub(super) fn kept(&self) -> usize {
-        self.backlog.len()
+    /// Whether more is kept than a simulator that keeps the protocol can bring about.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.backlog.excess().is_some()
     }
 
     /// Gives back the buffer of a message.
@@ -457,7 +465,7 @@ impl Link {
             ready,
             end,
             ..
-        } = std::mem::take(&mut shared.memory);
+        } = std::mem::replace(&mut shared.memory, Memory::new(self.settings.queue()));
         if let Some(joining) = joining {
             self.unwatch(joining.claim.descriptor().as_raw_fd());
         }

@@ -28,11 +28,11 @@ impl Link {
         if let Some(sent) = shared.memory.send(out) {
             out.clear();
             match sent {
-                Ok(()) if shared.memory.kept() <= self.settings.queue() as usize => {
-                    // What is not in the ring must not be overtaken.
-                    self.update_gate(shared);
+                Ok(()) if shared.memory.is_overdue() => {
+                    self.fail(shared, "it does not read: its queue is full".into(), None);
                 }
-                Ok(()) => self.fail(shared, "it does not read: its queue is full".into(), None),
+                // What is not in the ring must not be overtaken.
+                Ok(()) => self.update_gate(shared),
                 Err(e) => self.fail(shared, e.to_string(), Some(Reason::Protocol)),
             }
             return;
