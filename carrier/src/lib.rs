@@ -65,6 +65,18 @@ pub mod vanished;
 
 use std::fmt;
 
+/// Whether sessions go through shared memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Never.
+    Off,
+    /// If both ends are on one machine, both can, and it can be had.
+    #[default]
+    Auto,
+    /// Or not at all.
+    On,
+}
+
 /// The other end has written what it may not write. What both share is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {

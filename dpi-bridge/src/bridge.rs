@@ -5,6 +5,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use accelerator_carrier::Wanted;
 use accelerator_protocol::{
     config::MAX_CAPABILITIES,
     device::DeviceSession,
@@ -19,7 +20,7 @@ use log::{info, warn};
 use crate::{
     error::{fail, within, Code, Error, Result},
     faults,
-    memory::{self, Memory, Wanted},
+    memory::{self, Memory},
     order::{Kind, READY_ALL},
     record::Observer,
     registry::Behind,
@@ -332,9 +333,7 @@ impl Bridge {
     pub fn start(&mut self) -> Result<()> {
         self.setting()?;
         let variable = std::env::var(memory::VARIABLE).ok();
-        let wanted = self
-            .shared_memory
-            .within(variable.as_deref())
+        let wanted = memory::wanted(self.shared_memory, variable.as_deref())
             .map_err(|e| Error::new(Code::Invalid, e))?;
         let vfio = self.endpoint.starts_with(vfio::SCHEME);
         if vfio && self.config.msix.is_some_and(|m| m.in_rtl) {

@@ -14,7 +14,7 @@ use accelerator_carrier::{
     handover::Offer,
     reach::{Files, Known, Reach},
     segment::{self, PermitPage, Segment, Window},
-    Broken,
+    Broken, Wanted,
 };
 use accelerator_protocol::wire::MAX_MESSAGE;
 
@@ -24,19 +24,6 @@ use crate::{
     watcher::Watcher,
 };
 
-/// Whether sessions go through shared memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Wanted {
-    /// Never.
-    Off = 0,
-    /// If the host can.
-    #[default]
-    Auto = 1,
-    /// Or not at all.
-    On = 2,
-}
-
 fn broken(e: Broken) -> Error {
     Error::new(Code::Io, e.to_string())
 }
@@ -44,19 +31,17 @@ fn broken(e: Broken) -> Error {
 /// Name of the environment variable that says what [`Wanted::Auto`] is.
 pub const VARIABLE: &str = "ACCELERATOR_SHARED_MEMORY";
 
-impl Wanted {
-    /// What the environment makes of it.
-    ///
-    /// # Errors
-    ///
-    /// A text that names the value.
-    pub fn within(self, variable: Option<&str>) -> std::result::Result<Self, String> {
-        match (self, variable.map(str::trim)) {
-            (Self::Auto, Some("off")) => Ok(Self::Off),
-            (Self::Auto, Some("on")) => Ok(Self::On),
-            (_, None | Some("" | "auto" | "off" | "on")) => Ok(self),
-            (_, Some(text)) => Err(format!("{VARIABLE} is {text:?}, expected off, auto or on")),
-        }
+/// What the environment makes of what the design wants.
+///
+/// # Errors
+///
+/// A text that names the value.
+pub fn wanted(design: Wanted, variable: Option<&str>) -> std::result::Result<Wanted, String> {
+    match (design, variable.map(str::trim)) {
+        (Wanted::Auto, Some("off")) => Ok(Wanted::Off),
+        (Wanted::Auto, Some("on")) => Ok(Wanted::On),
+        (_, None | Some("" | "auto" | "off" | "on")) => Ok(design),
+        (_, Some(text)) => Err(format!("{VARIABLE} is {text:?}, expected off, auto or on")),
     }
 }
 
@@ -247,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_environment_decides_where_the_design_does_not() {
-        for (wanted, variable, result) in [
+        for (design, variable, result) in [
             (Wanted::Auto, None, Wanted::Auto),
             (Wanted::Auto, Some(" "), Wanted::Auto),
             (Wanted::Auto, Some("off"), Wanted::Off),
@@ -255,10 +240,10 @@ mod tests {
             (Wanted::Off, Some("on"), Wanted::Off),
             (Wanted::On, Some("off"), Wanted::On),
         ] {
-            assert_eq!(wanted.within(variable), Ok(result));
+            assert_eq!(wanted(design, variable), Ok(result));
         }
         assert_eq!(
-            Wanted::On.within(Some("yes")).unwrap_err(),
+            wanted(Wanted::On, Some("yes")).unwrap_err(),
             "ACCELERATOR_SHARED_MEMORY is \"yes\", expected off, auto or on"
         );
     }

@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_carrier::Wanted;
 use accelerator_protocol::{
     device::{DeviceSession, MAX_DMA},
     door::Door,
@@ -36,7 +37,7 @@ use log::warn;
 use crate::{
     error::{Code, Error, Result},
     hosts::Hosts,
-    memory::{Memory, Wanted},
+    memory::Memory,
     order::{Kind, Queue},
     record::Observer,
     transport::{Sent, Transport, CLOSE_LIMIT, GATHER},

@@ -7,7 +7,10 @@ use std::fmt;
 
 use crate::{
     config::{Config, ConfigError},
-    wire::{ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE, VERSION_MAJOR},
+    wire::{
+        frame_type, split, ChannelKind, Frame, Reason, WireError, HEADER_LEN, SIGNATURE,
+        VERSION_MAJOR,
+    },
 };
 
 /// Minor version that has added MSI.
@@ -54,6 +57,33 @@ pub fn needed_minor(config: &Config) -> u8 {
         MSI_MINOR
     } else {
         0
+    }
+}
+
+/// What came on the socket of a session that goes through shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// A sign of life, and nothing else.
+    Life,
+    /// What may be the beginning of another session.
+    Init,
+    /// A frame of this type, which is out of place there.
+    Other(u8),
+}
+
+impl Beside {
+    /// Of a message.
+    ///
+    /// # Errors
+    ///
+    /// It does not begin with a whole frame.
+    pub fn of(message: &[u8]) -> Result<Self, WireError> {
+        let (header, _, rest) = split(message)?;
+        Ok(match header.frame_type {
+            frame_type::INIT => Self::Init,
+            frame_type::NOOP if rest.is_empty() => Self::Life,
+            other => Self::Other(other),
+        })
     }
 }
 
@@ -251,5 +281,36 @@ pub const fn mask(data: u64, len: u8) -> u64 {
         data
     } else {
         data & ((1 << (8 * len as u32)) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sign_of_life_or_a_beginning_may_come_beside() {
+        let mut noop = Vec::new();
+        Frame::Noop.encode(7, &mut noop);
+        assert_eq!(Beside::of(&noop), Ok(Beside::Life));
+        let two = [noop.clone(), noop.clone()].concat();
+        assert_eq!(Beside::of(&two), Ok(Beside::Other(frame_type::NOOP)));
+        let mut ready = Vec::new();
+        Frame::Ready.encode(7, &mut ready);
+        let other = Beside::Other(frame_type::READY);
+        assert_eq!(Beside::of(&ready), Ok(other));
+        assert_eq!(Beside::of(&[ready, noop.clone()].concat()), Ok(other));
+        let init = crate::wire::Init {
+            features: 0,
+            write_window: 1,
+            max_data: 4096,
+            name: "host",
+        };
+        let mut message = Vec::new();
+        Frame::Init(init).encode(7, &mut message);
+        message.extend(noop);
+        assert_eq!(Beside::of(&message), Ok(Beside::Init));
+        message.truncate(HEADER_LEN - 1);
+        assert!(Beside::of(&message).is_err());
     }
 }

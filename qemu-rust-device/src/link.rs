@@ -95,10 +95,9 @@ use self::{
     memory::Memory,
     voice::Voice,
 };
-pub use self::{
-    memory::{Carrier, Wanted},
-    moment::Moment,
-};
+pub use accelerator_carrier::Wanted;
+
+pub use self::{memory::Carrier, moment::Moment};
 pub use crate::error::LinkError;
 use crate::{context, error::system, keys::Keys};
 

@@ -4,10 +4,12 @@
 
 use std::{sync::atomic::Ordering, time::Instant};
 
+use accelerator_carrier::Wanted;
 use accelerator_protocol::{
     device::DeviceEvent,
     door::{Due, Entry, TAKEN},
-    wire::{frame_type, split, Reason, Status, HEADER_LEN},
+    session::Beside,
+    wire::{frame_type, Reason, Status, HEADER_LEN},
 };
 use log::{debug, log_enabled, trace, Level};
 
@@ -19,7 +21,6 @@ use crate::{
     error::Result,
     hosts::Speaker,
     limited::limited,
-    memory::Wanted,
     order::Kind,
     record,
     transport::{Received, Sent, GATHER},
@@ -245,13 +246,13 @@ impl Run {
     /// A message on the socket of a session that goes through shared memory: a sign of life, or
     /// the beginning of another session.
     fn beside(&mut self, body: &[u8], c: &mut Context<'_>) {
-        match split(body) {
-            Ok((header, ..)) if header.frame_type == frame_type::INIT => self.frames(body, c),
-            Ok((header, _, rest)) if header.frame_type == frame_type::NOOP && rest.is_empty() => {}
-            Ok((header, ..)) => {
+        match Beside::of(body) {
+            Ok(Beside::Init) => self.frames(body, c),
+            Ok(Beside::Life) => {}
+            Ok(Beside::Other(frame_type)) => {
                 let text = format!(
-                    "frame type {:#04x} came on the socket, the session goes through shared memory",
-                    header.frame_type
+                    "frame type {frame_type:#04x} came on the socket, the session goes through \
+                     shared memory"
                 );
                 self.violation(Reason::Protocol, &text, c);
             }

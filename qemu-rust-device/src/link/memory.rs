@@ -20,29 +20,18 @@ use accelerator_carrier::{
     handover::{Claim, Rung},
     random::session_number,
     segment::Segment,
-    Broken,
+    Broken, Wanted,
 };
 use accelerator_protocol::{
     config::Config,
     host::HostSession,
     is_local,
+    session::Beside,
     wire::{Reason, MAX_MESSAGE},
 };
 
 use super::{descriptors::BELL, voice::Kind, Link, Settings, Shared};
 use crate::error::system;
-
-/// Whether a session goes through shared memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wanted {
-    /// If the simulator is on this machine, offers it, and it can be had.
-    #[default]
-    Auto,
-    /// Or not at all.
-    On,
-    /// Never.
-    Off,
-}
 
 /// How long the simulator may take to hand the memory over: it has a thread for that, which
 /// a debugger stops with the others.
@@ -426,11 +415,7 @@ impl Link {
 
     /// Whether a message that was received on the socket is one that may come there.
     pub(super) fn may_come_beside(shared: &Shared, message: &[u8]) -> bool {
-        use accelerator_protocol::wire::{frame_type, split};
-        !shared.memory.is_used()
-            || split(message).is_ok_and(|(header, _, rest)| {
-                header.frame_type == frame_type::NOOP && rest.is_empty()
-            })
+        !shared.memory.is_used() || matches!(Beside::of(message), Ok(Beside::Life))
     }
 
     /// The bell is readable.
