@@ -437,7 +437,7 @@ fn unplugging_leaves_nothing_behind() {
             .rtl
             .pump_until("a goodbye", PATIENCE, |r| r.inbox.down.is_some()));
         assert!(!CARD.is_present(&mut lan.m.qemu));
-        counts.push(lan.m.qemu.descriptors_and_threads());
+        counts.push(lan.m.qemu.at_rest());
         let endpoint = lan.m.endpoint();
         let arguments = json!({
             "driver": "accelerator-pcie", "id": "card", "bus": "rp0", "endpoint": endpoint,

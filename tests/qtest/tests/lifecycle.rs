@@ -831,20 +831,6 @@ fn plug_in(m: &mut Machine) {
     }
 }
 
-/// Descriptors and threads, once there are no fewer from one moment to the next:
-/// the card's thread is the last to leave.
-fn at_rest(m: &Machine) -> (usize, usize) {
-    let mut counts = m.qemu.descriptors_and_threads();
-    loop {
-        std::thread::sleep(Duration::from_millis(100));
-        let now = m.qemu.descriptors_and_threads();
-        if now == counts {
-            return counts;
-        }
-        counts = now;
-    }
-}
-
 #[test]
 fn threads_that_pass_messages_on_have_more_weight_and_no_others() {
     let own = {
@@ -889,7 +875,7 @@ fn unplugged_with_a_reset_and_plugged_in_again_leaves_nothing() {
         m.qemu.qmp("system_reset", json!({}));
         m.qemu.expect_event("RESET");
         card_is_gone(&mut m);
-        counts.push(at_rest(&m));
+        counts.push(m.qemu.at_rest());
         plug_in(&mut m);
         m.enumerate();
         m.settle();
@@ -960,7 +946,7 @@ fn plugging_in_without_a_simulator_fails_and_changes_nothing() {
         );
         let error = m.qemu.finish_qmp(id).unwrap_err();
         assert!(error.contains("no simulator at"), "{error}");
-        counts.push(at_rest(&m));
+        counts.push(m.qemu.at_rest());
     }
     assert_eq!(counts[1], counts[2], "descriptors and threads: {counts:?}");
     assert!(!CARD.is_present(&mut m.qemu));
