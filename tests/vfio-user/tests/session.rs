@@ -208,14 +208,23 @@ fn interrupt() {
     let raised = read(&mut client, MSIX_TICKS);
     assert!(before <= raised && raised <= ticks());
 
-    // Later, and the registers answer meanwhile.
-    let begin = Instant::now();
-    write(&mut client, MSIX_GO, 300_000);
-    assert_eq!(read(&mut client, MSIX_TICKS), raised);
-    assert!(begin.elapsed() < Duration::from_millis(300));
-    wait_for(&mut vector);
-    assert!(begin.elapsed() >= Duration::from_millis(300));
-    assert!(read(&mut client, MSIX_TICKS) > raised);
+    // Later, and the registers answer meanwhile. A machine that has no time for us until then
+    // gets another chance, with more of it.
+    let mut last = raised;
+    let answered = [300, 3_000, 20_000].into_iter().any(|delay| {
+        let begin = Instant::now();
+        write(&mut client, MSIX_GO, delay * 1_000);
+        let meanwhile = read(&mut client, MSIX_TICKS);
+        let answered = begin.elapsed() < Duration::from_millis(delay);
+        assert!(!answered || meanwhile == last, "{meanwhile} {last}");
+        wait_for(&mut vector);
+        assert!(begin.elapsed() >= Duration::from_millis(delay));
+        let later = read(&mut client, MSIX_TICKS);
+        assert!(later > last);
+        last = later;
+        answered
+    });
+    assert!(answered, "the registers do not answer before the interrupt");
 
     // By the client itself, as the protocol has it.
     let trigger = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
