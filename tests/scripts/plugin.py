@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import tempfile
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints for the table of the README what programs have said that they ran with, of tests that
+    have passed."""
+    said = "\n".join(report.capstdout for report in terminalreporter.getreports("passed"))
+    for line in sorted(set(re.findall(r"^\s*ran with:?\s+(\S.*)$", said, re.M))):
+        terminalreporter.write_line(f"ran with: {line}")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from suite import at_least, build_crate, options_of, qemu_in
+from suite import at_least, build_crate, options_of, qemu_in, ran_with
 
 # How long a link may take. It takes less than a second.
 PATIENCE = 60.0
@@ -155,6 +155,7 @@ def main():
         raise
     finally:
         shutil.rmtree(folder)
+    ran_with(options)
     print("PASS")
 
 

@@ -86,6 +86,12 @@ def version_of(qemu):
     return said.stdout.removeprefix("QEMU emulator version ").split()[0]
 
 
+def ran_with(options):
+    """Prints for the table of the README that our device has passed with the QEMU of a suite."""
+    qemu = options.qemu if Path(options.qemu).is_file() else qemu_in(options.qemu)
+    print(f"ran with: qemu={version_of(qemu)} device=accelerator-pcie", flush=True)
+
+
 def qemu_in(folder):
     """The program in a folder that scripts/build-qemus.sh has made."""
     program = ROOT / folder / "bin/qemu-system-x86_64"
@@ -195,4 +201,6 @@ def run(bench, action):
         print(f"FAILED  {type(e).__name__}: {e}")
     finally:
         failed = bench.end(failed)
+    if not failed:
+        ran_with(bench.options)
     return int(failed)
