@@ -85,6 +85,9 @@
 
 #define ACCEL_SORT_RESET_US		(10 * USEC_PER_SEC)
 
+/* For so long a device that was reset may not answer yet. */
+#define ACCEL_SORT_BACK_US		(3 * USEC_PER_SEC)
+
 /* Blocks that one request has under way at most. */
 #define ACCEL_SORT_BATCH		16
 
@@ -168,6 +171,7 @@ enum accel_sort_state {
  *	it to sleep takes the gate
  * @state: changes under @gate
  * @starts: how often the device was started; changes under @gate
+ * @fatal: the link was not to be used after the last error of PCI Express; changes under @gate
  * @counters: reading the low word of a counter holds the high word, of one at a time
  * @ring: the descriptors
  * @ring_dma: @ring as the device sees it
@@ -192,6 +196,7 @@ struct accel_sort {
 	struct rw_semaphore gate;
 	enum accel_sort_state state;
 	u64 starts;
+	bool fatal;
 
 	struct mutex counters;
 
@@ -1081,24 +1086,44 @@ static const struct dev_pm_ops accel_sort_pm_ops = {
 
 static pci_ers_result_t accel_sort_error_detected(struct pci_dev *pdev, pci_channel_state_t state)
 {
-	accel_sort_leave(pci_get_drvdata(pdev), ACCEL_SORT_FAILED, -EIO);
+	struct accel_sort *accel = pci_get_drvdata(pdev);
+
+	accel_sort_leave(accel, ACCEL_SORT_FAILED, -EIO);
+	down_write(&accel->gate);
+	accel->fatal = state != pci_channel_io_normal;
+	up_write(&accel->gate);
 	return state == pci_channel_io_perm_failure ? PCI_ERS_RESULT_DISCONNECT :
 						      PCI_ERS_RESULT_NEED_RESET;
 }
 
-static pci_ers_result_t accel_sort_slot_reset(struct pci_dev *pdev)
+/* Waits until a device that was reset answers. Returns whether it does. */
+static bool accel_sort_is_back(struct accel_sort *accel)
 {
 	u32 id;
 
+	if (!read_poll_timeout(accel_sort_read, id, id == ACCEL_SORT_ID, 10 * USEC_PER_MSEC,
+			       ACCEL_SORT_BACK_US, false, accel, ACCEL_SORT_REG_ID))
+		return true;
+	dev_err(&accel->pdev->dev, "register ID is %#x after %lu s, expected %#x\n", id,
+		ACCEL_SORT_BACK_US / USEC_PER_SEC, ACCEL_SORT_ID);
+	return false;
+}
+
+/*
+ * The PCI core has reset the slot if the error was fatal. After any other the device may still wait
+ * for what it will never get, and answer no read: each would be given up, and be the next error.
+ */
+static pci_ers_result_t accel_sort_slot_reset(struct pci_dev *pdev)
+{
+	struct accel_sort *accel = pci_get_drvdata(pdev);
+
+	if (!accel->fatal)
+		pcie_reset_flr(pdev, PCI_RESET_DO_RESET);
 	/* What was saved can be restored once: it is saved for the next time. */
 	pci_restore_state(pdev);
 	pci_save_state(pdev);
 	/* Only a device that answers is back. */
-	id = accel_sort_read(pci_get_drvdata(pdev), ACCEL_SORT_REG_ID);
-	if (id == ACCEL_SORT_ID)
-		return PCI_ERS_RESULT_RECOVERED;
-	pci_err(pdev, "register ID is %#x after the reset, expected %#x\n", id, ACCEL_SORT_ID);
-	return PCI_ERS_RESULT_DISCONNECT;
+	return accel_sort_is_back(accel) ? PCI_ERS_RESULT_RECOVERED : PCI_ERS_RESULT_DISCONNECT;
 }
 
 static void accel_sort_error_resume(struct pci_dev *pdev)
