@@ -109,6 +109,10 @@ struct State {
     link: bool,
     mac: [u8; 6],
     changed: bool,
+    /// A session has begun since the last poll.
+    opened: bool,
+    /// What the record has of it.
+    recorded: bool,
     /// Frames that were dropped here and for which the host gets credit.
     dropped: u32,
     stats: [u64; STATS],
@@ -123,6 +127,27 @@ impl State {
 
     fn is_up(&self) -> bool {
         self.host && self.host_link
+    }
+
+    fn mac(&self) -> u64 {
+        self.mac
+            .iter()
+            .fold(0, |mac, &byte| mac << 8 | u64::from(byte))
+    }
+
+    /// Records what the RTL hears of link and MAC address.
+    fn observe(&mut self) {
+        let (up, mac, before) = (self.is_up(), self.mac(), self.recorded);
+        self.recorded = up;
+        let opened = std::mem::take(&mut self.opened);
+        if let Some(observer) = &mut self.observer {
+            if before && (!up || opened) {
+                observer.channel(false, 0);
+            }
+            if up && (!before || opened) {
+                observer.channel(true, mac);
+            }
+        }
     }
 
     /// A frame of the host has come.
@@ -172,6 +197,7 @@ impl Sink for State {
         self.dropped = 0;
         (self.host, self.host_link, self.mac) = (true, link, mac);
         self.changed = true;
+        self.opened = true;
         let [a, b, c, d, e, f] = mac;
         limited!(
             self.told,
@@ -247,6 +273,8 @@ impl Nic {
                 link: true,
                 mac: [0; 6],
                 changed: false,
+                opened: false,
+                recorded: false,
                 dropped: 0,
                 stats: [0; STATS],
                 told: Limit::default(),
@@ -324,16 +352,14 @@ impl Nic {
         }
         self.publish();
         result?;
+        self.state.observe();
         let changed = std::mem::take(&mut self.state.changed);
         Ok(self.status() | if changed { CHANGED } else { 0 })
     }
 
     /// `acc_nic_get_mac`.
     pub fn mac(&self) -> u64 {
-        self.state
-            .mac
-            .iter()
-            .fold(0, |mac, &byte| mac << 8 | u64::from(byte))
+        self.state.mac()
     }
 
     /// `acc_nic_set_link`.

@@ -15,7 +15,11 @@ use std::{
     },
 };
 
-use accelerator_protocol::wire::{ResetKind, Status};
+use accelerator_protocol::{
+    config::BARS,
+    function::Function,
+    wire::{ResetKind, Status},
+};
 use accelerator_record::{
     layout::{
         FLAG_DIRECT, FLAG_PARTIAL, NO_BAR, STATUS_ABORTED, STATUS_FAULT, STATUS_OK, STATUS_REFUSED,
@@ -195,6 +199,8 @@ pub struct Observer {
     /// The last reset, and the last change of the link.
     reset: u64,
     link: u64,
+    /// Where BARs are, as far as the record has it.
+    addresses: Option<[u64; BARS]>,
 }
 
 type Entry = accelerator_record::Entry;
@@ -288,6 +294,7 @@ impl Observer {
             dma: Pending::default(),
             reset: 0,
             link: 0,
+            addresses: None,
         }))
     }
 
@@ -556,10 +563,25 @@ impl Observer {
 
     /// A host is there, or gone.
     pub fn link(&mut self, up: bool) {
+        self.linked(up, 0);
+    }
+
+    fn linked(&mut self, up: bool, address: u64) {
         self.void();
         self.reset = 0;
+        self.addresses = None;
         let kind = if up { Kind::LinkUp } else { Kind::LinkDown };
-        self.link = self.put(entry(kind), Contents::default());
+        let link = Entry {
+            address,
+            ..entry(kind)
+        };
+        self.link = self.put(link, Contents::default());
+    }
+
+    /// The RTL of a channel hears that a host with this MAC address is there, or that none is.
+    pub fn channel(&mut self, up: bool, mac: u64) {
+        self.linked(up, mac);
+        self.link_taken();
     }
 
     /// The RTL has heard of it.
@@ -568,7 +590,22 @@ impl Observer {
     }
 
     /// The RTL hears what the guest has set in config space.
-    pub fn function(&mut self, function: &accelerator_protocol::function::Function) {
+    pub fn function(&mut self, function: &Function) {
+        let number = number();
+        if let Some(addresses) = function.addresses {
+            let known = self.addresses.replace(addresses);
+            for (bar, address) in (0..).zip(addresses) {
+                if known.is_none_or(|known| known[usize::from(bar)] != address) {
+                    let at = Entry {
+                        number,
+                        bar,
+                        address,
+                        ..entry(Kind::BarAddress)
+                    };
+                    self.put(at, Contents::default());
+                }
+            }
+        }
         let data = u64::from(function.flags() & 0xff)
             | (function.power as u64) << 8
             | u64::from(function.max_payload) << 16
@@ -580,6 +617,7 @@ impl Observer {
             | u64::from(function.msi_granted) << 8
             | u64::from(function.msi_mask) << 32;
         let heard = Entry {
+            number,
             data,
             address: msi,
             ..entry(Kind::Function)

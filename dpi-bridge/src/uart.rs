@@ -46,6 +46,10 @@ struct State {
     /// have none yet.
     waiting: VecDeque<(u8, u64)>,
     host: bool,
+    /// A session has begun since the last poll.
+    opened: bool,
+    /// What the record has of it.
+    recorded: bool,
     faults: faults::Channel,
     observer: Option<Observer>,
     /// Bytes that a fault has lost, and for which the host gets credit.
@@ -59,6 +63,7 @@ impl Sink for State {
         self.waiting.clear();
         self.lost = 0;
         self.host = true;
+        self.opened = true;
     }
 
     fn down(&mut self) {
@@ -83,6 +88,20 @@ impl Sink for State {
 }
 
 impl State {
+    /// Records what the RTL hears of the host.
+    fn observe(&mut self) {
+        let before = std::mem::replace(&mut self.recorded, self.host);
+        let opened = std::mem::take(&mut self.opened);
+        if let Some(observer) = &mut self.observer {
+            if before && (!self.host || opened) {
+                observer.channel(false, 0);
+            }
+            if self.host && (!before || opened) {
+                observer.channel(true, 0);
+            }
+        }
+    }
+
     /// What becomes of a byte, if anything, and the number of its transaction, if it has one.
     fn fails(&mut self, target: &str, what: What, byte: u8) -> (Option<u8>, u64) {
         match self.faults.decide(target, what, 1, &mut self.observer) {
@@ -130,6 +149,8 @@ impl Uart {
             state: State {
                 waiting: VecDeque::new(),
                 host: false,
+                opened: false,
+                recorded: false,
                 faults: faults::Channel::new(name, words)?,
                 observer,
                 lost: 0,
@@ -197,7 +218,9 @@ impl Uart {
             self.send();
         }
         self.publish();
-        result.map(|_| self.status())
+        result?;
+        self.state.observe();
+        Ok(self.status())
     }
 
     /// `acc_uart_get`.

@@ -19,11 +19,16 @@ use accelerator_protocol::{
     host::{HostEvent, HostSession},
     is_local,
 };
-use accelerator_socket::watched::{self, Events, Watched};
+use accelerator_socket::{
+    handshake::{self, Failure},
+    watched::{self, Events, Watched},
+};
 
 use crate::{
+    channel::Channel,
     shared::{self, Shared},
-    socket, zmq_error, Error, STUCK,
+    socket::{self, Keys},
+    zmq_error, Error, STUCK,
 };
 
 /// How long the hand-over of shared memory may take.
@@ -38,7 +43,7 @@ const BESIDE: u32 = 256;
 /// A session with a simulator.
 pub struct Connection {
     socket: Watched,
-    /// Tells that the connection was lost.
+    /// Tells that the connection was lost, or came to nothing.
     lost: Events,
     session: HostSession,
     claimed: Option<Shared>,
@@ -55,11 +60,16 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Of the socket.
-    pub fn open(endpoint: &str, name: &str, window: u32) -> Result<Self, Error> {
+    /// Of the socket or the keys.
+    pub fn open(
+        endpoint: &str,
+        name: &str,
+        window: u32,
+        keys: Option<&Keys>,
+    ) -> Result<Self, Error> {
         let context = zmq::Context::new();
-        let socket = socket::unconnected(&context, endpoint, None)?;
-        let lost = zmq::SocketEvent::DISCONNECTED.to_raw();
+        let socket = socket::unconnected(&context, endpoint, keys.map(Keys::both))?;
+        let lost = zmq::SocketEvent::DISCONNECTED.to_raw() | handshake::EVENTS;
         let (lost, socket) =
             watched::watch(&context, socket, lost).map_err(zmq_error("cannot watch the socket"))?;
         socket::connect(&socket, endpoint)?;
@@ -174,9 +184,24 @@ impl Connection {
         &mut self,
         timeout: Duration,
         out: &mut Vec<u8>,
+        take: impl FnMut(HostEvent<'_>, &mut HostSession, &mut Vec<u8>),
+    ) -> Result<bool, Error> {
+        self.pump_beside(timeout, &[], out, take)
+    }
+
+    /// As [`Self::pump`], but waits no longer than until one of these channels has something.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::pump`].
+    pub fn pump_beside(
+        &mut self,
+        timeout: Duration,
+        beside: &[Channel],
+        out: &mut Vec<u8>,
         mut take: impl FnMut(HostEvent<'_>, &mut HostSession, &mut Vec<u8>),
     ) -> Result<bool, Error> {
-        if !self.wait(timeout)? {
+        if !self.wait(timeout, beside)? {
             return Ok(false);
         }
         let message = std::mem::take(&mut self.message);
@@ -201,7 +226,7 @@ impl Connection {
     }
 
     /// Waits for a message, which is in `self.message` then.
-    fn wait(&mut self, timeout: Duration) -> Result<bool, Error> {
+    fn wait(&mut self, timeout: Duration, beside: &[Channel]) -> Result<bool, Error> {
         if self.receive()? {
             return Ok(true);
         }
@@ -231,6 +256,8 @@ impl Connection {
             self.lost.as_poll_item(),
         ];
         items.extend(bell.map(|fd| zmq::PollItem::from_fd(fd, zmq::POLLIN)));
+        let beside = beside.iter().map(Channel::socket);
+        items.extend(beside.map(|s| s.as_poll_item(zmq::POLLIN)));
         let ms = i64::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
         let polled = zmq::poll(&mut items, ms);
         let lost = items[1].is_readable();
@@ -248,9 +275,19 @@ impl Connection {
             return Ok(true);
         }
         if gone || lost {
-            return Err(Error::Gone);
+            return Err(self.why());
         }
         Ok(false)
+    }
+
+    /// Why it was lost.
+    fn why(&self) -> Error {
+        while let watched::Next::Event { event, value, .. } = self.lost.next() {
+            if let Some(failure) = Failure::of(event, value) {
+                return Error::Handshake(failure);
+            }
+        }
+        Error::Gone
     }
 
     /// Ends the session in order.

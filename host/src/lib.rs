@@ -4,10 +4,12 @@
 //!
 //! * [`socket`] is the DEALER socket that connects to a simulator;
 //! * [`shared`] gets the shared memory that a simulator offers;
-//! * [`connection`] is both with a session: messages go whichever way the session has taken.
+//! * [`connection`] is both with a session: messages go whichever way the session has taken;
+//! * [`channel`] is a NIC or serial channel beside it.
 //!
 //! What the frames ask for is up to whoever uses this: nothing here has memory of a guest.
 
+pub mod channel;
 pub mod connection;
 pub mod shared;
 pub mod socket;
@@ -16,8 +18,11 @@ use std::{fmt, io, time::Duration};
 
 use accelerator_carrier::Broken;
 use accelerator_protocol::host::Violation;
+use accelerator_socket::handshake::Failure;
 
+pub use channel::Channel;
 pub use connection::Connection;
+pub use socket::Keys;
 
 /// How long a simulator may take in nothing of what is sent. One that is being traced or
 /// debugged is slow.
@@ -42,6 +47,8 @@ pub enum Error {
     },
     /// The keys cannot be used.
     Keys(String),
+    /// The two ends do not suit each other.
+    Handshake(Failure),
     /// The device broke the protocol.
     Violation(Violation),
     /// The device broke a ring of the shared memory.
@@ -50,6 +57,10 @@ pub enum Error {
     Gone,
     /// It does not take in what is sent.
     Stuck,
+    /// It does not answer.
+    Silent,
+    /// It has ended the session of a channel.
+    Ended(String),
 }
 
 impl fmt::Display for Error {
@@ -58,10 +69,19 @@ impl fmt::Display for Error {
             Self::Zmq { what, error } => write!(f, "{what}: {error}"),
             Self::System { what, error } => write!(f, "{what}: {error}"),
             Self::Keys(text) => f.write_str(text),
+            Self::Handshake(failure) => f.write_str(match failure {
+                Failure::HungUp => "the simulator hung up: do both sides use keys, or neither?",
+                Failure::OtherKeys => "the simulator's key is another one than that given",
+                Failure::OneSided => "only one of simulator and replay uses keys",
+                Failure::Refused => "the simulator does not know our key",
+                Failure::NoZeroMq => "what answers there is no simulator",
+            }),
             Self::Violation(v) => write!(f, "the simulator broke the protocol: {v}"),
             Self::Broken(b) => write!(f, "the simulator broke the shared memory: {b}"),
             Self::Gone => f.write_str("the simulator is gone without a word"),
             Self::Stuck => f.write_str("the simulator does not take in what is sent"),
+            Self::Silent => f.write_str("the simulator does not answer"),
+            Self::Ended(why) => write!(f, "the simulator ended the session: {why}"),
         }
     }
 }

@@ -7,6 +7,21 @@ use accelerator_socket::options;
 
 use crate::{zmq_error, Error};
 
+/// Whose keys are used.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Our own.
+    pub own: Pair,
+    /// The simulator's.
+    pub server: Key,
+}
+
+impl Keys {
+    pub(crate) const fn both(&self) -> (&Pair, &Key) {
+        (&self.own, &self.server)
+    }
+}
+
 /// Connects to a simulator, whether it is there yet or not; with keys, to the owner of the
 /// second.
 ///

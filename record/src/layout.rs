@@ -12,7 +12,7 @@ pub const ORDER_MARK: u32 = 0x0a0b_0c0d;
 pub const MAJOR: u16 = 1;
 
 /// A reader takes files with any: they may have kinds that it does not know.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 
 /// Bytes before the first entry: a multiple of the pages of every machine.
 pub const HEADER_BYTES: usize = 65_536;
@@ -141,6 +141,8 @@ kinds! {
     SerialTx = 21, "serial_tx";
     /// A fault of a plan is for this transaction.
     Fault = 22, "fault";
+    /// Where the guest has put a BAR, of the [`Kind::Function`] with the same number behind it.
+    BarAddress = 23, "bar_address";
     /// Contents of the entry before.
     Data = 32, "data";
     /// Which of these bytes are enabled, a bit each.

@@ -219,6 +219,27 @@ impl<B: Bytes> Record<B> {
         Ok(newest)
     }
 
+    /// The next entries of a record that grows, from a slot on, up to some number of them: those
+    /// that are whole so far. None of a ring.
+    ///
+    /// # Errors
+    ///
+    /// Of the system.
+    pub fn next_of(&self, slot: u64) -> io::Result<Vec<Body>> {
+        let mut batch = vec![0; BATCH as usize * ENTRY_BYTES];
+        if self.header.ring != 0 || slot >= MOST {
+            return Ok(Vec::new());
+        }
+        let count = fill(&self.bytes, offset(slot), &mut batch)?;
+        let entries = batch[..count].chunks_exact(ENTRY_BYTES);
+        let whole = |(at, bytes): &(u64, &[u8])| get_u64(bytes, 0) == slot + at + 1;
+        Ok((0..)
+            .zip(entries)
+            .take_while(whole)
+            .map(|(_, bytes)| Body::of(&words_of(bytes)))
+            .collect())
+    }
+
     /// All entries, the oldest first.
     ///
     /// # Errors
@@ -259,6 +280,11 @@ impl<B: Bytes> Record<B> {
             },
         })
     }
+}
+
+/// What follows the sequence of an entry.
+fn words_of(bytes: &[u8]) -> Words {
+    std::array::from_fn(|i| get_u64(bytes, 8 + 8 * i))
 }
 
 const fn offset(slot: u64) -> u64 {
@@ -362,10 +388,7 @@ impl<B: Bytes> Reader<'_, B> {
             }
             let bytes = &self.batch[place..place + ENTRY_BYTES];
             let (sequence, expected) = (get_u64(bytes, 0), self.expected(self.slot()));
-            let mut words: Words = [0; 7];
-            for (word, at) in words.iter_mut().zip((8..).step_by(8)) {
-                *word = get_u64(bytes, at);
-            }
+            let words = words_of(bytes);
             self.at += 1;
             let ring = self.record.header.ring;
             if self.is_overwritten(sequence, expected)? {

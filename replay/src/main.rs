@@ -10,7 +10,13 @@ use std::{
     time::Duration,
 };
 
-use accelerator_protocol::parse_endpoint;
+use accelerator_host::Keys;
+use accelerator_protocol::{
+    channel::ChannelKind,
+    channel_endpoint,
+    keys::{read_pair, read_public},
+    parse_endpoint_within, Reach,
+};
 use accelerator_record::{Record, Source, SourceKind};
 use accelerator_replay::{
     beside,
@@ -41,6 +47,9 @@ Usage: accelerator-replay FILE [OPTIONS] --endpoint ENDPOINT
   --exact-clocks       an access takes as many clocks as in the record
   --timeout SECONDS    what does not come in this time does not come (default 10)
   --source NAME        of several functions in the record, the one to play
+  --no-channels        no host opens network and serial channels
+  --curve-secret FILE  our pair of keys, of a simulator that wants keys
+  --curve-server KEY   its public key: a file, or the 40 characters
   --record FILE        where SIMULATOR writes the record of the replay, or with --endpoint the
                        one that it writes: it says at which clock a difference is
   --help
@@ -67,6 +76,9 @@ struct Arguments {
     exact_clocks: bool,
     timeout: u64,
     source: Option<String>,
+    no_channels: bool,
+    curve_secret: Option<String>,
+    curve_server: Option<String>,
     record: Option<PathBuf>,
     simulator: Vec<String>,
 }
@@ -108,6 +120,9 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 }
             }
             "--source" => a.source = Some(value()?),
+            "--no-channels" => a.no_channels = true,
+            "--curve-secret" => a.curve_secret = Some(value()?),
+            "--curve-server" => a.curve_server = Some(value()?),
             "--record" => a.record = Some(value()?.into()),
             "--" => {
                 a.simulator = args.collect();
@@ -130,6 +145,17 @@ fn arguments() -> Result<Option<Arguments>, String> {
         return Err("either --endpoint or -- SIMULATOR is needed; see --help".into());
     }
     Ok(Some(a))
+}
+
+fn keys(a: &Arguments) -> Result<Option<Keys>, String> {
+    match (&a.curve_secret, &a.curve_server) {
+        (None, None) => Ok(None),
+        (Some(secret), Some(server)) => Ok(Some(Keys {
+            own: read_pair(Path::new(secret))?,
+            server: read_public(server)?,
+        })),
+        _ => Err("--curve-secret and --curve-server need each other; see --help".into()),
+    }
 }
 
 fn registers(a: &Arguments) -> Result<Registers, String> {
@@ -159,13 +185,17 @@ fn check_wrong(plan: &Plan, wrong: &HashSet<u64>) -> Result<(), String> {
     let known: HashSet<u64> = plan
         .sights
         .iter()
-        .filter(|s| matches!(s.what, What::Read { .. } | What::DmaWrite { .. }))
+        .filter(|s| {
+            let answer = matches!(s.what, What::Read { .. } | What::DmaWrite { .. });
+            answer || s.what.channel().is_some()
+        })
         .map(|s| s.number)
         .collect();
     match wrong.iter().find(|n| !known.contains(n)) {
         None => Ok(()),
         Some(n) => Err(format!(
-            "--wrong: transaction #{n} of the record is no read that was answered and no DMA write"
+            "--wrong: transaction #{n} of the record is no read that was answered, no DMA write \
+             and nothing that a channel has given"
         )),
     }
 }
@@ -226,12 +256,15 @@ fn report(outcome: &Outcome, differences: usize) {
         c.dma,
         c.interrupts
     );
+    if c.frames + c.bytes != 0 {
+        println!("{} frames and {} bytes of channels", c.frames, c.bytes);
+    }
     for (count, what) in [
         (c.again, "reads of volatile registers were repeated"),
         (c.early, "DMA requests were answered before their time"),
         (
             c.void,
-            "requests came right before a reset that the record has not",
+            "requests, frames or bytes came right before a reset that the record has not",
         ),
     ] {
         if count != 0 {
@@ -251,14 +284,33 @@ fn report(outcome: &Outcome, differences: usize) {
 }
 
 /// Plusargs that have each function listen where it is not in the way.
-fn endpoints(sources: &[Source], plan: &Plan, folder: &Folder) -> (Vec<String>, String) {
+fn endpoints(
+    sources: &[Source],
+    plan: &Plan,
+    folder: &Folder,
+) -> (Vec<String>, String, Vec<String>) {
     let at = |i: usize| format!("ipc://{}", folder.path().join(format!("{i}")).display());
     let functions: Vec<_> = sources
         .iter()
         .filter(|s| s.kind == SourceKind::Function)
         .collect();
+    let (mut of_channels, mut channels) = (Vec::new(), Vec::new());
+    for (i, source) in sources.iter().enumerate() {
+        let kind = match source.kind {
+            SourceKind::Function => continue,
+            SourceKind::Nic => "nic",
+            SourceKind::Uart => "uart",
+        };
+        let (name, place) = (&source.name, format!("{}.{kind}", at(i)));
+        of_channels.push(format!("+accelerator_{kind}_endpoint_{name}={place}"));
+        let is_it = |s: &Source| (s.kind, &s.name) == (source.kind, name);
+        if plan.channels.iter().any(is_it) {
+            channels.push(place);
+        }
+    }
     if functions.len() == 1 {
-        return (vec![format!("+accelerator_endpoint={}", at(0))], at(0));
+        of_channels.push(format!("+accelerator_endpoint={}", at(0)));
+        return (of_channels, at(0), channels);
     }
     let ours = functions
         .iter()
@@ -268,7 +320,26 @@ fn endpoints(sources: &[Source], plan: &Plan, folder: &Folder) -> (Vec<String>, 
         .iter()
         .enumerate()
         .map(|(i, s)| format!("+accelerator_endpoint_{}={}", s.name, at(i)));
-    (arguments.collect(), at(ours))
+    (arguments.chain(of_channels).collect(), at(ours), channels)
+}
+
+/// Where the channels are beside a function that is at `endpoint`.
+fn beside_of(plan: &Plan, endpoint: &str) -> Result<Vec<String>, String> {
+    let kind = |s: &Source| match s.kind {
+        SourceKind::Uart => ChannelKind::Serial,
+        _ => ChannelKind::Nic,
+    };
+    let kinds: Vec<ChannelKind> = plan.channels.iter().map(kind).collect();
+    let twice = |(i, kind)| kinds[..i].contains(kind);
+    if kinds.iter().enumerate().any(twice) {
+        return Err(
+            "the record has several channels of one kind, whose endpoints do not follow from \
+             --endpoint: have the simulator started (-- SIMULATOR), or --no-channels"
+                .into(),
+        );
+    }
+    let kinds = kinds.into_iter();
+    kinds.map(|kind| channel_endpoint(endpoint, kind)).collect()
 }
 
 /// How many differences there are.
@@ -276,22 +347,34 @@ fn replay(a: Arguments) -> Result<usize, String> {
     let registers = registers(&a)?;
     let file = Path::new(&a.file);
     let record = Record::open(file).map_err(|e| format!("{}: {e}", a.file))?;
-    let plan = Plan::new(&record, a.source.as_deref()).map_err(|e| format!("{}: {e}", a.file))?;
+    let made = match a.no_channels {
+        true => Plan::without_channels(&record, a.source.as_deref()),
+        false => Plan::new(&record, a.source.as_deref()),
+    };
+    let plan = made.map_err(|e| format!("{}: {e}", a.file))?;
     check_wrong(&plan, &a.wrong)?;
     for note in &plan.notes {
         eprintln!("accelerator-replay: {}: {note}", a.file);
     }
     let folder = Folder::new().map_err(|e| format!("cannot make a folder: {e}"))?;
+    let keys = keys(&a)?;
     let (mut endpoint, mut simulator, mut beside) = (String::new(), None, a.record.clone());
+    let channels;
     if let Some(text) = &a.endpoint {
-        endpoint = parse_endpoint(text)?;
+        let reach = match keys {
+            Some(_) => Reach::Anywhere,
+            None => Reach::Loopback,
+        };
+        endpoint = parse_endpoint_within(text, reach)?;
+        channels = beside_of(&plan, &endpoint)?;
     } else {
         let mut words = a.simulator.clone();
         let own = words
             .iter()
             .find_map(|w| w.strip_prefix("+accelerator_record="))
             .map(PathBuf::from);
-        let (arguments, at) = endpoints(record.sources(), &plan, &folder);
+        let (arguments, at, of_channels) = endpoints(record.sources(), &plan, &folder);
+        channels = of_channels;
         words.extend(arguments);
         endpoint.push_str(&at);
         let file = own
@@ -300,7 +383,8 @@ fn replay(a: Arguments) -> Result<usize, String> {
             .unwrap_or_else(|| folder.path().join("record"));
         // Before the simulator writes over it.
         check_other(Path::new(&a.file), &file)?;
-        let started = Simulator::start(&words, own.is_none().then_some(file.as_path()));
+        let record = own.is_none().then_some(file.as_path());
+        let started = Simulator::start(&words, record, keys.is_some());
         simulator = Some(started.map_err(|e| format!("{}: {e}", words[0]))?);
         beside = Some(file);
     }
@@ -312,6 +396,8 @@ fn replay(a: Arguments) -> Result<usize, String> {
     }
     let options = Options {
         endpoint,
+        channels,
+        keys,
         rules: Rules {
             registers,
             wrong: a.wrong,

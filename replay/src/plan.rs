@@ -3,8 +3,8 @@
 //! What a replay does and expects, made of a record.
 //!
 //! A [`Step`] is what the host does: an access, a reset, a change of the link, the answer of a
-//! DMA request. A [`Sight`] is what the host sees of the card: the answer of a read, a DMA
-//! request, an interrupt, the end of a reset. A step waits for all that the record has before
+//! DMA request, a frame or a byte of a channel. A [`Sight`] is what the host sees of the card: the
+//! answer of a read, a DMA request, an interrupt, the end of a reset, a frame or a byte. A step waits for all that the record has before
 //! it. In the record these came without the step, so they come without it again.
 
 use std::{
@@ -13,7 +13,8 @@ use std::{
 };
 
 use accelerator_protocol::{
-    function::{Function, FUNCTION_LEN},
+    config::BARS,
+    function::{Function, FUNCTION_LEN, UNMAPPED},
     wire::{ResetKind, Status},
 };
 use accelerator_record::{
@@ -36,7 +37,7 @@ pub struct Access {
 }
 
 /// What the host does.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// It begins a session.
     LinkUp,
@@ -66,6 +67,44 @@ pub enum Act {
     },
     /// A DMA request, which is a sight, is answered.
     Answer(usize),
+    /// A host opens a channel.
+    Open {
+        /// Which of [`Plan::channels`].
+        channel: usize,
+        /// Its MAC address.
+        mac: [u8; 6],
+    },
+    /// It ends that.
+    Close(usize),
+    /// It sends a frame.
+    Frame {
+        /// See [`Act::Open`].
+        channel: usize,
+        /// Where its contents are, for [`Plan::bytes`].
+        at: usize,
+        /// How many.
+        len: usize,
+    },
+    /// It sends a byte.
+    Byte {
+        /// See [`Act::Open`].
+        channel: usize,
+        /// Which.
+        byte: u8,
+    },
+}
+
+impl Act {
+    /// The channel that it is of, if it is of one.
+    pub const fn channel(&self) -> Option<usize> {
+        match *self {
+            Self::Open { channel, .. }
+            | Self::Close(channel)
+            | Self::Frame { channel, .. }
+            | Self::Byte { channel, .. } => Some(channel),
+            _ => None,
+        }
+    }
 }
 
 /// A step.
@@ -123,6 +162,32 @@ pub enum What {
     Intx(bool),
     /// The card has left its reset.
     ResetDone,
+    /// A frame of a channel.
+    Frame {
+        /// Which of [`Plan::channels`].
+        channel: usize,
+        /// Bytes.
+        len: usize,
+        /// Those that the record has, the first ones.
+        data: Range<usize>,
+    },
+    /// A byte of a channel.
+    Byte {
+        /// See [`What::Frame`].
+        channel: usize,
+        /// Which.
+        byte: u8,
+    },
+}
+
+impl What {
+    /// The channel that it is of, if it is of one.
+    pub const fn channel(&self) -> Option<usize> {
+        match *self {
+            Self::Frame { channel, .. } | Self::Byte { channel, .. } => Some(channel),
+            _ => None,
+        }
+    }
 }
 
 /// A sight.
@@ -134,7 +199,7 @@ pub struct Sight {
     pub number: u64,
     /// Of the record; of a request when it was made.
     pub clock: u64,
-    /// Resets and changes of the link before.
+    /// Resets and changes of the link before; of a channel how often it was opened.
     pub epoch: u32,
 }
 
@@ -143,6 +208,8 @@ pub struct Sight {
 pub struct Plan {
     /// The function that is replayed.
     pub source: Source,
+    /// The channels that are.
+    pub channels: Vec<Source>,
     /// In their order.
     pub steps: Vec<Step>,
     /// In the order of the record.
@@ -168,12 +235,17 @@ fn status(number: u8) -> Status {
     }
 }
 
-fn function(data: u64) -> Result<Function, String> {
-    let from = data.to_le_bytes();
+/// What the guest has set, of both words of an entry (record/FORMAT.md, kind `function`).
+fn function(data: u64, msi: u64) -> Result<Function, String> {
+    let (from, of_msi) = (data.to_le_bytes(), msi.to_le_bytes());
     let mut bytes = [0; FUNCTION_LEN];
     bytes[0] = from[0];
+    // MSI Enable is the ninth flag.
+    bytes[1] = of_msi[0] & 1;
     bytes[4..7].copy_from_slice(&from[1..4]);
     bytes[8..12].copy_from_slice(&from[4..8]);
+    bytes[12] = of_msi[1];
+    bytes[16..20].copy_from_slice(&of_msi[4..]);
     Function::from_bytes(&bytes).map_err(|e| {
         format!(
             "{} of a function is {:#x}, expected {}",
@@ -207,6 +279,45 @@ impl Pin {
     }
 }
 
+/// Minor version from which on records tell when a host has a channel.
+const LINKS_MINOR: u16 = 2;
+
+/// MAC address of a host of which the record does not tell.
+const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+
+/// Bytes that the DPI library keeps for the next host of a serial channel.
+const KEPT: usize = 4096;
+
+/// A channel while a record is read.
+struct Channel {
+    /// Index of the source.
+    source: u8,
+    /// Whether a host is there, if that is known; with its MAC address.
+    host: Option<Option<[u8; 6]>>,
+    /// How often it was opened.
+    epoch: u32,
+    /// Bytes of the RTL that wait for a host.
+    kept: Vec<Entry>,
+}
+
+impl Channel {
+    fn new(source: u8, is_ring: bool) -> Self {
+        Self {
+            source,
+            host: (!is_ring).then_some(None),
+            epoch: 0,
+            kept: Vec::new(),
+        }
+    }
+
+    /// An entry of the link. Whether something has changed.
+    fn link(&mut self, kind: Kind, entry: &Entry) {
+        let bytes = entry.address.to_be_bytes();
+        let mac = std::array::from_fn(|i| bytes[i + 2]);
+        self.host = Some((kind == Kind::LinkUp).then_some(mac));
+    }
+}
+
 /// What is under way while a record is read.
 #[derive(Default)]
 struct Builder {
@@ -226,7 +337,12 @@ struct Builder {
     up: bool,
     resetting: u64,
     pin: Pin,
-    /// DMA reads of which the record has not all bytes.
+    /// Where BARs are, if the record tells.
+    addresses: Option<[u64; BARS]>,
+    channels: Vec<Channel>,
+    /// Channels that a ring has no beginning of.
+    guessed: bool,
+    /// DMA reads and frames of which the record has not all bytes.
     without: u64,
 }
 
@@ -441,12 +557,15 @@ impl Builder {
                 let up = kind == Kind::LinkUp;
                 self.step(if up { Act::LinkUp } else { Act::LinkDown }, e, sequence);
                 self.void();
+                self.addresses = None;
                 (self.link, self.up) = (e.number, up);
                 self.pin.up = false;
                 self.pin.reset = false;
             }
             Kind::Function => {
-                let act = Act::Function(function(e.data)?);
+                let mut function = function(e.data, e.address)?;
+                function.addresses = self.addresses;
+                let act = Act::Function(function);
                 // The RTL hears of it between the writes before and behind it.
                 let step = self.step(act, e, sequence);
                 if let Some(&write) = self.untaken.front() {
@@ -455,11 +574,122 @@ impl Builder {
                     self.steps[step].order = order - 1;
                 }
             }
+            Kind::BarAddress => {
+                let addresses = self.addresses.get_or_insert([UNMAPPED; BARS]);
+                if let Some(address) = addresses.get_mut(usize::from(e.bar)) {
+                    *address = e.address;
+                }
+            }
+            // Of channels, whose entries are not here.
             Kind::NicRx | Kind::NicTx | Kind::SerialRx | Kind::SerialTx => {}
             // Faults are the user's to have again, by the same plan.
             Kind::Fault | Kind::Data | Kind::Enables => {}
         }
         Ok(())
+    }
+
+    /// Which channel a source is.
+    fn channel(&self, source: u8) -> Option<usize> {
+        self.channels.iter().position(|c| c.source == source)
+    }
+
+    /// Takes an entry of the function or of a channel.
+    fn take(
+        &mut self,
+        sequence: u64,
+        e: &Entry,
+        data: &[u8],
+        enables: &[u8],
+    ) -> Result<(), String> {
+        match self.channel(e.source) {
+            Some(channel) => {
+                self.channel_entry(channel, sequence, e, data);
+                Ok(())
+            }
+            None => self.entry(sequence, e, data, enables),
+        }
+    }
+
+    /// Takes an entry of a channel with its contents.
+    fn channel_entry(&mut self, channel: usize, sequence: u64, e: &Entry, data: &[u8]) {
+        let Some(kind) = e.kind() else {
+            return;
+        };
+        let is_up = matches!(self.channels[channel].host, Some(Some(_)));
+        match kind {
+            Kind::LinkUp | Kind::LinkDown => {
+                if is_up {
+                    self.step(Act::Close(channel), e, sequence);
+                }
+                self.channels[channel].link(kind, e);
+                self.open(channel, e, sequence);
+            }
+            Kind::NicRx | Kind::SerialRx => {
+                self.guess(channel, e, sequence);
+                let act = if kind == Kind::NicRx {
+                    let frame = self.contents(e, data);
+                    self.without += u64::from(frame.len() < e.length as usize);
+                    Act::Frame {
+                        channel,
+                        at: frame.start,
+                        len: frame.len(),
+                    }
+                } else {
+                    let [byte, ..] = e.data.to_le_bytes();
+                    Act::Byte { channel, byte }
+                };
+                self.step(act, e, sequence);
+            }
+            // What was dropped nobody sees.
+            Kind::NicTx if e.status == STATUS_OK => {
+                self.guess(channel, e, sequence);
+                let data = self.contents(e, data);
+                let len = e.length as usize;
+                self.channel_sight(channel, What::Frame { channel, len, data }, e);
+            }
+            Kind::SerialTx => {
+                self.guess(channel, e, sequence);
+                self.byte(channel, e);
+            }
+            _ => {}
+        }
+    }
+
+    /// A host opens a channel, if one does.
+    fn open(&mut self, channel: usize, e: &Entry, sequence: u64) {
+        let Some(Some(mac)) = self.channels[channel].host else {
+            return;
+        };
+        self.channels[channel].epoch += 1;
+        self.step(Act::Open { channel, mac }, e, sequence);
+        for byte in std::mem::take(&mut self.channels[channel].kept) {
+            self.byte(channel, &byte);
+        }
+    }
+
+    /// A ring has something of a host, and not its beginning.
+    fn guess(&mut self, channel: usize, e: &Entry, sequence: u64) {
+        if self.channels[channel].host.is_none() {
+            self.guessed = true;
+            self.channels[channel].host = Some(Some(MAC));
+            self.open(channel, e, sequence);
+        }
+    }
+
+    /// A byte of the RTL, which waits for a host if there is none.
+    fn byte(&mut self, channel: usize, e: &Entry) {
+        let [byte, ..] = e.data.to_le_bytes();
+        let of_it = &mut self.channels[channel];
+        if !matches!(of_it.host, Some(None)) {
+            self.channel_sight(channel, What::Byte { channel, byte }, e);
+        } else if of_it.kept.len() < KEPT {
+            of_it.kept.push(*e);
+        }
+    }
+
+    fn channel_sight(&mut self, channel: usize, what: What, e: &Entry) {
+        let sight = self.sight(what, e);
+        self.sights[sight].epoch = self.channels[channel].epoch;
     }
 
     /// What the library has done by itself is answered as soon as it is seen.
@@ -517,19 +747,50 @@ struct Open {
 }
 
 impl Plan {
-    /// Makes a plan of a record; of the function with this name, if one is given.
+    /// Makes a plan of a record, with all its channels; of the function with this name, if one
+    /// is given.
     ///
     /// # Errors
     ///
     /// Why it cannot be replayed.
     pub fn new<B: Bytes>(record: &Record<B>, name: Option<&str>) -> Result<Self, String> {
+        Self::of(record, name, true)
+    }
+
+    /// The same without the channels.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be replayed.
+    pub fn without_channels<B: Bytes>(
+        record: &Record<B>,
+        name: Option<&str>,
+    ) -> Result<Self, String> {
+        Self::of(record, name, false)
+    }
+
+    fn of<B: Bytes>(
+        record: &Record<B>,
+        name: Option<&str>,
+        with_channels: bool,
+    ) -> Result<Self, String> {
         let source = choose(record, name)?;
         let io = |e: std::io::Error| e.to_string();
-        let mut builder = Builder::default();
+        let is_ring = record.header().ring != 0;
+        let tells = record.header().minor >= LINKS_MINOR;
+        let of_channels = (0..).zip(record.sources());
+        let of_channels = of_channels.filter(|(_, s)| s.kind != SourceKind::Function);
+        let mut builder = Builder {
+            channels: of_channels
+                .filter(|_| with_channels && tells)
+                .map(|(index, _)| Channel::new(index, is_ring))
+                .collect(),
+            ..Builder::default()
+        };
         let mut notes = Vec::new();
         let (mut begun, mut last) = (false, 0);
         let mut left_out = 0_u64;
-        let mut channels = 0_u64;
+        let mut not_played = 0_u64;
         let mut open: Option<Open> = None;
         let mut reader = record.read().map_err(io)?;
         for entry in &mut reader {
@@ -558,21 +819,31 @@ impl Plan {
                         o.left -= 1;
                         if o.left == 0 {
                             let Some(o) = open.take() else { continue };
-                            builder.entry(o.sequence, &o.entry, &o.data, &o.enables)?;
+                            builder.take(o.sequence, &o.entry, &o.data, &o.enables)?;
                         }
                     }
                 }
                 Body::Entry(entry) => {
-                    if entry.source != source {
-                        let channel = matches!(
+                    let channel = builder.channel(entry.source);
+                    if entry.source != source && channel.is_none() {
+                        let of_channel = matches!(
                             entry.kind(),
                             Some(Kind::NicRx | Kind::NicTx | Kind::SerialRx | Kind::SerialTx)
                         );
-                        channels += u64::from(channel);
+                        not_played += u64::from(of_channel);
                         open = None;
                         continue;
                     }
-                    if !begun {
+                    if let (false, true, Some(channel)) = (begun, is_ring, channel) {
+                        // Who is there, and no more.
+                        if let Some(kind @ (Kind::LinkUp | Kind::LinkDown)) = entry.kind() {
+                            builder.channels[channel].link(kind, &entry);
+                        }
+                        left_out += 1;
+                        open = None;
+                        continue;
+                    }
+                    if !begun && channel.is_none() {
                         // A ring begins in the middle: what the RTL was in is not known before
                         // its next reset.
                         match entry.kind() {
@@ -585,14 +856,21 @@ impl Plan {
                             }
                             _ => {
                                 left_out += 1;
+                                open = None;
                                 continue;
                             }
                         }
                         begun = true;
+                        if is_ring {
+                            let up = Entry { number: 0, ..entry };
+                            for channel in 0..builder.channels.len() {
+                                builder.open(channel, &up, sequence - 1);
+                            }
+                        }
                     }
                     if entry.following == 0 {
                         open = None;
-                        builder.entry(sequence, &entry, &[], &[])?;
+                        builder.take(sequence, &entry, &[], &[])?;
                     } else {
                         open = Some(Open {
                             sequence,
@@ -619,19 +897,26 @@ impl Plan {
         if skipped.damaged != 0 && record.header().ring == 0 {
             return Err(format!("{} of its entries are damaged", skipped.damaged));
         }
-        if channels != 0 && name.is_none() {
+        if not_played != 0 && with_channels && !tells {
             return Err(format!(
-                "it has {channels} frames or bytes of a network or serial channel, which a replay \
-                 does not play: --source {} plays the function without them",
-                record.sources()[usize::from(source)].name
+                "it has {not_played} frames or bytes of a network or serial channel, and is of a \
+                 version before 1.{LINKS_MINOR}, which does not say when a host was there: \
+                 --no-channels plays the function without them"
             ));
         }
         if builder.without != 0 {
             return Err(format!(
-                "it has no contents of {} DMA reads, which the card has to get again: record with \
-                 +accelerator_record_data=1",
+                "it has no contents of {} DMA reads or frames, which the card has to get again: \
+                 record with +accelerator_record_data=1",
                 builder.without
             ));
+        }
+        if builder.guessed {
+            notes.push(
+                "a ring that does not say who had the channels: hosts open them where they are \
+                 seen first, with a MAC address of QEMU's"
+                    .into(),
+            );
         }
         if older != 0 {
             notes.push(format!(
@@ -647,20 +932,32 @@ impl Plan {
                 "the record was cut, its simulator was killed or still runs: it ends at entry {last}"
             )),
         }
-        let writes = |s: &Sight| matches!(s.what, What::DmaWrite { len, .. } if len > 8);
-        if record.header().flags & HEADER_CONTENTS == 0 && builder.sights.iter().any(writes) {
-            notes.push("the record has no contents: of DMA writes 8 bytes are compared".into());
+        let cut = |s: &Sight| {
+            let bytes = match &s.what {
+                What::DmaWrite { len, .. } => *len as usize,
+                What::Frame { len, .. } => *len,
+                _ => 0,
+            };
+            bytes > 8
+        };
+        if record.header().flags & HEADER_CONTENTS == 0 && builder.sights.iter().any(cut) {
+            notes.push(
+                "the record has no contents: of DMA writes and frames 8 bytes are compared".into(),
+            );
         }
         let Builder {
             mut steps,
             sights,
             bytes,
+            channels,
             ..
         } = builder;
+        let source_of = |index: u8| record.sources()[usize::from(index)].clone();
         steps.sort_by_key(|s| s.order);
         mark_repeated(&mut steps);
         Ok(Self {
-            source: record.sources()[usize::from(source)].clone(),
+            source: source_of(source),
+            channels: channels.iter().map(|c| source_of(c.source)).collect(),
             steps,
             sights,
             notes,

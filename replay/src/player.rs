@@ -46,6 +46,8 @@ pub enum Place {
     Dma(u32),
     /// This vector.
     Msix(u16),
+    /// What a channel has given: its index, and how much it had given before.
+    Given(usize, u64),
     /// It did not come.
     Nowhere,
 }
@@ -76,6 +78,8 @@ pub enum Next {
     Connect,
     /// The session ends: disconnect, and call [`Player::disconnected`].
     Disconnect,
+    /// A channel does this: do it, and call [`Player::done`] if there was room for it.
+    Channel(Act),
     /// So many clocks have to go by.
     Hold(u64),
     /// Everything was sent and has come.
@@ -93,6 +97,10 @@ pub struct Counts {
     pub dma: u64,
     /// Vectors and changes of the pin.
     pub interrupts: u64,
+    /// Frames of channels, both ways.
+    pub frames: u64,
+    /// Bytes of channels, both ways.
+    pub bytes: u64,
     /// Reads of volatile registers beyond those of the record.
     pub again: u64,
     /// Answers of DMA that were given before what the record has before them.
@@ -110,6 +118,32 @@ struct Reading {
     since: Option<Instant>,
 }
 
+/// Whether the card begins anew.
+const fn is_barrier(act: &Act) -> bool {
+    matches!(act, Act::Reset(_))
+}
+
+fn barrier_of(steps: &[Step]) -> usize {
+    let next = steps.iter().find(|s| is_barrier(&s.act));
+    next.map_or(usize::MAX, |s| s.after)
+}
+
+/// A channel.
+#[derive(Debug, Default)]
+struct Channel {
+    /// Sights that have not come, and how often it was opened before.
+    sights: VecDeque<usize>,
+    /// How often it was opened.
+    epoch: u32,
+    /// Frames or bytes that have come.
+    came: u64,
+    /// What the RTL was given, and of that what it has taken.
+    given: u64,
+    taken: u64,
+    /// Frames or bytes that the RTL has given.
+    brought: u64,
+}
+
 /// Plays a plan.
 #[derive(Debug)]
 pub struct Player<'a> {
@@ -124,6 +158,9 @@ pub struct Player<'a> {
     tags: Vec<u32>,
     early: HashSet<usize>,
     epoch: u32,
+    channels: Vec<Channel>,
+    /// The first sight that comes behind the next reset.
+    barrier: usize,
     reads: Vec<Reading>,
     /// To be read again.
     again: Vec<(usize, Instant)>,
@@ -145,6 +182,13 @@ pub struct Player<'a> {
 impl<'a> Player<'a> {
     /// At the beginning.
     pub fn new(plan: &'a Plan, rules: &'a Rules) -> Self {
+        let mut channels: Vec<Channel> = Vec::new();
+        channels.resize_with(plan.channels.len(), Channel::default);
+        for (at, sight) in plan.sights.iter().enumerate() {
+            if let Some(channel) = sight.what.channel() {
+                channels[channel].sights.push_back(at);
+            }
+        }
         Self {
             plan,
             rules,
@@ -154,6 +198,8 @@ impl<'a> Player<'a> {
             tags: vec![0; plan.sights.len()],
             early: HashSet::new(),
             epoch: 0,
+            channels,
+            barrier: barrier_of(&plan.steps),
             reads: Vec::new(),
             again: Vec::new(),
             writes: VecDeque::new(),
@@ -200,6 +246,7 @@ impl<'a> Player<'a> {
 
     fn begin_epoch(&mut self) {
         self.step += 1;
+        self.barrier = barrier_of(&self.plan.steps[self.step..]);
         self.epoch += 1;
         self.reads.clear();
         self.again.clear();
@@ -216,6 +263,7 @@ impl<'a> Player<'a> {
     /// The clocks that have to go by before a step.
     fn hold(&self, step: &Step) -> u64 {
         let guest = !matches!(step.act, Act::Answer(_) | Act::LinkUp | Act::LinkDown);
+        // Of a channel it is taken to be the same clock.
         match self.clocks() {
             Some(now) if self.rules.clocks && guest => {
                 step.clock.saturating_sub(self.link_clock + now)
@@ -227,14 +275,7 @@ impl<'a> Player<'a> {
     /// Appends what can be sent now, and says what is next.
     pub fn advance(&mut self, session: Option<&mut HostSession>, out: &mut Vec<u8>) -> Next {
         let Some(session) = session else {
-            // Nothing can be done without a session.
-            let rest = &self.plan.steps[self.step..];
-            let next = rest.iter().position(|s| s.act == Act::LinkUp);
-            self.step += next.unwrap_or(rest.len());
-            return match next {
-                Some(_) => Next::Connect,
-                None => Next::Done,
-            };
+            return self.without_session();
         };
         for (step, since) in std::mem::take(&mut self.again) {
             self.read(step, Some(since), session, out);
@@ -246,6 +287,9 @@ impl<'a> Player<'a> {
             let hold = self.hold(step);
             if hold != 0 {
                 return Next::Hold(hold);
+            }
+            if !self.may_follow(&step.act) {
+                return Next::Wait;
             }
             // Every access is answered before it is made void, whether the record has that or not.
             let busy = !self.reads.is_empty() || !self.again.is_empty() || !self.writes.is_empty();
@@ -274,15 +318,187 @@ impl<'a> Player<'a> {
                     self.writes.push_back((self.step, tag));
                 }
                 Act::Answer(sight) => self.answer(sight, session, out),
+                Act::Open { .. } | Act::Close(_) | Act::Frame { .. } | Act::Byte { .. } => {
+                    return Next::Channel(step.act);
+                }
             }
             self.step += 1;
         }
-        let all = self.frontier == self.plan.sights.len();
+        let all = self.frontier == self.plan.sights.len() && self.untaken().is_none();
         if all && self.reads.is_empty() && self.again.is_empty() && self.writes.is_empty() {
             Next::Done
         } else {
             Next::Wait
         }
+    }
+
+    /// Nothing can be done of the function without a session.
+    fn without_session(&mut self) -> Next {
+        while let Some(step) = self.plan.steps.get(self.step) {
+            let channel = step.act.channel().is_some();
+            if channel || step.act == Act::LinkUp {
+                if self.frontier < step.after || !self.may_follow(&step.act) {
+                    return Next::Wait;
+                }
+                return if channel {
+                    Next::Channel(step.act)
+                } else {
+                    Next::Connect
+                };
+            }
+            self.step += 1;
+        }
+        if self.frontier == self.plan.sights.len() && self.untaken().is_none() {
+            Next::Done
+        } else {
+            Next::Wait
+        }
+    }
+
+    /// A channel that has given the RTL what it has not taken.
+    fn untaken(&self) -> Option<usize> {
+        self.channels.iter().position(|c| c.taken < c.given)
+    }
+
+    /// What a channel carries has no order against all else, but in the record it was with the
+    /// RTL before what comes next.
+    fn may_follow(&self, act: &Act) -> bool {
+        match (self.untaken(), act) {
+            // What it gives by itself is told from what it gives behind a reset.
+            (None, act) => !is_barrier(act) || !self.on_its_way(),
+            (Some(untaken), &(Act::Frame { channel, .. } | Act::Byte { channel, .. })) => {
+                // It is a queue.
+                untaken == channel
+                    && self.channels.iter().filter(|c| c.taken < c.given).count() == 1
+            }
+            (Some(_), _) => false,
+        }
+    }
+
+    /// [`Next::Channel`] was done.
+    pub fn done(&mut self) {
+        if let Some(step) = self.plan.steps.get(self.step) {
+            match step.act {
+                Act::Open { channel, .. } => {
+                    let of_it = &mut self.channels[channel];
+                    of_it.epoch += 1;
+                    of_it.given += 1;
+                }
+                Act::Close(channel) => self.channels[channel].given += 1,
+                Act::Frame { channel, .. } => {
+                    self.channels[channel].given += 1;
+                    self.counts.frames += 1;
+                }
+                Act::Byte { channel, .. } => {
+                    self.channels[channel].given += 1;
+                    self.counts.bytes += 1;
+                }
+                _ => {}
+            }
+        }
+        self.step += 1;
+    }
+
+    /// The RTL has taken that much of what a channel was given, and given so much.
+    pub fn heard(&mut self, channel: usize, taken: u64, given: u64) {
+        let of_it = &mut self.channels[channel];
+        (of_it.taken, of_it.brought) = (taken, given);
+    }
+
+    /// Whether it is of interest how much that is.
+    pub fn looks(&self) -> bool {
+        let next = self.plan.steps.get(self.step);
+        let ends = next.is_some_and(|step| is_barrier(&step.act));
+        self.untaken().is_some() || ends && self.channels.iter().any(|c| c.epoch != 0)
+    }
+
+    /// Whether a channel has something on its way to us.
+    fn on_its_way(&self) -> bool {
+        let mut open = self.channels.iter().filter(|c| c.epoch != 0);
+        open.any(|c| c.came < c.brought)
+    }
+
+    /// A channel has brought a frame, or bytes.
+    pub fn brings(&mut self, channel: usize, data: &[u8], is_frame: bool) {
+        let each = if is_frame { data.len().max(1) } else { 1 };
+        data.chunks(each)
+            .for_each(|data| self.given(channel, data, is_frame));
+    }
+
+    fn given(&mut self, channel: usize, data: &[u8], is_frame: bool) {
+        let of_it = &mut self.channels[channel];
+        let place = Place::Given(channel, of_it.came);
+        of_it.came += 1;
+        let name = &self.plan.channels[channel].name;
+        let next = of_it.sights.front().copied();
+        if next.is_some_and(|at| at >= self.barrier) {
+            // By itself, while the reset is on its way that comes first in the record.
+            self.counts.void += 1;
+            return;
+        }
+        let next = next.filter(|&at| self.plan.sights[at].epoch == of_it.epoch);
+        let Some(at) = next else {
+            if self.ends_of(channel) {
+                self.counts.void += 1;
+            } else {
+                let got = match is_frame {
+                    true => format!("a frame of {} bytes from {name}", data.len()),
+                    false => format!("byte {:#04x} from {name}", data[0]),
+                };
+                self.unexpected(got, place);
+            }
+            return;
+        };
+        of_it.sights.pop_front();
+        let sight = &self.plan.sights[at];
+        let wrong = self.rules.wrong.contains(&sight.number);
+        let different = match &sight.what {
+            What::Frame {
+                len, data: kept, ..
+            } => {
+                self.counts.frames += 1;
+                let kept = self.plan.bytes(kept);
+                let first = kept.iter().zip(data).position(|(a, b)| a != b);
+                if *len != data.len() {
+                    Some((
+                        String::new(),
+                        format!("{len} bytes"),
+                        format!("{} bytes", data.len()),
+                    ))
+                } else {
+                    first.map(|i| {
+                        let show = |byte: u8| format!("{byte:#04x}");
+                        (format!(", byte {i}"), show(kept[i]), show(data[i]))
+                    })
+                }
+            }
+            What::Byte { byte, .. } => {
+                self.counts.bytes += 1;
+                let show = |byte: u8| format!("{byte:#04x}");
+                (*byte != data[0]).then(|| (String::new(), show(*byte), show(data[0])))
+            }
+            _ => None,
+        };
+        if different.is_some() != wrong {
+            let what = self.describe(&sight.what);
+            let text = match different {
+                Some((at, expected, got)) => [what + &at, expected, got],
+                None => [
+                    what,
+                    "other bytes than the record's (--wrong)".into(),
+                    "the same".into(),
+                ],
+            };
+            self.differs(sight.number, sight.clock, place, text);
+        }
+        self.mark(at);
+    }
+
+    /// Whether the next thing that is done with a channel is that it is closed.
+    fn ends_of(&self, channel: usize) -> bool {
+        let mut rest = self.plan.steps[self.step..].iter();
+        rest.find(|s| s.act.channel() == Some(channel))
+            .is_some_and(|s| matches!(s.act, Act::Open { .. } | Act::Close(_)))
     }
 
     fn read(
@@ -367,6 +583,15 @@ impl<'a> Player<'a> {
             What::Msix(vector) => format!("msix vector {vector}"),
             What::Intx(level) => format!("intx level {}", u8::from(*level)),
             What::ResetDone => "the end of the reset".into(),
+            What::Frame { channel, len, .. } => {
+                format!(
+                    "nic_tx of {len} bytes from {}",
+                    self.plan.channels[*channel].name
+                )
+            }
+            What::Byte { channel, .. } => {
+                format!("serial_tx from {}", self.plan.channels[*channel].name)
+            }
         }
     }
 
@@ -448,6 +673,9 @@ impl<'a> Player<'a> {
     fn find(&self, same: impl Fn(&What) -> bool) -> Option<usize> {
         let mut ahead = 0;
         for (at, sight) in self.plan.sights.iter().enumerate().skip(self.frontier) {
+            if sight.what.channel().is_some() {
+                continue;
+            }
             if sight.epoch > self.epoch || ahead >= WINDOW {
                 return None;
             }
@@ -676,7 +904,7 @@ impl<'a> Player<'a> {
 
     /// Nothing has come for longer than the user wants to wait: that is a difference. What did
     /// not come is not waited for any more.
-    pub fn overdue(&mut self, waited: Duration, session: &mut HostSession) {
+    pub fn overdue(&mut self, waited: Duration, session: Option<&mut HostSession>) {
         let nothing = format!("nothing for {} s", waited.as_secs());
         if !self.reads.is_empty() {
             let Reading { tag, step, .. } = self.reads.remove(0);
@@ -684,7 +912,9 @@ impl<'a> Player<'a> {
             let Act::Read { access, answer, .. } = step.act else {
                 return;
             };
-            session.abandon(tag);
+            if let Some(session) = session {
+                session.abandon(tag);
+            }
             let what = self.of_read(&access);
             let text = [what, "an answer".into(), nothing];
             self.differs(step.number, step.clock, Place::Read(tag), text);
@@ -696,6 +926,9 @@ impl<'a> Player<'a> {
             self.differs(sight.number, sight.clock, Place::Nowhere, text);
             // Nobody answers what has not come.
             self.early.insert(self.frontier);
+            if let Some(channel) = sight.what.channel() {
+                self.channels[channel].sights.pop_front();
+            }
             self.mark(self.frontier);
         } else if let Some(&(step, tag)) = self.writes.front() {
             let step = self.plan.steps[step];
@@ -707,6 +940,14 @@ impl<'a> Player<'a> {
             self.differs(step.number, step.clock, Place::Write(tag), text);
             self.stuck = true;
         } else {
+            if let Some(channel) = self.untaken() {
+                let at = self.step.min(self.plan.steps.len()) - 1;
+                let Step { number, clock, .. } = self.plan.steps[at];
+                let name = &self.plan.channels[channel].name;
+                let what = format!("what {name} has for the RTL");
+                let text = [what, "that it is taken".into(), nothing];
+                self.differs(number, clock, Place::Nowhere, text);
+            }
             self.stuck = true;
         }
     }

@@ -8,17 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerator_host::{Connection, Error};
+use accelerator_host::{channel, Channel, Connection, Error, Keys};
 use accelerator_protocol::{
+    channel::{ChannelEvent, ChannelKind},
     config::Config,
     host::{HostEvent, HostSession},
     wire::{Reason, MAX_INTERVAL},
 };
 
+use accelerator_record::SourceKind;
+
 use crate::{
-    beside,
-    plan::Plan,
-    player::{Difference, Next, Player, Rules},
+    beside::{self, Follower},
+    plan::{Act, Plan},
+    player::{Difference, Next, Place, Player, Rules},
     simulator::Simulator,
 };
 
@@ -29,6 +32,13 @@ const WINDOW: u32 = 4096;
 /// After so long without anything DMA is answered before its time.
 const RELAX: Duration = Duration::from_millis(200);
 
+/// How often is looked whether the RTL has taken what a channel has for it.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Frames or bytes of a channel that may be on their way to us.
+const NIC_WINDOW: u32 = 64;
+const SERIAL_WINDOW: u32 = 16_384;
+
 /// How long the end of the simulated time is waited for.
 const TIME: Duration = Duration::from_secs(2);
 
@@ -37,6 +47,10 @@ const TIME: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Where the simulator listens.
     pub endpoint: String,
+    /// The same of each channel of the plan.
+    pub channels: Vec<String>,
+    /// What the simulator knows us by, and we it.
+    pub keys: Option<Keys>,
     /// What a difference is.
     pub rules: Rules,
     /// All differences, and not the first one only; so many are kept.
@@ -83,6 +97,8 @@ struct Run<'a> {
     options: &'a Options,
     player: Player<'a>,
     connection: Option<Connection>,
+    channels: Vec<Channel>,
+    follower: Option<Follower>,
     simulator: Option<&'a mut Simulator>,
     found: Vec<Found>,
     looked_at: usize,
@@ -124,11 +140,20 @@ impl Run<'_> {
 
     /// Takes in a message, if one comes in time. Whether something came that is no time.
     fn pump(&mut self, timeout: Duration) -> Result<bool, String> {
+        let mut any = self.pump_channels()?;
+        let mut timeout = timeout;
+        if any {
+            self.last = Instant::now();
+            timeout = Duration::ZERO;
+        } else if self.player.looks() {
+            // Nobody tells.
+            timeout = timeout.min(LOOK);
+        }
         let Some(connection) = &mut self.connection else {
-            return Ok(false);
+            channel::wait(&self.channels, timeout);
+            return Ok(any);
         };
         let (player, ended) = (&mut self.player, &mut self.ended);
-        let mut any = false;
         let take = |event: HostEvent<'_>, _: &mut HostSession, _: &mut Vec<u8>| {
             match &event {
                 HostEvent::Closed { reason } => *ended = Some(format!("{reason:?}")),
@@ -140,7 +165,7 @@ impl Run<'_> {
             }
             player.event(&event);
         };
-        let pumped = connection.pump(timeout, &mut self.out, take);
+        let pumped = connection.pump_beside(timeout, &self.channels, &mut self.out, take);
         if let Err(e) = pumped {
             return Err(self.gone(&e));
         }
@@ -153,6 +178,74 @@ impl Run<'_> {
             self.last = Instant::now();
         }
         Ok(any)
+    }
+
+    /// Takes in what channels have brought, and what the RTL has taken of theirs. Whether anything
+    /// came.
+    fn pump_channels(&mut self) -> Result<bool, String> {
+        let mut any = false;
+        for i in 0..self.channels.len() {
+            let player = &mut self.player;
+            let take = |event: ChannelEvent<'_>| match event {
+                ChannelEvent::Frame(data) => {
+                    any = true;
+                    player.brings(i, data, true);
+                }
+                ChannelEvent::Bytes(data) => {
+                    any = true;
+                    player.brings(i, data, false);
+                }
+                _ => {}
+            };
+            if let Err(e) = self.channels[i].pump(take) {
+                let what = format!("channel {}: {}", self.plan.channels[i].name, self.gone(&e));
+                return Err(what);
+            }
+        }
+        let looks = self.player.looks();
+        if let (true, Some(follower)) = (looks, &mut self.follower) {
+            for (channel, heard) in follower.heard().unwrap_or_default().iter().enumerate() {
+                self.player.heard(channel, heard.taken, heard.given);
+            }
+            any |= !self.player.looks();
+        }
+        Ok(any)
+    }
+
+    /// Does it. Whether there was room for it.
+    fn channel(&mut self, act: Act) -> Result<bool, String> {
+        let mut came = Vec::new();
+        let done = match act {
+            Act::Open { channel, mac } => {
+                let patience = self.options.timeout.max(Duration::from_secs(30));
+                let take = |event: ChannelEvent<'_>| match event {
+                    ChannelEvent::Frame(data) => came.push((channel, data.to_vec(), true)),
+                    ChannelEvent::Bytes(data) => came.push((channel, data.to_vec(), false)),
+                    _ => {}
+                };
+                self.channels[channel]
+                    .open("accelerator-replay", mac, patience, take)
+                    .map(|()| true)
+            }
+            Act::Close(channel) => self.channels[channel].close().map(|()| true),
+            Act::Frame { channel, at, len } => {
+                self.channels[channel].send_frame(self.plan.bytes(&(at..at + len)))
+            }
+            Act::Byte { channel, byte } => {
+                self.channels[channel].send_bytes(&[byte]).map(|n| n != 0)
+            }
+            _ => Ok(true),
+        };
+        let name = act.channel().map_or("", |c| &self.plan.channels[c].name);
+        let done = done.map_err(|e| format!("channel {name}: {}", self.gone(&e)))?;
+        if done {
+            self.player.done();
+            self.last = Instant::now();
+        }
+        for (channel, data, is_frame) in came {
+            self.player.brings(channel, &data, is_frame);
+        }
+        Ok(done)
     }
 
     fn send(&mut self) -> Result<(), String> {
@@ -173,8 +266,10 @@ impl Run<'_> {
     }
 
     fn connect(&mut self) -> Result<(), String> {
-        let mut connection = Connection::open(&self.options.endpoint, "accelerator-replay", WINDOW)
-            .map_err(|e| e.to_string())?;
+        let Options { endpoint, keys, .. } = self.options;
+        let mut connection =
+            Connection::open(endpoint, "accelerator-replay", WINDOW, keys.as_ref())
+                .map_err(|e| e.to_string())?;
         let deadline = Instant::now() + self.options.timeout.max(Duration::from_secs(30));
         let mut config = None;
         let mut refused = None;
@@ -262,11 +357,12 @@ impl Run<'_> {
         let keep = self.options.all.unwrap_or(1);
         while self.looked_at < self.player.differences.len() && self.found.len() < keep {
             let difference = self.player.differences[self.looked_at].clone();
-            let here = self
-                .options
-                .beside
-                .as_deref()
-                .and_then(|file| beside::find(file, &self.plan.source.name, difference.place));
+            let source = match difference.place {
+                Place::Given(channel, _) => &self.plan.channels[channel],
+                _ => &self.plan.source,
+            };
+            let beside = self.options.beside.as_deref();
+            let here = beside.and_then(|file| beside::find(file, source, difference.place));
             self.found.push(Found { difference, here });
             self.looked_at += 1;
         }
@@ -306,6 +402,14 @@ impl Run<'_> {
                     }
                     return Ok(!self.differences());
                 }
+                Next::Channel(act) => {
+                    if self.channel(act)? {
+                        // What has come meanwhile is not to wait for ever.
+                        self.pump_channels()?;
+                        continue;
+                    }
+                    wait = RELAX;
+                }
                 Next::Hold(clocks) => {
                     self.last = Instant::now();
                     // Until then this is said once: the time comes by itself.
@@ -321,21 +425,23 @@ impl Run<'_> {
             if self.differences() {
                 return Ok(false);
             }
-            if any || next != Next::Wait {
+            if any || !matches!(next, Next::Wait | Next::Channel(_)) {
                 continue;
             }
             let waited = self.last.elapsed();
-            let Some(connection) = &mut self.connection else {
-                continue;
+            let mut session = self.connection.as_mut().map(Connection::session);
+            let relaxed = match &mut session {
+                Some(session) if waited >= RELAX => self.player.relax(session, &mut self.out),
+                _ => false,
             };
-            if waited >= RELAX && self.player.relax(connection.session(), &mut self.out) {
+            if relaxed {
                 self.send()?;
                 self.last = Instant::now();
             } else if waited >= self.options.timeout {
                 if let Some(status) = self.simulator.as_mut().and_then(|s| s.ended()) {
                     return Err(format!("the simulator has ended ({status})"));
                 }
-                self.player.overdue(waited, connection.session());
+                self.player.overdue(waited, session);
                 self.last = Instant::now();
                 if self.differences() {
                     return Ok(false);
@@ -372,11 +478,29 @@ pub fn play(
     options: &Options,
     simulator: Option<&mut Simulator>,
 ) -> Result<Outcome, String> {
+    let mut player = Player::new(plan, &options.rules);
+    let beside = options.beside.as_deref();
+    let follower = beside.map(|file| Follower::new(file, &plan.channels));
+    if follower.is_none() {
+        // Nobody says what the RTL takes.
+        (0..plan.channels.len()).for_each(|channel| player.heard(channel, u64::MAX, 0));
+    }
+    let mut channels = Vec::new();
+    for (source, endpoint) in plan.channels.iter().zip(&options.channels) {
+        let (kind, window) = match source.kind {
+            SourceKind::Uart => (ChannelKind::Serial, SERIAL_WINDOW),
+            _ => (ChannelKind::Nic, NIC_WINDOW),
+        };
+        let channel = Channel::new(endpoint, kind, window, options.keys.as_ref());
+        channels.push(channel.map_err(|e| e.to_string())?);
+    }
     let mut run = Run {
         plan,
         options,
-        player: Player::new(plan, &options.rules),
+        player,
         connection: None,
+        channels,
+        follower,
         simulator,
         found: Vec::new(),
         looked_at: 0,
@@ -396,6 +520,9 @@ pub fn play(
     if let Some(mut connection) = run.connection.take() {
         // What matters is known.
         let _ = connection.close();
+    }
+    for channel in &mut run.channels {
+        let _ = channel.close();
     }
     Ok(Outcome {
         whole: whole || done == all,

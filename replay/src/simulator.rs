@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerator_protocol::keys::{CLIENTS_VARIABLE, SECRET_VARIABLE};
+
 /// How long it may take to end: it closes its waveform.
 const END: Duration = Duration::from_secs(20);
 
@@ -57,12 +59,13 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts it; it writes its record to `record`.
+    /// Starts it; it writes its record to `record`. Without `keys` it has none: nobody but this
+    /// user reaches its socket.
     ///
     /// # Errors
     ///
     /// Of the system.
-    pub fn start(words: &[String], record: Option<&Path>) -> io::Result<Self> {
+    pub fn start(words: &[String], record: Option<&Path>, keys: bool) -> io::Result<Self> {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -74,6 +77,11 @@ impl Simulator {
                 .env("ACCELERATOR_RECORD", record)
                 .env_remove("ACCELERATOR_RECORD_SIZE")
                 .env_remove("ACCELERATOR_RECORD_DATA");
+        }
+        if !keys {
+            command
+                .env_remove(SECRET_VARIABLE)
+                .env_remove(CLIENTS_VARIABLE);
         }
         // SAFETY: the call has no pointers and is allowed between fork and exec.
         unsafe {

@@ -11,14 +11,22 @@ use std::{
     time::Duration,
 };
 
-use accelerator_peers::{hdl::sample_config, Event, HdlEndpoint, RegisterDevice, PATIENCE};
-use accelerator_protocol::config::Config;
+use accelerator_host::Keys;
+use accelerator_peers::{
+    channel::DevicePeer, hdl::sample_config, new_pair, Event, HdlEndpoint, RegisterDevice, PATIENCE,
+};
+use accelerator_protocol::{
+    channel::ChannelKind,
+    config::Config,
+    function::{Function, Power, UNMAPPED},
+    keys::Pair,
+};
 use accelerator_record::{
     layout::{Bar, STATUS_REFUSED},
-    Contents, Entry, Kind, Record, Size, Source, Writer,
+    Contents, Entry, Kind, Record, Size, Source, SourceKind, Writer,
 };
 use accelerator_replay::{
-    beside::other_clocks,
+    beside::{other_clocks, Follower},
     plan::Plan,
     player::Rules,
     run::{play, Options, Outcome},
@@ -37,6 +45,8 @@ const HOLD: u64 = 0x30;
 const GO: u64 = 0x38;
 const BUFFER: u64 = 0x1000;
 const MEMORY: u64 = 0x1_0000_1000;
+/// Index of the source that is a channel.
+const CHANNEL: u8 = 1;
 
 struct Folder(PathBuf);
 
@@ -203,6 +213,38 @@ impl Tape {
         self.put(0, Kind::Msix, entry, &[])
     }
 
+    /// The source of what is put with [`CHANNEL`].
+    fn channel(&mut self, kind: SourceKind) {
+        let source = Source {
+            kind,
+            name: "line".into(),
+            ..Source::default()
+        };
+        assert_eq!(self.writer.add(&source).unwrap(), CHANNEL);
+    }
+
+    fn of_channel(&mut self, kind: Kind, address: u64, data: &[u8]) -> u64 {
+        let entry = Entry {
+            source: CHANNEL,
+            address,
+            length: data.len() as u32,
+            ..Entry::default()
+        };
+        self.put(0, kind, entry, data)
+    }
+
+    fn serial_tx(&mut self, bytes: &[u8]) {
+        for byte in bytes.chunks(1) {
+            self.of_channel(Kind::SerialTx, 0, byte);
+        }
+    }
+
+    fn serial_rx(&mut self, bytes: &[u8]) {
+        for byte in bytes.chunks(1) {
+            self.of_channel(Kind::SerialRx, 0, byte);
+        }
+    }
+
     /// The card copies 64 bytes of memory to its buffer, and back to somewhere else.
     fn copy(&mut self, data: &[u8; 64]) -> u64 {
         self.write(DMA_ADDR, MEMORY & 0xffff_ffff);
@@ -283,16 +325,21 @@ fn with_config(
             }
         })
     };
-    let options = Options {
+    let outcome = play(plan, &options(endpoint, rules, all), None);
+    device.join().unwrap();
+    outcome
+}
+
+fn options(endpoint: String, rules: Rules, all: Option<usize>) -> Options {
+    Options {
         endpoint,
+        channels: Vec::new(),
+        keys: None,
         rules,
         all,
         timeout: Duration::from_secs(2),
         beside: None,
-    };
-    let outcome = play(plan, &options, None);
-    device.join().unwrap();
-    outcome
+    }
 }
 
 fn good(folder: &Folder, plan: &Plan, rules: Rules) -> Outcome {
@@ -549,23 +596,18 @@ fn records_that_cannot_be_played_are_refused() {
         &tape(&folder, "empty", |_| ()),
         "there is nothing to replay",
     );
+    // Of a version that does not say when a host was there.
     let channel = tape(&folder, "channel", |t| {
         t.link_up();
-        t.writer
-            .add(&Source {
-                kind: accelerator_record::SourceKind::Uart,
-                ..Source::default()
-            })
-            .unwrap();
-        let entry = Entry {
-            source: 1,
-            ..Entry::default()
-        };
-        t.put(0, Kind::SerialTx, entry, b"x");
+        t.channel(SourceKind::Uart);
+        t.serial_tx(b"x");
     });
+    let mut bytes = std::fs::read(&channel).unwrap();
+    bytes[14] = 1;
+    std::fs::write(&channel, bytes).unwrap();
     refused(&channel, "serial channel");
     let record = Record::open(&channel).unwrap();
-    Plan::new(&record, Some("card")).unwrap();
+    Plan::without_channels(&record, None).unwrap();
     assert!(Plan::new(&record, Some("no"))
         .unwrap_err()
         .contains("but card"));
@@ -796,4 +838,328 @@ fn how_an_access_ends_is_compared() {
         (d.expected.as_str(), d.got.as_str()),
         ("refused", "0x50444e45")
     );
+}
+
+#[test]
+fn what_the_guest_sets_is_set_again() {
+    let folder = Folder::new();
+    let wanted = Function {
+        memory_space: true,
+        bus_master: true,
+        msi_enable: true,
+        msi_granted: 2,
+        msi_mask: 0x8000_0005,
+        power: Power::D3hot,
+        relaxed_ordering: false,
+        no_snoop: false,
+        addresses: Some([
+            0xfdc0_0000,
+            UNMAPPED,
+            0x8_0000_0000,
+            UNMAPPED,
+            0x70,
+            UNMAPPED,
+        ]),
+        ..Function::default()
+    };
+    let put = |t: &mut Tape, addresses: &[(u8, u64)], power: u64| {
+        for &(bar, address) in addresses {
+            let at = Entry {
+                bar,
+                address,
+                ..Entry::default()
+            };
+            t.put(0, Kind::BarAddress, at, &[]);
+        }
+        let heard = Entry {
+            data: 0x3 | power << 8 | 2 << 24 | 1 << 48 | 1 << 56,
+            address: 1 | 2 << 8 | 0x8000_0005 << 32,
+            ..Entry::default()
+        };
+        t.put(0, Kind::Function, heard, &[]);
+    };
+    let file = tape(&folder, "record", |t| {
+        t.link_up();
+        // Of a QEMU that does not tell; then of one that does, and of what changes.
+        put(t, &[], 0);
+        t.read(0, ID);
+        let nowhere = [0, 1, 2, 3, 4, 5].map(|bar| (bar, UNMAPPED));
+        put(t, &nowhere, 0);
+        t.read(0, ID);
+        put(t, &[(0, 0xfdc0_0000), (2, 0x8_0000_0000), (4, 0x70)], 3);
+        t.read(0, ID);
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut hears = false;
+    let outcome = with(
+        &folder,
+        &plan(&file).unwrap(),
+        rules(),
+        None,
+        move |hdl, event| {
+            if !std::mem::replace(&mut hears, true) {
+                hdl.hear_function();
+            }
+            if let Event::Function(function) = event {
+                tell.send(*function).unwrap();
+            }
+            false
+        },
+    )
+    .unwrap();
+    assert_eq!(outcome.differences, 0, "{:?}", outcome.found);
+    let told: Vec<Function> = told.iter().collect();
+    assert_eq!(told.len(), 3);
+    let before = |addresses| Function {
+        power: Power::D0,
+        addresses,
+        ..wanted
+    };
+    assert_eq!(told[0], before(None));
+    assert_eq!(told[1], before(Some([UNMAPPED; 6])));
+    assert_eq!(told[2], wanted);
+}
+
+/// Plays to a device with a channel; what that gives, and what comes of it.
+fn with_channel(
+    folder: &Folder,
+    plan: &Plan,
+    kind: ChannelKind,
+    all: Option<usize>,
+    mut serve: impl FnMut(&mut DevicePeer) + Send + 'static,
+) -> Result<Outcome, String> {
+    let endpoint = folder.endpoint();
+    let channel = format!("{endpoint}.line");
+    let (device, line) = (endpoint.clone(), channel.clone());
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ends = std::sync::Arc::clone(&stop);
+    let device = thread::spawn(move || {
+        let mut hdl = HdlEndpoint::bind(&device, sample_config(4)).unwrap();
+        let mut registers = RegisterDevice::new();
+        while let Ok(Some(event)) = hdl.try_event(PATIENCE) {
+            let is_end = matches!(event, Event::Down { .. });
+            if registers.handle(&mut hdl, &event).is_err() || is_end {
+                break;
+            }
+        }
+    });
+    let line = thread::spawn(move || {
+        let mut peer = DevicePeer::bind(&line, kind, 64).unwrap();
+        while !ends.load(Ordering::Relaxed) {
+            peer.pump(Duration::from_millis(5)).unwrap();
+            serve(&mut peer);
+        }
+    });
+    let options = Options {
+        channels: vec![channel],
+        ..options(endpoint, rules(), all)
+    };
+    let outcome = play(plan, &options, None);
+    stop.store(true, Ordering::Relaxed);
+    device.join().unwrap();
+    line.join().unwrap();
+    outcome
+}
+
+#[test]
+fn bytes_of_a_serial_line_are_played() {
+    let folder = Folder::new();
+    let mut echoed = 0;
+    let file = tape(&folder, "record", |t| {
+        t.channel(SourceKind::Uart);
+        // Kept for the host that comes.
+        t.serial_tx(b"ready ");
+        t.of_channel(Kind::LinkUp, 0, &[]);
+        t.link_up();
+        t.read(0, ID);
+        t.serial_rx(b"hello");
+        t.serial_tx(b"hell");
+        echoed = t.of_channel(Kind::SerialTx, 0, b"o");
+        t.read(0, ID);
+        // More than the card keeps.
+        t.serial_rx(&[b'x'; 300]);
+        t.serial_tx(&[b'x'; 300]);
+        t.read(0, ID);
+    });
+    let plan = plan(&file).unwrap();
+    assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+    // The first one is a good card, the second turns a letter, the third loses what comes.
+    let serve = |spoil: u8, loses: bool| {
+        let mut greeted = 0;
+        move |peer: &mut DevicePeer| {
+            if peer.inbox.sessions > greeted {
+                greeted = peer.inbox.sessions;
+                assert_eq!(peer.send_bytes(b"ready ").unwrap(), 6);
+            }
+            let mut bytes = peer.take_bytes(64).unwrap();
+            bytes
+                .iter_mut()
+                .filter(|b| **b == b'o')
+                .for_each(|b| *b ^= spoil);
+            if !loses {
+                assert_eq!(peer.send_bytes(&bytes).unwrap(), bytes.len());
+            }
+        }
+    };
+    let kind = ChannelKind::Serial;
+    let outcome = with_channel(&folder, &plan, kind, None, serve(0, false)).unwrap();
+    assert_eq!(outcome.differences, 0, "{:?}", outcome.found);
+    assert_eq!((outcome.counts.bytes, outcome.counts.reads), (616, 3));
+    let outcome = with_channel(&folder, &plan, kind, Some(20), serve(1, false)).unwrap();
+    assert_eq!((outcome.differences, outcome.whole), (1, true));
+    let d = &outcome.found[0].difference;
+    assert_eq!((d.number, &*d.what), (echoed, "serial_tx from line"));
+    assert_eq!((&*d.expected, &*d.got), ("0x6f", "0x6e"));
+    let outcome = with_channel(&folder, &plan, kind, None, serve(0, true)).unwrap();
+    let d = &outcome.found[0].difference;
+    assert_eq!(
+        (&*d.expected, &*d.got),
+        ("serial_tx from line", "nothing for 2 s")
+    );
+    // Without the channel there is the function still.
+    let record = Record::open(&file).unwrap();
+    let alone = Plan::without_channels(&record, None).unwrap();
+    let outcome = good(&folder, &alone, rules());
+    assert_eq!((outcome.differences, outcome.counts.reads), (0, 3));
+}
+
+#[test]
+fn frames_and_sessions_of_a_network_are_played() {
+    let folder = Folder::new();
+    let frame: Vec<u8> = (0..90).collect();
+    let mac = [2, 3, 5, 7, 11, 13];
+    let file = tape(&folder, "record", |t| {
+        t.channel(SourceKind::Nic);
+        t.link_up();
+        let dropped = Entry {
+            source: CHANNEL,
+            status: accelerator_record::layout::STATUS_DROPPED,
+            length: 90,
+            ..Entry::default()
+        };
+        t.put(0, Kind::NicTx, dropped, &frame);
+        t.of_channel(Kind::LinkUp, 0x0203_0507_0b0d, &[]);
+        t.of_channel(Kind::NicRx, 0, &frame);
+        t.of_channel(Kind::NicTx, 0, &frame);
+        t.of_channel(Kind::LinkDown, 0, &[]);
+        t.read(0, ID);
+        // The function is gone before the channel is.
+        t.of_channel(Kind::LinkUp, 0x0203_0507_0b0d, &[]);
+        t.link_down();
+        t.of_channel(Kind::NicRx, 0, &frame[..60]);
+        t.of_channel(Kind::NicTx, 0, &frame[..60]);
+    });
+    let plan = plan(&file).unwrap();
+    let echo = move |spoil: u8| {
+        move |peer: &mut DevicePeer| {
+            while let Some(mut frame) = peer.take_frame().unwrap() {
+                assert_eq!(peer.inbox.mac, mac);
+                let at = 70 % frame.len();
+                frame[at] ^= spoil;
+                assert!(peer.send_frame(&frame).unwrap());
+            }
+        }
+    };
+    let outcome = with_channel(&folder, &plan, ChannelKind::Nic, None, echo(0)).unwrap();
+    assert_eq!(outcome.differences, 0, "{:?}", outcome.found);
+    assert!(outcome.whole);
+    assert_eq!((outcome.counts.frames, outcome.counts.reads), (4, 1));
+    let outcome = with_channel(&folder, &plan, ChannelKind::Nic, None, echo(1)).unwrap();
+    let d = &outcome.found[0].difference;
+    assert_eq!(d.what, "nic_tx of 90 bytes from line, byte 70");
+    assert_eq!((&*d.expected, &*d.got), ("0x46", "0x47"));
+}
+
+#[test]
+fn what_the_rtl_has_taken_is_followed() {
+    let folder = Folder::new();
+    let file = folder.0.join("beside");
+    let line = Source {
+        kind: SourceKind::Uart,
+        name: "line".into(),
+        ..Source::default()
+    };
+    let mut follower = Follower::new(&file, &[line]);
+    assert!(follower.heard().is_none());
+    let mut t = Tape::new(&file, Size::default(), true);
+    t.channel(SourceKind::Uart);
+    t.link_up();
+    let mut heard = || {
+        let heard = follower.heard().unwrap()[0];
+        (heard.taken, heard.given)
+    };
+    assert_eq!(heard(), (0, 0));
+    t.of_channel(Kind::LinkUp, 0, &[]);
+    t.serial_rx(b"ab");
+    assert_eq!(heard(), (3, 0));
+    t.serial_tx(b"abc");
+    t.copy(&data());
+    t.serial_rx(b"c");
+    assert_eq!(heard(), (4, 3));
+    assert_eq!(heard(), (4, 3));
+    // One that a fault loses on its way there, and one on its way back.
+    t.of_channel(Kind::Fault, 4, &[]);
+    assert_eq!(heard(), (5, 3));
+    let lost = t.of_channel(Kind::Fault, 4, &[]);
+    let entry = Entry {
+        source: CHANNEL,
+        length: 1,
+        ..Entry::default()
+    };
+    t.put(lost, Kind::SerialTx, entry, b"x");
+    assert_eq!(heard(), (5, 3));
+}
+
+#[test]
+fn keys_are_used() {
+    let folder = Folder::new();
+    let file = tape(&folder, "record", |t| {
+        t.link_up();
+        t.read(0, ID);
+    });
+    let plan = plan(&file).unwrap();
+    let [ours, theirs, other] = [(); 3].map(|()| {
+        let (public, secret) = new_pair().unwrap();
+        Pair { public, secret }
+    });
+    let play_with = |keys: Option<Keys>| {
+        let endpoint = folder.endpoint();
+        let (at, own, listed) = (endpoint.clone(), theirs.clone(), [ours.public]);
+        let (tell, told) = std::sync::mpsc::channel();
+        let device = thread::spawn(move || {
+            let keys = Some((&own, &listed[..]));
+            let mut hdl = HdlEndpoint::bind_keyed(&at, sample_config(4), keys).unwrap();
+            let mut device = RegisterDevice::new();
+            while told.try_recv().is_err() {
+                if let Some(event) = hdl.try_event(Duration::from_millis(20)).unwrap() {
+                    // Of a host that is gone.
+                    let _ = device.handle(&mut hdl, &event);
+                }
+            }
+        });
+        let options = Options {
+            keys,
+            ..options(endpoint, rules(), None)
+        };
+        let outcome = play(&plan, &options, None);
+        tell.send(()).unwrap();
+        device.join().unwrap();
+        outcome
+    };
+    let keys = |own: &Pair, server| {
+        Some(Keys {
+            own: own.clone(),
+            server,
+        })
+    };
+    let outcome = play_with(keys(&ours, theirs.public)).unwrap();
+    assert_eq!((outcome.differences, outcome.counts.reads), (0, 1));
+    for (keys, text) in [
+        (None, "keys"),
+        (keys(&ours, other.public), ""),
+        (keys(&other, theirs.public), "key"),
+    ] {
+        let e = play_with(keys).unwrap_err();
+        assert!(e.contains(text) && e.contains("after 0 of"), "{e}");
+    }
 }

@@ -184,7 +184,7 @@ impl Tracker {
             }),
             Kind::ResetDone => self.over(entry.number, now, Outcome::Done, &mut change, |_| {}),
             // Of a transaction that has entries of its own.
-            Kind::Fault | Kind::Data | Kind::Enables => true,
+            Kind::Fault | Kind::BarAddress | Kind::Data | Kind::Enables => true,
             _ => {
                 if matches!(kind, Kind::Reset | Kind::LinkUp | Kind::LinkDown) {
                     self.void(entry.source, now, &mut change);

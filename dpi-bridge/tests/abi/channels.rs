@@ -190,6 +190,16 @@ fn frames_and_bytes_are_in_the_record() {
     for kind in [Kind::SerialRx, Kind::SerialTx] {
         assert_eq!(contents(kind).concat(), text, "{kind:?}");
     }
+    // Who is there comes before what they send.
+    for (source, mac) in [(0, 0x5254_0012_3456), (1, 0)] {
+        let mut of_it = all.iter().map(|e| e.0).filter(|e| e.source == source);
+        let (link, taken) = (of_it.next().unwrap(), of_it.next().unwrap());
+        assert_eq!((link.kind(), link.address), (Some(Kind::LinkUp), mac));
+        assert_eq!(
+            (taken.kind(), taken.number),
+            (Some(Kind::Taken), link.number)
+        );
+    }
     // Each channel has its clock.
     assert!(all.windows(2).all(|pair| {
         let (a, b) = (&pair[0].0, &pair[1].0);

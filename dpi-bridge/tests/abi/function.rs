@@ -7,8 +7,9 @@ use accelerator_protocol::{
     function::{Function, Power},
     wire::{Frame, Reason, ResetKind, VERSION_MINOR},
 };
+use accelerator_record::Kind;
 
-use crate::support::*;
+use crate::{record::entries, support::*};
 
 const FUNCTION: i32 = 8;
 const READY_FUNCTION: i32 = 16;
@@ -469,4 +470,47 @@ fn many_changes_are_one_event() {
     assert_eq!(fetched(&mut sim), seen(&last));
     sim.expect_nothing(ALL);
     sim.finish();
+}
+
+#[test]
+fn where_bars_are_is_in_the_record() {
+    let folder = Folder::new();
+    let (endpoint, file) = (folder.endpoint("s"), folder.path("record"));
+    let mut sim = Simulator::start();
+    assert_eq!(sim.call(&format!("record {} 0 0", file.display())), 0);
+    sim.usual(&endpoint);
+    assert_eq!(sim.call("start"), 0, "{}", sim.last_error());
+    assert_eq!(sim.poll(ALL), NONE);
+    let mut guest = connect(&mut sim, &endpoint);
+    fetched(&mut sim);
+    let mut places = PLACES;
+    for place in [PLACES[2], 0x8000] {
+        places[2] = place;
+        let addresses = Some(places);
+        let function = Function {
+            addresses,
+            ..at_work()
+        };
+        guest.set_function(function).unwrap();
+        fetched(&mut sim);
+    }
+    sim.finish();
+    let all = entries(&file);
+    let of = |kind| {
+        all.iter()
+            .map(|e| e.0)
+            .filter(move |e| e.kind() == Some(kind))
+    };
+    // That of the connection tells of none, the next of all, and the last of what has changed.
+    let functions: Vec<u64> = of(Kind::Function).map(|e| e.number).collect();
+    assert_eq!(functions.len(), 3);
+    let told: Vec<_> = of(Kind::BarAddress)
+        .map(|e| (e.number, e.bar, e.address))
+        .collect();
+    let mut expected: Vec<_> = (0..)
+        .zip(PLACES)
+        .map(|(bar, address)| (functions[1], bar, address))
+        .collect();
+    expected.push((functions[2], 2, 0x8000));
+    assert_eq!(told, expected);
 }
