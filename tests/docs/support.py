@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS, SEEN, README = "docs/support.toml", "docs/support.tsv", "README.md"
 MARKS = ("<!-- made of docs/support.tsv by tests/docs/support.py --write -->", "<!-- end -->")
 HEAD = "# SPDX-License-Identifier: MIT OR Apache-2.0\n"
-# A line that programs print for themselves or in a summary: words KEY=VALUE.
+# A line that programs print for themselves or in a summary: words KEY=VALUE, with ? for what is not
+# known.
 LINE = re.compile(r"(?:^|[\s:])ran with:?\s+((?:[a-z]+=\S+\s*)+)$", re.M)
 KEYS = ("qemu", "device", "accel", "guest", "arch", "simulator", "host")
 # Of a version that is told in more places than it matters in: 6.1.0-41-amd64, 10.2.2.
@@ -31,7 +32,7 @@ def facts_of(suite: str, log: str) -> set[Fact]:
     """What a suite's log says that it ran with."""
     found: set[Fact] = set()
     for line in LINE.findall(log):
-        words = dict(word.split("=", 1) for word in line.split())
+        words = dict(word.split("=", 1) for word in line.split() if not word.endswith("=?"))
         for key, value in words.items():
             if key not in KEYS:
                 raise SystemExit(f"{suite}: 'ran with {line.strip()}': {key} is none of "
