@@ -96,7 +96,7 @@ impl Follower {
                     }
                     // What is of it has its own entry, and does not come.
                     Some(Kind::NicTx | Kind::SerialTx) if e.number == self.lost => {
-                        of_it.taken -= 1;
+                        of_it.taken = of_it.taken.saturating_sub(1);
                     }
                     Some(Kind::NicTx) => of_it.given += u64::from(e.status == STATUS_OK),
                     Some(Kind::SerialTx) => of_it.given += 1,
